@@ -1,0 +1,1 @@
+"""Self-Supervised Positive Sampling (SSPS) for SpeechBrain."""
