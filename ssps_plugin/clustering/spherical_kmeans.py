@@ -1,0 +1,201 @@
+"""Spherical k-means."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from ssps_plugin.clustering.assignment import NearestCentroid
+
+ASSIGNMENT_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
+
+class Clustering(NamedTuple):
+    """Points divided into clusters.
+
+    Arguments
+    ---------
+    centroids : Tensor
+        L2-normalised mean direction of each cluster, float32, shape
+        `(num_clusters, dim)`.
+    labels : Tensor
+        Index of each point's nearest centroid, int64, shape `(num_points,)`.
+    objective : float
+        Mean cosine of a point to its centroid, in [-1, 1].
+    """
+
+    centroids: Tensor
+    labels: Tensor
+    objective: float
+
+
+class SphericalKMeans:
+    """K-means on the unit sphere: Lloyd's iterations under the cosine.
+
+    Source: Lepage and Dehak, "SSPS: Self-Supervised Positive Sampling for
+    Robust Self-Supervised Speaker Verification", Interspeech 2025
+    (arXiv 2505.14561): 10 iterations, centroids initialised from random
+    members and L2-normalised after each.
+
+    Every iteration assigns *all* points to their nearest centroid and moves
+    each centroid to the mean direction of its points; a last assignment
+    follows. A cluster left without a point starts again from one of the
+    points that lie farthest from their own centroids, which gives a better
+    objective than leaving its centroid where it attracts nothing.
+
+    Arguments
+    ---------
+    num_clusters : int
+        Number of clusters (K), at least 1.
+    num_iterations : int
+        Iterations from a random start, at least 0.
+    assignment_dtype : str
+        "float32", or "bfloat16" for a cheaper search in all assignments but
+        the last, which is always exact.
+    warm_iterations : int
+        Iterations when `fit` is given initial centroids, at least 0.
+
+    Raises
+    ------
+    ValueError
+        If an argument is out of range.
+
+    Example
+    -------
+    >>> points = torch.tensor([[1.0, 0.0], [0.8, 0.6], [-1.0, 0.0]])
+    >>> kmeans = SphericalKMeans(num_clusters=2)
+    >>> first, second, third = kmeans.fit(points, seed=0).labels.tolist()
+    >>> first == second, first == third
+    (True, False)
+    """
+
+    def __init__(
+        self,
+        num_clusters: int,
+        num_iterations: int = 10,
+        assignment_dtype: str = "float32",
+        warm_iterations: int = 1,
+    ) -> None:
+        if num_clusters < 1:
+            raise ValueError(
+                f"num_clusters must be at least 1, got {num_clusters}"
+            )
+        if min(num_iterations, warm_iterations) < 0:
+            raise ValueError(
+                "num_iterations and warm_iterations must be at least 0, got "
+                f"{num_iterations} and {warm_iterations}"
+            )
+        if assignment_dtype not in ASSIGNMENT_DTYPES:
+            raise ValueError(
+                "assignment_dtype must be one of "
+                f"{sorted(ASSIGNMENT_DTYPES)}, got {assignment_dtype!r}"
+            )
+        self.num_clusters = num_clusters
+        self.num_iterations = num_iterations
+        self.assignment_dtype = assignment_dtype
+        self.warm_iterations = warm_iterations
+
+    @torch.no_grad()
+    def fit(
+        self,
+        points: Tensor,
+        seed: int,
+        initial_centroids: Tensor | None = None,
+        num_iterations: int | None = None,
+    ) -> Clustering:
+        """Cluster the points.
+
+        Arguments
+        ---------
+        points : Tensor
+            L2-normalised and finite, shape `(num_points, dim)`, any float
+            dtype; on the device where the clustering is to be done.
+        seed : int
+            Decides which points the centroids start from.
+        initial_centroids : Tensor, optional
+            Centroids to start from instead, shape `(num_clusters, dim)`:
+            those of a similar set of points save most iterations.
+        num_iterations : int, optional
+            Instead of `num_iterations` or `warm_iterations`.
+
+        Returns
+        -------
+        Clustering
+            On the points' device. The same for the same arguments.
+
+        Raises
+        ------
+        ValueError
+            If there are fewer points than clusters, or the initial centroids
+            have another shape than the clustering's.
+        """
+        self._check(points, initial_centroids)
+        if initial_centroids is None:
+            centroids = self._random_members(points, seed)
+            default_iterations = self.num_iterations
+        else:
+            centroids = initial_centroids.to(points.device, torch.float32)
+            default_iterations = self.warm_iterations
+        if num_iterations is None:
+            num_iterations = default_iterations
+        dtype = ASSIGNMENT_DTYPES[self.assignment_dtype]
+        for _ in range(num_iterations):
+            similarities, labels = assign(points, centroids, dtype)
+            centroids = update(points, labels, similarities, centroids)
+        similarities, labels = assign(points, centroids, torch.float32)
+        return Clustering(centroids, labels, similarities.mean().item())
+
+    def _random_members(self, points: Tensor, seed: int) -> Tensor:
+        """Distinct points, drawn on the CPU: the same on every device."""
+        generator = torch.Generator().manual_seed(seed)
+        order = torch.randperm(points.shape[0], generator=generator)
+        members = order[: self.num_clusters].to(points.device)
+        return normalize(points[members].float(), dim=1)
+
+    def _check(self, points: Tensor, initial_centroids: Tensor | None) -> None:
+        if points.shape[0] < self.num_clusters:
+            raise ValueError(
+                f"expected at least num_clusters = {self.num_clusters} "
+                f"points, got {points.shape[0]}: lower num_clusters"
+            )
+        expected = (self.num_clusters, points.shape[1])
+        if (
+            initial_centroids is not None
+            and initial_centroids.shape != expected
+        ):
+            raise ValueError(
+                f"expected initial centroids of shape {expected}, got "
+                f"{tuple(initial_centroids.shape)}: leave them out after a "
+                "change of num_clusters or of the dimension"
+            )
+
+
+def assign(
+    points: Tensor, centroids: Tensor, dtype: torch.dtype
+) -> tuple[Tensor, Tensor]:
+    """Cosine to and index of every point's nearest centroid."""
+    search = NearestCentroid(centroids, dtype)
+    found = [search(chunk) for chunk in points.split(search.tile_rows)]
+    similarities, labels = zip(*found, strict=True)
+    return torch.cat(similarities), torch.cat(labels)
+
+
+def update(
+    points: Tensor, labels: Tensor, similarities: Tensor, centroids: Tensor
+) -> Tensor:
+    """Mean direction of every cluster's points."""
+    sums = torch.zeros_like(centroids)
+    for chunk, own in zip(
+        points.split(2**16), labels.split(2**16), strict=True
+    ):
+        # Unlike index_add_, the same sum on every run of a GPU.
+        sums.index_put_((own,), chunk.float(), accumulate=True)
+    counts = torch.bincount(labels, minlength=centroids.shape[0])
+    norms = sums.norm(dim=1, keepdim=True)
+    # Points that cancel out have no direction: their centroid stays.
+    moved = torch.where(norms > 1e-6, sums / norms, centroids)
+    empty = (counts == 0).nonzero().squeeze(1)
+    farthest = similarities.topk(empty.numel(), largest=False).indices
+    moved[empty] = normalize(points[farthest].float(), dim=1)
+    return moved
