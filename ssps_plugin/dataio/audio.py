@@ -1,0 +1,198 @@
+"""Reading of audio: any stretch of any file, as 16 kHz mono."""
+
+import os
+from functools import lru_cache
+from math import ceil
+
+import numpy as np
+import soundfile
+import torch
+from speechbrain.utils.logger import get_logger
+from torchaudio.transforms import Resample
+
+from ssps_plugin.dataio.audio_file import (
+    AudioError,
+    EmptyAudioError,
+    TruncatedAudioError,
+    audio_seconds,
+    open_audio,
+)
+
+__all__ = [
+    "SAMPLE_RATE",
+    "AudioError",
+    "EmptyAudioError",
+    "TruncatedAudioError",
+    "audio_seconds",
+    "read_audio",
+    "tile",
+]
+
+logger = get_logger(__name__)
+
+SAMPLE_RATE = 16000
+
+# A manifest's duration may be rounded; below this nobody is told.
+_DURATION_TOLERANCE_SECONDS = 0.1
+_BLOCK_FRAMES = 4096
+_warned_paths: set[str] = set()
+
+
+def read_audio(
+    path: str | os.PathLike[str],
+    start_seconds: float = 0.0,
+    seconds: float | None = None,
+    *,
+    sample_rate: int = SAMPLE_RATE,
+    channel: int | None = None,
+) -> torch.Tensor:
+    """Read a stretch of a file, mixed down and resampled.
+
+    Only the stretch is decoded. A file that ends before the stretch does (it
+    is short, truncated, or shorter than its manifest says) gives what it
+    has: the stretch is moved back into it and, where that is not enough,
+    repeated. Except for short files a warning tells so, once a file.
+
+    Arguments
+    ---------
+    path : str or os.PathLike
+        WAV, FLAC, OGG or whatever else libsndfile reads.
+    start_seconds : float
+        Where the stretch starts, in seconds.
+    seconds : float, optional
+        Length of the stretch in seconds; None reads to the end of the file.
+    sample_rate : int
+        The rate in Hz of what is returned.
+    channel : int, optional
+        The channel to take, from 0; None takes the mean of all.
+
+    Returns
+    -------
+    torch.Tensor
+        float32, (samples,): exactly `round(seconds * sample_rate)` samples
+        where `seconds` is given.
+
+    Raises
+    ------
+    AudioError
+        The file cannot be opened or decoded, or holds no sample.
+
+    Example
+    -------
+    >>> path = getfixture("tmp_path") / "half_second.wav"
+    >>> soundfile.write(path, np.zeros((4000, 2)), 8000)
+    >>> read_audio(path).shape
+    torch.Size([8000])
+    >>> read_audio(path, start_seconds=0.25, seconds=1.0).shape
+    torch.Size([16000])
+    """
+    path = os.fspath(path)
+    with open_audio(path) as file:
+        rate = file.samplerate
+        first, count = _place_stretch(file, start_seconds, seconds)
+        frames = _read_frames(file, first, count)
+    samples = torch.from_numpy(_to_mono(frames, channel))
+    if rate != sample_rate:
+        samples = _resampler(rate, sample_rate)(samples)
+    if seconds is not None:
+        samples = tile(samples, round(seconds * sample_rate))
+    return samples
+
+
+def tile(samples: torch.Tensor, num_samples: int) -> torch.Tensor:
+    """Cut or repeat a waveform to a length (wrap padding).
+
+    Arguments
+    ---------
+    samples : torch.Tensor
+        (samples,), at least one.
+    num_samples : int
+        The length wanted.
+
+    Returns
+    -------
+    torch.Tensor
+        (num_samples,), a view of `samples` where they are enough.
+
+    Example
+    -------
+    >>> tile(torch.tensor([1, 2, 3]), 7)
+    tensor([1, 2, 3, 1, 2, 3, 1])
+    """
+    if len(samples) < num_samples:
+        samples = samples.repeat(ceil(num_samples / len(samples)))
+    return samples[:num_samples]
+
+
+def _place_stretch(
+    file: soundfile.SoundFile, start_seconds: float, seconds: float | None
+) -> tuple[int, int]:
+    """Return the first frame and the number of frames to read."""
+    rate = file.samplerate
+    first = int(start_seconds * rate)
+    if seconds is None:
+        first = min(first, file.frames - 1)
+        return first, file.frames - first
+    count = min(max(ceil(seconds * rate), 1), file.frames)
+    last_start = file.frames - count
+    if first - last_start > _DURATION_TOLERANCE_SECONDS * rate:
+        _warn_once(file.name, f"{first + count} frames", str(file.frames))
+    return min(first, last_start), count
+
+
+def _read_frames(
+    file: soundfile.SoundFile, first: int, count: int
+) -> np.ndarray:
+    """Read `count` frames, or the last ones that can be decoded."""
+    try:
+        file.seek(first)
+        frames = file.read(count, dtype="float32")
+    except soundfile.SoundFileError:
+        frames = np.empty(0, dtype=np.float32)
+    if len(frames) == count:
+        return frames
+    frames = _decodable_frames(file.name)
+    _warn_once(file.name, f"{file.frames} frames", str(len(frames)))
+    return frames[max(0, min(first, len(frames) - count)) :][:count]
+
+
+def _decodable_frames(path: str) -> np.ndarray:
+    """Decode from the start until the decoder gives up."""
+    blocks = []
+    # A decoder that failed keeps its error: start afresh.
+    with open_audio(path) as file:
+        try:
+            while len(block := file.read(_BLOCK_FRAMES, dtype="float32")):
+                blocks.append(block)
+        except soundfile.SoundFileError:
+            pass
+    if not blocks:
+        raise TruncatedAudioError(
+            f"{path} is truncated: a valid header and no sample that decodes"
+        )
+    return np.concatenate(blocks)
+
+
+def _to_mono(frames: np.ndarray, channel: int | None) -> np.ndarray:
+    if frames.ndim == 1:
+        return frames
+    return frames.mean(axis=1) if channel is None else frames[:, channel].copy()
+
+
+def _warn_once(path: str, expected: str, held: str) -> None:
+    if path in _warned_paths:
+        return
+    _warned_paths.add(path)
+    logger.warning(
+        "%s holds less than was promised: expected %s, got %s. What is there "
+        "is used instead; prepare the manifest again to leave the file out.",
+        path,
+        expected,
+        held,
+    )
+
+
+@lru_cache(maxsize=16)
+def _resampler(from_rate: int, to_rate: int) -> Resample:
+    """Build a resampler once a pair of rates: its kernel is costly."""
+    return Resample(from_rate, to_rate)

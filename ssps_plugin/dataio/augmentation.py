@@ -1,0 +1,147 @@
+"""Augmentation on the dataset's side: reverberation, then noise."""
+
+import os
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+
+from ssps_plugin.dataio.audio import SAMPLE_RATE
+from ssps_plugin.dataio.audio_folder import AudioFolder
+from ssps_plugin.dataio.mixing import add_noise, reverberate
+
+# MUSAN's categories with the paper's ranges of signal-to-noise ratio, in dB.
+SNR_DB = {"noise": (0.0, 15.0), "speech": (13.0, 20.0), "music": (5.0, 15.0)}
+
+
+class Augmentation:
+    """Reverberates a waveform, then adds noise of one category.
+
+    A function of the waveform and of the generator it is called with, unlike
+    SpeechBrain's `AddNoise` and `AddReverb`, whose state is in no checkpoint.
+    Of a noise file only the stretch that is added is read.
+
+    Source: Lepage and Dehak, arXiv 2505.14561: a random room impulse
+    response, then one of MUSAN's categories at equal probability.
+
+    Arguments
+    ---------
+    noise_folder : str or os.PathLike, optional
+        MUSAN's folder (it holds `noise`, `speech` and `music`, of which those
+        that are there are used), or any folder of noise, which then is of
+        the category `noise`. None adds none.
+    rir_folder : str or os.PathLike, optional
+        Room impulse responses, at any depth. None does not reverberate.
+    reverb_probability : float
+        How often to reverberate, 0 to 1.
+    noise_probability : float
+        How often to add noise, 0 to 1. With 0.5 for both each of nothing,
+        reverberation, noise and both comes once in four (DINO's choice).
+    snr_db : mapping, optional
+        The lowest and highest ratio in dB for each category (a sub-folder of
+        `noise_folder`); None takes the paper's.
+    sample_rate : int
+        Samples per second.
+
+    Raises
+    ------
+    FileNotFoundError
+        A folder that is given is not there.
+    ValueError
+        A folder holds no audio, or a number is out of its range.
+
+    Example
+    -------
+    >>> import soundfile
+    >>> folder = getfixture("tmp_path")
+    >>> soundfile.write(folder / "hum.wav", [0.5] * 16000, 16000)
+    >>> augment = Augmentation(noise_folder=folder)
+    >>> augment(torch.ones(100), np.random.default_rng(0)).shape
+    torch.Size([100])
+    """
+
+    def __init__(
+        self,
+        noise_folder: str | os.PathLike[str] | None = None,
+        rir_folder: str | os.PathLike[str] | None = None,
+        reverb_probability: float = 1.0,
+        noise_probability: float = 1.0,
+        snr_db: Mapping[str, Sequence[float]] | None = None,
+        sample_rate: int = SAMPLE_RATE,
+    ) -> None:
+        self.reverb_probability = reverb_probability
+        self.noise_probability = noise_probability
+        self.sample_rate = sample_rate
+        self.snr_db = dict(SNR_DB if snr_db is None else snr_db)
+        self._check_ranges()
+        self.rirs = None
+        if rir_folder is not None:
+            self.rirs = AudioFolder(rir_folder, "rir_folder")
+        self.noises: dict[str, AudioFolder] = {}
+        if noise_folder is not None:
+            self.noises = self._noise_categories(noise_folder)
+
+    def __call__(
+        self, samples: torch.Tensor, rng: np.random.Generator
+    ) -> torch.Tensor:
+        """Augment one waveform.
+
+        Arguments
+        ---------
+        samples : torch.Tensor
+            float32, (samples,); left as it is.
+        rng : numpy.random.Generator
+            The only source of randomness.
+
+        Returns
+        -------
+        torch.Tensor
+            float32, (samples,).
+        """
+        if self.rirs is not None and rng.random() < self.reverb_probability:
+            rir = self.rirs.draw_file(rng, self.sample_rate)
+            samples = reverberate(samples, rir)
+        if self.noises and rng.random() < self.noise_probability:
+            category = list(self.noises)[rng.integers(len(self.noises))]
+            noise = self.noises[category].draw_stretch(
+                len(samples), rng, self.sample_rate
+            )
+            lowest, highest = self.snr_db[category]
+            samples = add_noise(samples, noise, rng.uniform(lowest, highest))
+        return samples
+
+    def _noise_categories(
+        self, noise_folder: str | os.PathLike[str]
+    ) -> dict[str, AudioFolder]:
+        folders = {
+            category: os.path.join(noise_folder, category)
+            for category in self.snr_db
+            if os.path.isdir(os.path.join(noise_folder, category))
+        }
+        if not folders:
+            first = next(iter(self.snr_db))
+            folders = {first: os.fspath(noise_folder)}
+        return {
+            category: AudioFolder(folder, "noise_folder")
+            for category, folder in folders.items()
+        }
+
+    def _check_ranges(self) -> None:
+        for key in ("reverb_probability", "noise_probability"):
+            value = getattr(self, key)
+            if not 0.0 <= value <= 1.0:
+                raise ValueError(
+                    f"Expected a probability from 0 to 1, got {value}: change "
+                    f"{key}"
+                )
+        for category, bounds in self.snr_db.items():
+            if len(bounds) != 2 or bounds[0] > bounds[1]:
+                raise ValueError(
+                    f"Expected [lowest, highest] in dB for {category}, got "
+                    f"{bounds}: change snr_db"
+                )
+        if not self.snr_db:
+            raise ValueError(
+                "Expected at least one category of noise, got none: change "
+                "snr_db"
+            )

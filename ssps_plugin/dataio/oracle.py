@@ -1,0 +1,215 @@
+"""The oracle: true positives, an upper bound that READS SPEAKER LABELS.
+
+Nothing else in this package's training data does. What is trained with it
+is supervised, and says what perfect positive sampling would give.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from speechbrain.dataio.dataset import DynamicItemDataset
+from speechbrain.utils.logger import get_logger
+
+from ssps_plugin.dataio.audio import SAMPLE_RATE
+from ssps_plugin.dataio.crops import CropGroup, cut_crops
+from ssps_plugin.dataio.shared_epoch import SharedEpoch
+from ssps_plugin.dataio.view_sampler import Augment, ViewSampler
+from ssps_plugin.dataio.views import add_crop_groups, view_groups
+
+logger = get_logger(__name__)
+
+
+class TruePositives:
+    """Draws another utterance of the same speaker, by the labels.
+
+    From another recording where the speaker has one, else from the same
+    recording; a speaker's only utterance is its own positive.
+
+    Arguments
+    ---------
+    dataset : DynamicItemDataset
+        Its rows have `speaker` and, for other recordings to be preferred,
+        `recording`.
+
+    Raises
+    ------
+    ValueError
+        Some row has no speaker.
+
+    Example
+    -------
+    >>> rows = {"a": "1", "b": "2", "c": "1"}
+    >>> data = {key: {"speaker": speaker} for key, speaker in rows.items()}
+    >>> positives = TruePositives(DynamicItemDataset(data))
+    >>> positives.draw("a", np.random.default_rng(0))
+    'c'
+    """
+
+    def __init__(self, dataset: DynamicItemDataset) -> None:
+        ids = list(dataset.data_ids)
+        labels = [self._labels(key, dataset.data[key]) for key in ids]
+        order = sorted(range(len(ids)), key=lambda index: labels[index])
+        self._sorted_ids = [ids[index] for index in order]
+        # Sorted so, a speaker is a range of positions, and so is a recording.
+        by_speaker = _ranges([labels[index][:1] for index in order])
+        by_recording = _ranges([labels[index] for index in order])
+        self._position = {key: p for p, key in enumerate(self._sorted_ids)}
+        self._speaker_range, self._recording_range = by_speaker, by_recording
+        single = int(np.sum(by_speaker[:, 1] - by_speaker[:, 0] == 1))
+        if single:
+            logger.warning(
+                "%d of %d utterances are their speaker's only one: they are "
+                "their own positives",
+                single,
+                len(ids),
+            )
+
+    def draw(self, utterance_id: str, rng: np.random.Generator) -> str:
+        """Draw one utterance's positive, uniformly.
+
+        Arguments
+        ---------
+        utterance_id : str
+            The anchor's id.
+        rng : numpy.random.Generator
+            Draws it.
+
+        Returns
+        -------
+        str
+            The positive's id.
+        """
+        own = self._position[utterance_id]
+        start, stop = (int(p) for p in self._speaker_range[own])
+        without = tuple(int(p) for p in self._recording_range[own])
+        if without == (start, stop):
+            without = (own, own + 1)
+        if without == (start, stop):
+            return utterance_id
+        num_candidates = (stop - start) - (without[1] - without[0])
+        drawn = start + int(rng.integers(num_candidates))
+        if drawn >= without[0]:
+            drawn += without[1] - without[0]
+        return self._sorted_ids[drawn]
+
+    @staticmethod
+    def _labels(utterance_id: str, row: dict[str, str]) -> tuple[str, str]:
+        speaker = row.get("speaker")
+        if not speaker:
+            raise ValueError(
+                "Expected a manifest with speakers for true positives, got "
+                f"none for {utterance_id} (columns: {', '.join(row)}): add "
+                "the column speaker, or train without the oracle"
+            )
+        return str(speaker), str(row.get("recording") or utterance_id)
+
+
+class OracleViewSampler(ViewSampler):
+    """Cuts every second crop of a group from a true positive's file.
+
+    The reference segment and the first, third ... crop of a group come from
+    the utterance itself; of two views the second is the true positive.
+
+    Arguments
+    ---------
+    dataset : DynamicItemDataset
+        The training set, with labels.
+    groups, seed, epoch, augmentation, sample_rate
+        As for `ViewSampler`.
+    """
+
+    def __init__(
+        self,
+        dataset: DynamicItemDataset,
+        groups: Sequence[CropGroup],
+        seed: int,
+        epoch: SharedEpoch,
+        augmentation: Augment | None = None,
+        sample_rate: int = SAMPLE_RATE,
+    ) -> None:
+        super().__init__(groups, seed, epoch, augmentation, sample_rate)
+        self.positives = TruePositives(dataset)
+        self.data = dataset.data
+        self._from_positive = [
+            crop % 2 == 1
+            for group in self.groups
+            for crop in range(group.num_crops or 1)
+        ]
+        if not any(self._from_positive):
+            raise ValueError(
+                "Expected a group of at least 2 crops for true positives, got "
+                "single ones: change num_views"
+            )
+
+    def cut(
+        self, utterance_id: str, wav: str, seconds: float, epoch: int
+    ) -> list[torch.Tensor]:
+        """Cut the crops, one read for each of the two files."""
+        rng = self.generator(utterance_id, epoch, "true positive")
+        positive = self.data[self.positives.draw(utterance_id, rng)]
+        own_lengths, positive_lengths = (
+            [
+                length
+                for length, theirs in zip(
+                    self.lengths(), self._from_positive, strict=True
+                )
+                if theirs == wanted
+            ]
+            for wanted in (False, True)
+        )
+        rng = self.generator(utterance_id, epoch, "crops")
+        own = iter(cut_crops(wav, seconds, own_lengths, rng, self.sample_rate))
+        theirs = iter(
+            cut_crops(
+                positive["wav"],
+                float(positive["duration"]),
+                positive_lengths,
+                rng,
+                self.sample_rate,
+            )
+        )
+        return [next(theirs if t else own) for t in self._from_positive]
+
+
+def add_oracle_views(
+    dataset: DynamicItemDataset,
+    crop_seconds: float,
+    reference_seconds: float | None,
+    seed: int,
+    epoch: SharedEpoch,
+    num_views: int = 2,
+    augmentation: Augment | None = None,
+    sample_rate: int = SAMPLE_RATE,
+) -> None:
+    """Do as `add_views`, the second view from another file of the speaker.
+
+    READS SPEAKER LABELS: an upper bound, not self-supervised training.
+
+    Arguments
+    ---------
+    dataset : DynamicItemDataset
+        Its rows have `wav`, `duration` and `speaker`, and best `recording`.
+    crop_seconds, reference_seconds, seed, epoch, num_views, augmentation, \
+sample_rate
+        As for `add_views`.
+
+    Raises
+    ------
+    ValueError
+        As `add_views`, or the manifest has no speakers.
+    """
+    groups = view_groups(crop_seconds, reference_seconds, num_views)
+    sampler = OracleViewSampler(
+        dataset, groups, seed, epoch, augmentation, sample_rate
+    )
+    add_crop_groups(dataset, sampler)
+
+
+def _ranges(labels: Sequence[tuple[str, ...]]) -> np.ndarray:
+    """Return the (start, stop) of each item's run of equal labels."""
+    changes = [p for p in range(1, len(labels)) if labels[p] != labels[p - 1]]
+    starts = np.array([0, *changes])
+    stops = np.array([*changes, len(labels)])
+    sizes = stops - starts
+    return np.stack([np.repeat(starts, sizes), np.repeat(stops, sizes)], axis=1)
