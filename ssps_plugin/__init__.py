@@ -1,1 +1,23 @@
 """Self-Supervised Positive Sampling (SSPS) for SpeechBrain."""
+
+from ssps_plugin.loss_wrapper import PositiveSamplingLoss
+from ssps_plugin.losses import NTXentLoss
+from ssps_plugin.positive_sampler import PositiveSampler
+from ssps_plugin.reference import reference_representation
+from ssps_plugin.same_utterance import SameUtterancePositives
+from ssps_plugin.sampling import (
+    CentroidSampling,
+    ClusteringSampling,
+    NearestNeighborSampling,
+)
+
+__all__ = [
+    "CentroidSampling",
+    "ClusteringSampling",
+    "NTXentLoss",
+    "NearestNeighborSampling",
+    "PositiveSampler",
+    "PositiveSamplingLoss",
+    "SameUtterancePositives",
+    "reference_representation",
+]

@@ -1,0 +1,115 @@
+"""Gather and broadcast over the ranks; with one process, no-ops.
+
+Ranks may hold batches of unequal size (dynamic batching, a last batch), so
+every gather exchanges the sizes first.
+"""
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+
+def is_distributed() -> bool:
+    """Whether a process group is up with more than one rank."""
+    return (
+        dist.is_available()
+        and dist.is_initialized()
+        and dist.get_world_size() > 1
+    )
+
+
+def gather_rows(*tensors: Tensor) -> tuple[Tensor, ...]:
+    """Concatenate what every rank holds, in rank order, without gradient.
+
+    Arguments
+    ---------
+    *tensors : torch.Tensor
+        Tensors that share their first dimension, `(batch, ...)`. The batch may
+        differ between ranks; other dimensions and dtypes may not.
+
+    Returns
+    -------
+    tuple of torch.Tensor
+        The tensors over all ranks, `(sum of batches, ...)`, detached.
+
+    Example
+    -------
+    >>> gather_rows(torch.tensor([1, 2]))[0].tolist()  # one process
+    [1, 2]
+    """
+    detached = tuple(tensor.detach() for tensor in tensors)
+    if not is_distributed():
+        return detached
+    sizes = _batch_sizes(detached[0])
+    return tuple(_gather_padded(tensor, sizes) for tensor in detached)
+
+
+def gather_with_gradient(tensor: Tensor) -> Tensor:
+    """Concatenate what every rank holds; the gradient flows to its owner.
+
+    Arguments
+    ---------
+    tensor : torch.Tensor
+        `(batch, ...)`; the batch may differ between ranks.
+
+    Returns
+    -------
+    torch.Tensor
+        `(sum of batches, ...)`. In the backward pass each rank receives the
+        sum over the ranks of the gradients of its own rows.
+    """
+    if not is_distributed():
+        return tensor
+    gathered: Tensor = _GatherWithGradient.apply(tensor)
+    return gathered
+
+
+def rows_before_rank(batch_size: int, device: torch.device) -> int:
+    """Return how many rows of a gathered tensor belong to lower ranks."""
+    if not is_distributed():
+        return 0
+    sizes = _batch_sizes(torch.empty(batch_size, 0, device=device))
+    return sum(sizes[: dist.get_rank()])
+
+
+def broadcast_buffers(module: nn.Module) -> None:
+    """Overwrite the buffers of every rank with those of rank 0."""
+    if is_distributed():
+        for buffer in module.buffers():
+            dist.broadcast(buffer, src=0)
+
+
+def world_size() -> int:
+    """Return the number of ranks, 1 without a process group."""
+    return dist.get_world_size() if is_distributed() else 1
+
+
+class _GatherWithGradient(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, tensor: Tensor) -> Tensor:  # type: ignore[no-untyped-def]
+        ctx.sizes = _batch_sizes(tensor)
+        return _gather_padded(tensor, ctx.sizes)
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor) -> Tensor:  # type: ignore[no-untyped-def]
+        gradient = gradient.contiguous()
+        dist.all_reduce(gradient)
+        start = sum(ctx.sizes[: dist.get_rank()])
+        return gradient[start : start + ctx.sizes[dist.get_rank()]]
+
+
+def _batch_sizes(tensor: Tensor) -> list[int]:
+    size = torch.tensor([tensor.shape[0]], device=tensor.device)
+    sizes = [torch.empty_like(size) for _ in range(dist.get_world_size())]
+    dist.all_gather(sizes, size)
+    return [int(one) for one in torch.cat(sizes).tolist()]
+
+
+def _gather_padded(tensor: Tensor, sizes: list[int]) -> Tensor:
+    padded = tensor.new_zeros((max(sizes), *tensor.shape[1:]))
+    padded[: tensor.shape[0]] = tensor
+    parts = [torch.empty_like(padded) for _ in sizes]
+    dist.all_gather(parts, padded)
+    return torch.cat(
+        [part[:size] for part, size in zip(parts, sizes, strict=True)]
+    )

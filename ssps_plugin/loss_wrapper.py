@@ -1,0 +1,87 @@
+"""The loss wrapper: any contrastive loss on substituted positives."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from torch import Tensor, nn
+
+from ssps_plugin.positive_sampler import PositiveSampler
+from ssps_plugin.same_utterance import SameUtterancePositives
+
+
+class PositiveSamplingLoss(nn.Module):
+    """Compute a loss on pseudo-positives: `loss(anchors, sampler(positives))`.
+
+    Before SSPS starts it is the bare loss, bit for bit.
+
+    Arguments
+    ---------
+    loss : callable
+        `loss(anchors, positives, **operands) -> loss`.
+    sampler : PositiveSampler
+        Substitutes the positives.
+    mask_false_negatives : bool
+        Pass the anchors' clusters to the loss as `groups=`, `(batch,)` int64
+        with -1 for none, so that it can leave other utterances of the
+        anchor's cluster out of its negatives.
+
+    Source: Lepage and Dehak, SSPS, Interspeech 2025 (arXiv 2505.14561).
+
+    Example
+    -------
+    >>> import torch
+    >>> from ssps_plugin import NTXentLoss
+    >>> loss = PositiveSamplingLoss(NTXentLoss(), SameUtterancePositives())
+    >>> anchors, positives = torch.eye(2), torch.eye(2)
+    >>> bool(loss(anchors, positives) == NTXentLoss()(anchors, positives))
+    True
+    """
+
+    def __init__(
+        self,
+        loss: Callable[..., Tensor],
+        sampler: PositiveSampler | SameUtterancePositives,
+        mask_false_negatives: bool = False,
+    ) -> None:
+        super().__init__()
+        self.loss = loss
+        self.sampler = sampler
+        self.mask_false_negatives = mask_false_negatives
+
+    def forward(
+        self,
+        anchors: Tensor,
+        positives: Tensor,
+        ids: Sequence[str] | Tensor | None = None,
+        reference: Tensor | None = None,
+        **operands: Any,
+    ) -> Tensor:
+        """Substitute the positives and compute the loss.
+
+        Arguments
+        ---------
+        anchors : torch.Tensor
+            Passed to the loss as they are.
+        positives : torch.Tensor
+            `(batch, dim)`, `(batch, 1, dim)` or `(num_targets, batch, dim)`.
+        ids : sequence of str or torch.Tensor
+            The batch's utterance ids; may be left out outside training.
+        reference : torch.Tensor
+            `(batch, reference_dim)`; needed once the sampler remembers.
+        **operands
+            Passed to the loss.
+
+        Returns
+        -------
+        torch.Tensor
+            What the loss returns.
+        """
+        substituted = self.sampler(ids, reference, positives)
+        if (
+            self.mask_false_negatives
+            and self.training
+            and self.sampler.substituting
+            and ids is not None
+        ):
+            operands["groups"] = self.sampler.cluster_of(ids)
+        return self.loss(anchors, substituted, **operands)

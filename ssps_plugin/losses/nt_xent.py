@@ -1,0 +1,104 @@
+"""NT-Xent, the contrastive loss of SimCLR."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ssps_plugin.distributed import (
+    gather_rows,
+    gather_with_gradient,
+    rows_before_rank,
+    world_size,
+)
+
+
+class NTXentLoss(nn.Module):
+    """Normalised temperature-scaled cross entropy over both views.
+
+    Each of the 2 · batch views must find its partner among all other views,
+    those of the other ranks included. Computed in float32.
+
+    Arguments
+    ---------
+    temperature : float
+        Divides the cosines; 0.03 as published for SSPS.
+
+    Source: T. Chen et al., A Simple Framework for Contrastive Learning of
+    Visual Representations, ICML 2020 (arXiv 2002.05709), equation 1.
+
+    Example
+    -------
+    >>> loss = NTXentLoss(temperature=1.0)
+    >>> views = torch.eye(2)
+    >>> round(loss(views, views).item(), 4)  # log(1 + 2 exp(-1))
+    0.5514
+    """
+
+    def __init__(self, temperature: float = 0.03) -> None:
+        super().__init__()
+        if temperature <= 0:
+            raise ValueError(f"temperature must be > 0, got {temperature}.")
+        self.temperature = temperature
+
+    def forward(
+        self, anchors: Tensor, positives: Tensor, groups: Tensor | None = None
+    ) -> Tensor:
+        """Compute the loss.
+
+        Arguments
+        ---------
+        anchors : torch.Tensor
+            `(batch, dim)`, any float dtype.
+        positives : torch.Tensor
+            `(batch, dim)`, row i is the positive of anchor i.
+        groups : torch.Tensor, optional
+            `(batch,)` int64. Views of other utterances of the same group
+            (-1: no group) are left out of the denominator.
+
+        Returns
+        -------
+        torch.Tensor
+            0-d float32, the mean over views. Over ranks, the mean of the
+            ranks' losses is the loss of the joint batch.
+
+        Raises
+        ------
+        ValueError
+            Anchors and positives of different shapes.
+        """
+        if anchors.shape != positives.shape or anchors.dim() != 2:
+            raise ValueError(
+                "Expected anchors and positives of one shape (batch, dim), got "
+                f"{tuple(anchors.shape)} and {tuple(positives.shape)}."
+            )
+        with torch.autocast(anchors.device.type, enabled=False):
+            return self._loss(anchors.float(), positives.float(), groups)
+
+    def _loss(
+        self, anchors: Tensor, positives: Tensor, groups: Tensor | None
+    ) -> Tensor:
+        batch = len(anchors)
+        own = F.normalize(torch.stack([anchors, positives], dim=1), dim=-1)
+        every = gather_with_gradient(own)  # (total, 2, dim)
+        total = len(every)
+        logits = own.flatten(0, 1) @ every.flatten(0, 1).T / self.temperature
+        # View 2i and 2i + 1 of a rank are partners: flip the last bit.
+        views = torch.arange(2 * batch, device=anchors.device)
+        views = views + 2 * rows_before_rank(batch, anchors.device)
+        hidden = views[:, None] == torch.arange(2 * total, device=views.device)
+        if groups is not None:
+            hidden = hidden | self._same_group(groups)
+        logits = logits.masked_fill(hidden, -torch.inf)
+        loss = F.cross_entropy(logits, views ^ 1, reduction="sum")
+        # Ranks are averaged with equal weight, whatever their batches.
+        return loss * world_size() / (2 * total)
+
+    def _same_group(self, groups: Tensor) -> Tensor:
+        """Mask the views of other utterances of the group, `(2b, 2t)`."""
+        (every,) = gather_rows(groups)
+        start = rows_before_rank(len(groups), groups.device)
+        own = torch.arange(len(groups), device=groups.device) + start
+        place = torch.arange(len(every), device=groups.device)
+        same = (groups[:, None] == every) & (groups >= 0)[:, None]
+        same = same & (own[:, None] != place)
+        return same.repeat_interleave(2, 0).repeat_interleave(2, 1)

@@ -1,0 +1,437 @@
+"""The brain component of SSPS: substitutes positives, remembers what it saw."""
+
+import logging
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ssps_plugin.distributed import broadcast_buffers, gather_rows
+from ssps_plugin.memory import (
+    PositiveLayout,
+    PositiveQueue,
+    ReferenceBank,
+    UtteranceIndex,
+    resolve_repeats,
+)
+from ssps_plugin.sampling import Anchors, SamplingStrategy
+
+logger = logging.getLogger(__name__)
+
+
+class PositiveSampler(nn.Module):
+    """Substitute same-utterance positives by pseudo-positives.
+
+    Put it into `Brain.modules` and the checkpointer's recoverables, `bind` it
+    to the training set, call `begin_epoch` when a training epoch starts, and
+    pass every step's positives through it. It has no parameters; everything
+    that must survive is in its `state_dict`.
+
+    Epochs before `start_epoch - 1` change nothing, the one before
+    `start_epoch` fills the memories, and from `start_epoch` on positives are
+    substituted.
+
+    Arguments
+    ---------
+    strategy : SamplingStrategy
+        How a pseudo-positive is selected.
+    queue_size : int
+        Slots of the positive queue, at least the batch over all ranks.
+    reference_dim : int
+        Dimension of the reference representations.
+    positive_dim : int
+        Dimension of the positives.
+    start_epoch : int
+        First epoch, from 1, in which positives are substituted.
+    num_targets : int
+        Positives per utterance (two for methods with two targets).
+    seed : int
+        Seed of clustering and draws.
+    reference_dtype : str
+        Of the reference memory, "float32" or "float16" for half the memory.
+
+    Source: T. Lepage and R. Dehak, SSPS: Self-Supervised Positive Sampling for
+    Robust Self-Supervised Speaker Verification, Interspeech 2025
+    (arXiv 2505.14561). Differs: an anchor's own utterance is never drawn, and
+    an utterance has one slot in the queue, its latest.
+
+    Example
+    -------
+    >>> from ssps_plugin import NearestNeighborSampling
+    >>> sampler = PositiveSampler(
+    ...     NearestNeighborSampling(num_neighbors=1),
+    ...     queue_size=4, reference_dim=2, positive_dim=1, start_epoch=2,
+    ... )
+    >>> sampler.bind(["a", "b", "c"])
+    >>> reference = torch.tensor([[1.0, 0.0], [0.6, 0.8], [0.0, 1.0]])
+    >>> positives = torch.tensor([[1.0], [2.0], [3.0]])
+    >>> for epoch in (1, 2):
+    ...     sampler.begin_epoch(epoch)
+    ...     drawn = sampler(["a", "b", "c"], reference, positives)
+    >>> drawn.tolist()  # b's nearest is c, and the other way round
+    [[2.0], [3.0], [2.0]]
+    """
+
+    counts: Tensor
+
+    def __init__(
+        self,
+        strategy: SamplingStrategy,
+        queue_size: int,
+        reference_dim: int,
+        positive_dim: int,
+        start_epoch: int,
+        num_targets: int = 1,
+        seed: int = 1986,
+        reference_dtype: str = "float32",
+    ) -> None:
+        super().__init__()
+        for name, value in (
+            ("queue_size", queue_size),
+            ("reference_dim", reference_dim),
+            ("positive_dim", positive_dim),
+            ("start_epoch", start_epoch),
+            ("num_targets", num_targets),
+        ):
+            if value < 1:
+                raise ValueError(f"{name} must be at least 1, got {value}.")
+        if reference_dtype not in ("float32", "float16", "bfloat16"):
+            raise ValueError(
+                "reference_dtype must be float32, float16 or bfloat16, got "
+                f"{reference_dtype!r}."
+            )
+        self.strategy = strategy
+        self.start_epoch = start_epoch
+        self.seed = seed
+        self.layout = PositiveLayout(num_targets, positive_dim)
+        self.bank = ReferenceBank(
+            reference_dim, getattr(torch, reference_dtype)
+        )
+        self.queue = PositiveQueue(queue_size, positive_dim, num_targets)
+        self.utterances: UtteranceIndex | None = None
+        self.epoch: int | None = None
+        self.last_draw: tuple[Tensor, Tensor] | None = None
+        # anchors asked, anchors covered, rows not remembered: this epoch
+        self.register_buffer("counts", torch.zeros(3, dtype=torch.long))
+
+    # -- binding -----------------------------------------------------------
+
+    def bind(self, dataset: Any) -> None:
+        """Size the memories by the utterances of the training set.
+
+        Touches no pipeline. Binding the same utterances again does nothing.
+
+        Arguments
+        ---------
+        dataset : DynamicItemDataset or sequence of str
+            The training set, or the ids of its utterances in order.
+
+        Raises
+        ------
+        ValueError
+            No utterance, an id twice, or a strategy that does not fit.
+        RuntimeError
+            Already in use with other utterances.
+        """
+        ids: Sequence[str] = getattr(dataset, "data_ids", dataset)
+        utterances = UtteranceIndex(ids)
+        if self.utterances is not None:
+            if utterances.fingerprint == self.utterances.fingerprint:
+                return
+            if self.epoch is not None:
+                raise RuntimeError(
+                    "PositiveSampler is in use with other utterances "
+                    f"({len(self.utterances)}, now {len(utterances)}). Call "
+                    "reset() first: it forgets what was remembered."
+                )
+        self.utterances = utterances
+        self._allocate()
+
+    def reset(self) -> None:
+        """Forget everything but the bound utterances, for another fit."""
+        self.epoch = None
+        self.last_draw = None
+        if self.utterances is not None:
+            self._allocate()
+
+    def _allocate(self) -> None:
+        num_utterances = len(self._bound())
+        device = self.counts.device
+        self.strategy.allocate(num_utterances, self.bank.dim, self.queue)
+        self.bank.allocate(num_utterances)
+        self.queue.allocate(num_utterances)
+        self.counts.zero_()
+        self.to(device)
+
+    def _bound(self) -> UtteranceIndex:
+        if self.utterances is None:
+            raise RuntimeError(
+                "PositiveSampler was never bound: call "
+                "sampler.bind(train_data) before training or recovering a "
+                "checkpoint."
+            )
+        return self.utterances
+
+    # -- epochs ------------------------------------------------------------
+
+    @property
+    def remembering(self) -> bool:
+        """Whether this epoch fills the memories, so needs references."""
+        return self.epoch is not None and self.epoch >= self.start_epoch - 1
+
+    @property
+    def substituting(self) -> bool:
+        """Whether this epoch substitutes positives."""
+        return self.epoch is not None and self.epoch >= self.start_epoch
+
+    def begin_epoch(self, epoch: int | None) -> None:
+        """Start a training epoch; clusters when SSPS is on.
+
+        Call it on every rank, in any mode. An epoch that has begun already (a
+        resume inside it) is left as it is; None (a test stage) does nothing.
+
+        Arguments
+        ---------
+        epoch : int or None
+            Epoch, from 1.
+
+        Raises
+        ------
+        RuntimeError
+            Never bound, an epoch that goes backwards, or nothing remembered
+            when substitution starts.
+        """
+        if epoch is None or epoch == self.epoch:
+            return
+        self._bound()
+        if self.epoch is not None and epoch < self.epoch:
+            raise RuntimeError(
+                f"Epoch {epoch} begins after epoch {self.epoch}: epochs only "
+                "go forward. For another fit with the same sampler call "
+                "sampler.reset() first."
+            )
+        if epoch >= self.start_epoch:
+            self._prepare(epoch)
+        self.epoch = epoch
+        self.counts.zero_()
+        self.last_draw = None
+
+    def _prepare(self, epoch: int) -> None:
+        if not bool(self.bank.seen.any()):
+            raise RuntimeError(
+                f"SSPS starts in epoch {epoch} but nothing is remembered. "
+                "Train the epoch before with SSPS in place (start_epoch "
+                f"{self.start_epoch} fills the memories in epoch "
+                f"{self.start_epoch - 1}), or call warm_start(...) with an "
+                "encoder that is already trained."
+            )
+        self.strategy.prepare(self.bank, self.queue, self.seed, epoch)
+        broadcast_buffers(self.strategy)
+        logger.info("SSPS epoch %d: %s", epoch, self.strategy.figures())
+
+    # -- steps -------------------------------------------------------------
+
+    def forward(
+        self,
+        ids: Sequence[str] | Tensor | None,
+        reference: Tensor | None,
+        positives: Tensor,
+    ) -> Tensor:
+        """Substitute positives, then remember the original ones.
+
+        Arguments
+        ---------
+        ids : sequence of str or torch.Tensor
+            Utterance ids, or their positions in the bound order as
+            `(batch,)` int64. May be None outside training.
+        reference : torch.Tensor
+            `(batch, reference_dim)`, L2-normalised. May be None outside
+            training and in epochs that remember nothing.
+        positives : torch.Tensor
+            `(batch, dim)`, `(batch, 1, dim)` or `(num_targets, batch, dim)`,
+            any float dtype.
+
+        Returns
+        -------
+        torch.Tensor
+            Shape and dtype of `positives`. Rows drawn carry no gradient, the
+            others are the anchor's own positives with theirs. All targets of
+            an anchor come from one utterance.
+
+        Raises
+        ------
+        RuntimeError
+            Training without `bind` or `begin_epoch`.
+        ValueError
+            Shapes, devices or ids that do not fit; a batch over all ranks
+            larger than the queue.
+        """
+        if not self.training:
+            return positives
+        self._bound()
+        if self.epoch is None:
+            raise RuntimeError(
+                "begin_epoch was never called: call sampler.begin_epoch(epoch) "
+                "when a training epoch starts (on_stage_start, Stage.TRAIN)."
+            )
+        if not self.remembering:
+            return positives
+        device_type = positives.device.type
+        with torch.autocast(device_type, enabled=False):
+            return self._substitute_and_remember(ids, reference, positives)
+
+    def _substitute_and_remember(
+        self,
+        ids: Sequence[str] | Tensor | None,
+        reference: Tensor | None,
+        positives: Tensor,
+    ) -> Tensor:
+        index, reference, targets = self._checked(ids, reference, positives)
+        rows = torch.full_like(index, -1)
+        if self.substituting:
+            anchors = Anchors(index, reference, self.seed, self.epoch or 0)
+            rows = self.strategy.select(anchors, self.queue)
+        drawn = self.strategy.pool(self.queue).index_select(
+            1, rows.clamp(min=0)
+        )
+        covered = (rows >= 0)[None, :, None]
+        substituted = torch.where(covered, drawn.to(targets.dtype), targets)
+        self._remember(index, reference, targets, rows)
+        return self.layout.restore(substituted, positives)
+
+    def warm_start(
+        self,
+        batches: Iterable[tuple[Sequence[str] | Tensor, Tensor, Tensor]],
+    ) -> None:
+        """Fill the memories from an encoder that is already trained.
+
+        One pass over the training set, in the order in which the queue is to
+        hold it, with the encoder in eval mode; no training epoch is lost.
+
+        Arguments
+        ---------
+        batches : iterable of (ids, reference, positives)
+            As `forward` takes them.
+        """
+        self._bound()
+        for ids, reference, positives in batches:
+            checked = self._checked(ids, reference, positives)
+            self._remember(*checked, torch.full_like(checked[0], -1))
+        self.counts.zero_()
+
+    def _checked(
+        self,
+        ids: Sequence[str] | Tensor | None,
+        reference: Tensor | None,
+        positives: Tensor,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Return indices, references and `(targets, batch, dim)` positives."""
+        device = self.counts.device
+        index = self._bound().positions(ids, device)
+        if reference is None:
+            raise ValueError(
+                "PositiveSampler needs reference representations from epoch "
+                f"{self.start_epoch - 1} on (start_epoch - 1): pass "
+                "reference=reference_representation(embed, ...)."
+            )
+        if reference.shape == (len(index), 1, self.bank.dim):
+            reference = reference.squeeze(1)
+        if reference.shape != (len(index), self.bank.dim):
+            raise ValueError(
+                "Expected reference of shape (batch, reference_dim) "
+                f"{(len(index), self.bank.dim)}, got {tuple(reference.shape)}. "
+                "Check reference_dim of the PositiveSampler."
+            )
+        targets = self.layout.targets_first(positives, len(index))
+        for name, tensor in (("reference", reference), ("positives", targets)):
+            if tensor.device != device:
+                raise ValueError(
+                    f"{name} is on {tensor.device}, the memories are on "
+                    f"{device}. Put the sampler into Brain.modules, or move it "
+                    "with sampler.to(device)."
+                )
+        return index, reference.detach().float(), targets
+
+    def _remember(
+        self, index: Tensor, reference: Tensor, targets: Tensor, rows: Tensor
+    ) -> None:
+        """Write what all ranks saw: references and original positives."""
+        index, reference, positives, rows = gather_rows(
+            index, reference, targets.transpose(0, 1), rows
+        )
+        if len(index) > self.queue.size:
+            raise ValueError(
+                f"A step brings {len(index)} utterances (over all ranks), but "
+                f"queue_size is {self.queue.size}. Set queue_size to at least "
+                "the global batch size."
+            )
+        drawn = self.strategy.drawn_utterances(rows, self.queue)
+        self.last_draw = (index, drawn)
+        # A row that is not finite is not remembered, and counted.
+        # A sum tells in one pass: NaN and infinity stay in it.
+        valid = (
+            reference.sum(1) + positives.sum((1, 2), dtype=torch.float32)
+        ).isfinite()
+        repeats = resolve_repeats(index)
+        self.bank.write(index, reference, valid, repeats)
+        positives = positives.transpose(0, 1)
+        slots = self.queue.enqueue(index, positives, valid, repeats)
+        self.strategy.remembered(slots, index, self.bank, self.queue)
+        self.counts[0] += len(index)
+        self.counts[1] += (rows >= 0).sum()
+        self.counts[2] += (~valid).sum()
+
+    def cluster_of(self, ids: Sequence[str] | Tensor) -> Tensor:
+        """Cluster of every utterance of a batch, -1 where there is none.
+
+        Returns
+        -------
+        torch.Tensor
+            `(batch,)` int64. With it a loss can leave out false negatives.
+        """
+        index = self._bound().positions(ids, self.counts.device)
+        return self.strategy.cluster_of(index)
+
+    # -- state and figures -------------------------------------------------
+
+    def figures(self) -> dict[str, float]:
+        """Figures of the epoch so far, to log; waits for the device.
+
+        Returns
+        -------
+        dict of str to float
+            coverage: share of anchors with a pseudo-positive. queue_fill:
+            share of slots in use. seen: share of utterances with a reference.
+            not_remembered: rows that were not finite. The strategy's own.
+        """
+        if not self.remembering:
+            return {}
+        asked, covered, dropped = self.counts.tolist()
+        return {
+            "coverage": covered / max(asked, 1),
+            "queue_fill": float(self.queue.num_filled()) / self.queue.size,
+            "seen": float(self.bank.seen.float().mean()),
+            "not_remembered": float(dropped),
+            **self.strategy.figures(),
+        }
+
+    def get_extra_state(self) -> dict[str, Any]:
+        """Return the epoch and which utterances the memories are about."""
+        bound = self.utterances
+        return {
+            "epoch": self.epoch,
+            "fingerprint": bound.fingerprint if bound else None,
+        }
+
+    def set_extra_state(self, state: dict[str, Any]) -> None:
+        """Take up a saved epoch; refuses memories of other utterances."""
+        fingerprint = state["fingerprint"]
+        if fingerprint not in (None, self._bound().fingerprint):
+            raise RuntimeError(
+                "This checkpoint was written for another training manifest: "
+                "its memories belong to other utterances than the "
+                f"{len(self._bound())} now bound. Resume with the manifest it "
+                "was trained on, or start in another output_folder."
+            )
+        self.epoch = state["epoch"]

@@ -1,0 +1,112 @@
+"""Reference representations: the encoder in eval mode, without gradient."""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.parallel import DataParallel, DistributedDataParallel
+
+
+def reference_representation(
+    embed: Callable[..., Tensor],
+    *inputs: Any,
+    modules: nn.Module | None = None,
+    **operands: Any,
+) -> Tensor:
+    """Embed a clean reference segment, as SSPS compares utterances.
+
+    The modules run in eval mode without gradient, DDP wrappers set aside, so
+    that neither running statistics nor the step's backward are touched; every
+    module's mode is restored, also after an error.
+
+    Arguments
+    ---------
+    embed : callable
+        `embed(*inputs, **operands) -> (batch, dim)` or `(batch, 1, dim)`: a
+        module, a method of a module, or a method of a Brain.
+    *inputs, **operands
+        Passed to `embed`.
+    modules : torch.nn.Module
+        The modules that `embed` runs, where that cannot be told from it (a
+        plain function).
+
+    Returns
+    -------
+    torch.Tensor
+        `(batch, dim)` float32, L2-normalised, without gradient.
+
+    Raises
+    ------
+    ValueError
+        It cannot be told which modules `embed` runs, or what it returns is
+        not one vector per utterance.
+
+    Source: Lepage and Dehak, SSPS, Interspeech 2025 (arXiv 2505.14561).
+
+    Example
+    -------
+    >>> encoder = torch.nn.BatchNorm1d(2)
+    >>> reference_representation(encoder, torch.tensor([[3.0, 4.0]]))
+    tensor([[0.6000, 0.8000]])
+    >>> encoder.training
+    True
+    """
+    owner = modules if modules is not None else _modules_of(embed)
+    with torch.no_grad(), _unwrapped(owner, embed) as bare, _evaluating(owner):
+        representation = bare(*inputs, **operands)
+        if representation.dim() == 3 and representation.shape[1] == 1:
+            representation = representation.squeeze(1)
+        if representation.dim() != 2:
+            raise ValueError(
+                "embed must return (batch, dim) or (batch, 1, dim), one "
+                "vector per utterance, got shape "
+                f"{tuple(representation.shape)}."
+            )
+        return F.normalize(representation.float(), dim=-1)
+
+
+def _modules_of(embed: Callable[..., Tensor]) -> nn.Module:
+    if isinstance(embed, nn.Module):
+        return embed
+    owner = getattr(embed, "__self__", None)
+    for candidate in (owner, getattr(owner, "modules", None)):
+        if isinstance(candidate, nn.Module):
+            return candidate
+    raise ValueError(
+        "It cannot be told which modules embed runs: expected a module, or a "
+        f"method of a module or of a Brain, got {embed!r}. Pass "
+        "modules=self.modules."
+    )
+
+
+@contextmanager
+def _evaluating(owner: nn.Module) -> Iterator[None]:
+    training = [module for module in owner.modules() if module.training]
+    for module in training:
+        module.training = False
+    try:
+        yield
+    finally:
+        for module in training:
+            module.training = True
+
+
+@contextmanager
+def _unwrapped(
+    owner: nn.Module, embed: Callable[..., Tensor]
+) -> Iterator[Callable[..., Tensor]]:
+    """Set wrappers for parallel training aside for the time of one call."""
+    wrappers = (DistributedDataParallel, DataParallel)
+    if isinstance(embed, wrappers):
+        yield embed.module
+        return
+    with ExitStack() as restore:
+        if isinstance(owner, nn.ModuleDict):
+            for name, module in list(owner.items()):
+                if isinstance(module, wrappers):
+                    owner[name] = module.module
+                    restore.callback(owner.__setitem__, name, module)
+        yield embed

@@ -1,0 +1,48 @@
+"""Same-utterance positives: the baseline with the face of SSPS."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from torch import Tensor, nn
+
+
+class SameUtterancePositives(nn.Module):
+    """Keep every anchor's own positive: standard self-supervision.
+
+    Stands where a `PositiveSampler` stands, so that a recipe is the same with
+    and without SSPS.
+
+    Example
+    -------
+    >>> import torch
+    >>> positives = torch.ones(2, 3)
+    >>> SameUtterancePositives()(["a", "b"], None, positives) is positives
+    True
+    """
+
+    remembering = False
+    substituting = False
+    start_epoch = None
+    last_draw = None
+
+    def bind(self, dataset: Any) -> None:
+        """Nothing to size."""
+
+    def begin_epoch(self, epoch: int | None) -> None:
+        """Nothing to prepare."""
+
+    def reset(self) -> None:
+        """Nothing to forget."""
+
+    def figures(self) -> dict[str, float]:
+        """Nothing to log."""
+        return {}
+
+    def forward(
+        self,
+        ids: Sequence[str] | Tensor | None,
+        reference: Tensor | None,
+        positives: Tensor,
+    ) -> Tensor:
+        """Return `positives` itself."""
+        return positives

@@ -1,0 +1,221 @@
+"""SSPS-Clustering: a pseudo-positive from a neighbouring cluster."""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ssps_plugin.clustering import SphericalKMeans, nearest_clusters
+from ssps_plugin.memory import PositiveQueue, ReferenceBank
+from ssps_plugin.sampling.draw import rank_of
+from ssps_plugin.sampling.strategy import Anchors, SamplingStrategy
+
+
+class ClusteringSampling(SamplingStrategy):
+    """Draw from the clusters nearest to the anchor's.
+
+    At each epoch's start the references are clustered by spherical k-means.
+    For an anchor in cluster c, a cluster is drawn among the `num_neighbors`
+    nearest other clusters of c (c itself when `num_neighbors` is 0), then an
+    utterance uniformly among those of that cluster that are in the queue.
+    With more clusters than speakers, clusters come out as recordings, and the
+    neighbouring one is likely the same speaker in another recording.
+
+    Arguments
+    ---------
+    num_clusters : int
+        K. A rule of thumb: utterances per recording < utterances / K <
+        utterances per speaker.
+    num_neighbors : int
+        M, how many neighbouring clusters to draw from.
+    whitening : float
+        Power of the transform of the references: 0 is the published method,
+        0.5 ours and better on small corpora.
+    rank_decay : float
+        Prefer nearer clusters, p(rank) proportional to
+        exp(-rank_decay · rank); 0 draws them uniformly.
+    num_iterations : int
+        Iterations of k-means where it starts from random members.
+    assignment_dtype : str
+        "float32", or "bfloat16" for faster assignment steps.
+    reuse_centroids : bool
+        From the second clustering on, start from the last centroids.
+
+    Source: SSPS-Clustering, Lepage and Dehak, Interspeech 2025
+    (arXiv 2505.14561). Differs: the anchor's own utterance is never drawn,
+    which the authors' code allows for M = 0; and `reuse_centroids`.
+    """
+
+    centroids: Tensor
+    neighbors: Tensor
+    clusters: Tensor
+    _members: Tensor
+    _first_member: Tensor
+    _largest_cluster: int
+
+    def __init__(
+        self,
+        num_clusters: int,
+        num_neighbors: int,
+        whitening: float = 0.0,
+        rank_decay: float = 0.0,
+        num_iterations: int = 10,
+        assignment_dtype: str = "float32",
+        reuse_centroids: bool = True,
+    ) -> None:
+        super().__init__(whitening, rank_decay)
+        if not 0 <= num_neighbors < num_clusters:
+            raise ValueError(
+                "num_neighbors must be at least 0 (the anchor's own cluster) "
+                f"and less than num_clusters ({num_clusters}), "
+                f"got {num_neighbors}."
+            )
+        self.num_clusters = num_clusters
+        self.num_neighbors = num_neighbors
+        self.reuse_centroids = reuse_centroids
+        self.kmeans = SphericalKMeans(
+            num_clusters, num_iterations, assignment_dtype
+        )
+        self.register_buffer("centroids", torch.empty(num_clusters, 0))
+        self.register_buffer(
+            "neighbors", torch.zeros(num_clusters, max(1, num_neighbors)).long()
+        )
+        self.register_buffer("clusters", torch.empty(0, dtype=torch.long))
+        for name in ("_members", "_first_member"):  # derived from `clusters`
+            empty = torch.empty(0, dtype=torch.long)
+            self.register_buffer(name, empty, persistent=False)
+        self.register_load_state_dict_post_hook(_index_members)
+
+    def allocate(
+        self, num_utterances: int, reference_dim: int, queue: PositiveQueue
+    ) -> None:
+        """Size the buffers; K may not exceed the number of utterances."""
+        super().allocate(num_utterances, reference_dim, queue)
+        self._check_enough(num_utterances, "utterances of the training set")
+        self.centroids = self.centroids.new_zeros(
+            self.num_clusters, reference_dim
+        )
+        self.clusters = self.clusters.new_full((num_utterances,), -1)
+        _index_members(self)
+
+    def prepare(
+        self, bank: ReferenceBank, queue: PositiveQueue, seed: int, epoch: int
+    ) -> None:
+        """Cluster the references seen so far and find neighbour clusters."""
+        seen, references = bank.read_seen()
+        self._check_enough(len(seen), "utterances seen so far")
+        self.whitening.fit(references)
+        again = self.reuse_centroids and bool((self.clusters >= 0).any())
+        clustering = self.kmeans.fit(
+            self.whitening(references),
+            seed=seed + epoch,
+            initial_centroids=self.centroids if again else None,
+        )
+        self.centroids.copy_(clustering.centroids)
+        self.clusters.fill_(-1)
+        self.clusters[seen] = clustering.labels
+        if self.num_neighbors:
+            self.neighbors.copy_(
+                nearest_clusters(self.centroids, self.num_neighbors)
+            )
+        else:
+            own = torch.arange(self.num_clusters, device=self.neighbors.device)
+            self.neighbors.copy_(own[:, None])
+        _index_members(self)
+
+    def select(self, anchors: Anchors, queue: PositiveQueue) -> Tensor:
+        """Select slots of the queue, `(batch,)` int64, -1 where none."""
+        anchor, utterance, sizes = self._members_of(self.draw_cluster(anchors))
+        slots = queue.slots.index_select(0, utterance)
+        eligible = (slots >= 0) & (
+            utterance != anchors.index.index_select(0, anchor)
+        )
+        # One running count over the members of all anchors, one after the
+        # other: the r-th eligible member of an anchor is where the count
+        # passes what the anchors before it hold, plus r.
+        ends = sizes.cumsum(0)
+        running = F.pad(eligible.cumsum(0), (1, 0))
+        before = running[ends - sizes]
+        num_eligible = running[ends] - before
+        rank = rank_of(anchors.uniform(stream=1), num_eligible, decay=0.0)
+        place = torch.searchsorted(running, before + rank + 1)
+        selected = F.pad(slots, (1, 0), value=-1)[place.clamp(max=len(slots))]
+        return torch.where(num_eligible > 0, selected, -1)
+
+    def draw_cluster(self, anchors: Anchors) -> Tensor:
+        """Draw a neighbouring cluster per anchor, -1 for an unseen one."""
+        own = self.clusters[anchors.index]
+        num_ranks = torch.full_like(own, self.neighbors.shape[1])
+        rank = rank_of(anchors.uniform(stream=0), num_ranks, self.rank_decay)
+        drawn = self.neighbors[own.clamp(min=0), rank]
+        return torch.where(own >= 0, drawn, -1)
+
+    def cluster_of(self, index: Tensor) -> Tensor:
+        """Cluster of every utterance, -1 where none, `(batch,)` int64."""
+        return self.clusters[index]
+
+    def figures(self) -> dict[str, float]:
+        """Sizes of the clusters: smallest, median, largest; empty ones."""
+        sizes = self._first_member.diff()
+        if not len(self._members):
+            return {}
+        return {
+            "cluster_size_min": float(sizes.min()),
+            "cluster_size_median": float(sizes.median()),
+            "cluster_size_max": float(sizes.max()),
+            "empty_clusters": float((sizes == 0).sum()),
+        }
+
+    def _members_of(self, cluster: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """List the members of each anchor's drawn cluster, one after another.
+
+        Returns
+        -------
+        tuple of torch.Tensor
+            The anchor's row, ascending, and the utterance, both `(total,)`;
+            and how many members each anchor has, `(batch,)`. On a GPU the list
+            has a fixed length, so that nothing waits for the host; what lies
+            beyond the last member belongs to no anchor.
+        """
+        known = cluster.clamp(min=0)
+        first = self._first_member[known]
+        sizes = self._first_member[known + 1] - first
+        sizes = torch.where(cluster >= 0, sizes, 0)
+        ends = sizes.cumsum(0)
+        if cluster.device.type == "cpu":
+            batch = torch.arange(len(cluster))
+            anchor = torch.repeat_interleave(batch, sizes)
+            place = torch.arange(len(anchor))
+        else:
+            total = len(cluster) * self._largest_cluster
+            place = torch.arange(total, device=cluster.device)
+            anchor = torch.searchsorted(ends, place, right=True)
+            anchor = anchor.clamp(max=len(cluster) - 1)
+        shift = first - (ends - sizes)
+        member = place + shift.index_select(0, anchor)
+        member = member.clamp(max=max(len(self._members) - 1, 0))
+        return anchor, self._members.index_select(0, member), sizes
+
+    def _check_enough(self, num: int, what: str) -> None:
+        if num < self.num_clusters:
+            raise ValueError(
+                f"num_clusters is {self.num_clusters}, but there are only "
+                f"{num} {what}. Set num_clusters lower; a rule of thumb: "
+                "utterances per recording < utterances / num_clusters < "
+                "utterances per speaker."
+            )
+
+
+def _index_members(strategy: ClusteringSampling, _: Any = None) -> None:
+    """List the utterances by cluster, so that a cluster is one slice."""
+    clusters = strategy.clusters
+    order = torch.argsort(clusters, stable=True)
+    num_outside = int((clusters < 0).sum())
+    strategy._members = order[num_outside:]
+    strategy._first_member = torch.searchsorted(
+        clusters[strategy._members],
+        torch.arange(strategy.num_clusters + 1, device=clusters.device),
+    )
+    sizes = strategy._first_member.diff()
+    strategy._largest_cluster = int(sizes.max())

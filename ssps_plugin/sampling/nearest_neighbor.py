@@ -1,0 +1,120 @@
+"""SSPS-NN: a pseudo-positive among the nearest references."""
+
+import torch
+from torch import Tensor
+
+from ssps_plugin.memory import PositiveQueue, ReferenceBank
+from ssps_plugin.sampling.draw import rank_of
+from ssps_plugin.sampling.strategy import Anchors, SamplingStrategy
+
+# The largest of a block of this many similarities is found by a vectorised
+# maximum; only the blocks that can hold a nearest neighbour are then sorted.
+_BLOCK = 32
+
+
+class NearestNeighborSampling(SamplingStrategy):
+    """Draw among the utterances in the queue nearest to the anchor.
+
+    Among the utterances that have a slot in the queue, the `num_neighbors`
+    whose reference is nearest to the anchor's by cosine are found, its own
+    utterance excluded, and one of them is drawn.
+
+    Arguments
+    ---------
+    num_neighbors : int
+        M, how many to draw from, at least 1.
+    whitening : float
+        Power of the transform of the references, 0 as published.
+    rank_decay : float
+        Prefer nearer ones, p(rank) proportional to exp(-rank_decay · rank).
+
+    Source: SSPS-NN, Lepage and Dehak, Interspeech 2025 (arXiv 2505.14561).
+    """
+
+    keys: Tensor
+    bias: Tensor
+
+    def __init__(
+        self,
+        num_neighbors: int,
+        whitening: float = 0.0,
+        rank_decay: float = 0.0,
+    ) -> None:
+        super().__init__(whitening, rank_decay)
+        if num_neighbors < 1:
+            raise ValueError(
+                f"num_neighbors must be at least 1, got {num_neighbors}."
+            )
+        self.num_neighbors = num_neighbors
+        # The references of what is in the queue, slot by slot, transformed:
+        # kept up to date by the rows a step writes, not gathered every step.
+        self.register_buffer("keys", torch.empty(0, 0))
+        self.register_buffer("bias", torch.empty(0))
+
+    def allocate(
+        self, num_utterances: int, reference_dim: int, queue: PositiveQueue
+    ) -> None:
+        """Size the buffers for the queue."""
+        super().allocate(num_utterances, reference_dim, queue)
+        # Whole blocks, and at least the queue's scratch row.
+        num_keys = (queue.size // _BLOCK + 1) * _BLOCK
+        self.keys = self.keys.new_zeros(num_keys, reference_dim)
+        self.bias = self.bias.new_full((num_keys,), -torch.inf)
+
+    def prepare(
+        self, bank: ReferenceBank, queue: PositiveQueue, seed: int, epoch: int
+    ) -> None:
+        """Transform the references of all that is in the queue."""
+        if self.whitening.power > 0:
+            self.whitening.fit(bank.read_seen()[1])
+        utterances = queue.utterances
+        references = bank.references[utterances.clamp(min=0)].float()
+        self.keys[: queue.size] = self.whitening(references)
+        self._hide_empty_slots(queue)
+
+    def select(self, anchors: Anchors, queue: PositiveQueue) -> Tensor:
+        """Select slots of the queue, `(batch,)` int64, -1 where none."""
+        anchor = self.whitening(anchors.reference)
+        similarity = torch.addmm(self.bias, anchor, self.keys.T)
+        own = queue.slots[anchors.index]
+        # An anchor without a slot writes a similarity back as it was.
+        column = torch.where(own >= 0, own, 0)[:, None]
+        kept = similarity.gather(1, column)
+        hidden = torch.where(own[:, None] >= 0, -torch.inf, kept)
+        similarity.scatter_(1, column, hidden)
+        values, slots = _largest(similarity, self.num_neighbors)
+        num_found = values.isfinite().sum(1)
+        rank = rank_of(anchors.uniform(stream=1), num_found, self.rank_decay)
+        drawn = slots.gather(1, rank[:, None]).squeeze(1)
+        return torch.where(num_found > 0, drawn, -1)
+
+    def remembered(
+        self,
+        slots: Tensor,
+        index: Tensor,
+        bank: ReferenceBank,
+        queue: PositiveQueue,
+    ) -> None:
+        """Keep the keys of the slots just written."""
+        keys = self.whitening(bank.references[index].float())
+        self.keys.index_copy_(0, slots, keys)
+        self._hide_empty_slots(queue)
+
+    def _hide_empty_slots(self, queue: PositiveQueue) -> None:
+        self.bias[: queue.size] = torch.where(
+            queue.utterances >= 0, 0.0, -torch.inf
+        )
+
+
+def _largest(similarity: Tensor, num: int) -> tuple[Tensor, Tensor]:
+    """Find the `num` largest of each row, exactly, `(batch, num)` each."""
+    batch, num_keys = similarity.shape
+    num = min(num, num_keys)
+    blocks = similarity.view(batch, -1, _BLOCK)
+    num_blocks = min(num, blocks.shape[1])
+    # The n largest lie in the n blocks with the largest maxima.
+    best = blocks.amax(2).topk(num_blocks, sorted=False).indices
+    within = torch.arange(_BLOCK, device=similarity.device)
+    column = (best[:, :, None] * _BLOCK + within).flatten(1)
+    values, place = similarity.gather(1, column).topk(num, dim=1)
+    return values, column.gather(1, place)

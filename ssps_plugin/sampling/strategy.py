@@ -1,0 +1,105 @@
+"""What every sampling strategy is, and the transform they share."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from ssps_plugin.memory import PositiveQueue, ReferenceBank
+from ssps_plugin.sampling.draw import check_decay, uniform
+from ssps_plugin.sampling.whitening import Whitening
+
+
+class Anchors(NamedTuple):
+    """The anchors of one step, all a strategy may know of them.
+
+    Arguments
+    ---------
+    index : torch.Tensor
+        `(batch,)` int64, the utterances.
+    reference : torch.Tensor
+        `(batch, reference_dim)` float32, L2-normalised.
+    seed : int
+        Seed of the draws.
+    epoch : int
+        Epoch of the draws.
+    """
+
+    index: Tensor
+    reference: Tensor
+    seed: int
+    epoch: int
+
+    def uniform(self, stream: int) -> Tensor:
+        """Uniform numbers in [0, 1), one per anchor, `(batch,)` float64."""
+        return uniform(self.seed, self.epoch, self.index, stream)
+
+
+class SamplingStrategy(nn.Module):
+    """Base of the strategies: which row stands for an anchor's positive.
+
+    A strategy reads the memories and never writes them. It sees neither labels
+    nor the embeddings that are substituted.
+
+    Arguments
+    ---------
+    reference_whitening : float
+        Power of the transform laid over the references: 0 is the published
+        method, 1 full whitening (see `Whitening`).
+    rank_decay : float
+        Draws fall with rank as exp(-rank_decay · rank); 0 is uniform.
+    """
+
+    def __init__(self, reference_whitening: float, rank_decay: float) -> None:
+        super().__init__()
+        check_decay(rank_decay)
+        self.rank_decay = rank_decay
+        self.whitening = Whitening(reference_whitening)
+
+    def allocate(
+        self, num_utterances: int, reference_dim: int, queue: PositiveQueue
+    ) -> None:
+        """Size the strategy's buffers; raises a ValueError on a misfit."""
+        self.whitening.allocate(reference_dim)
+
+    def prepare(
+        self, bank: ReferenceBank, queue: PositiveQueue, seed: int, epoch: int
+    ) -> None:
+        """Do, once per epoch, all that does not depend on the batch."""
+        raise NotImplementedError
+
+    def select(self, anchors: Anchors, queue: PositiveQueue) -> Tensor:
+        """Select a row of `pool` for every anchor, -1 where none is found.
+
+        Returns
+        -------
+        torch.Tensor
+            `(batch,)` int64.
+        """
+        raise NotImplementedError
+
+    def pool(self, queue: PositiveQueue) -> Tensor:
+        """Rows that `select` numbers, `(num_targets, rows, positive_dim)`."""
+        return queue.positives
+
+    def drawn_utterances(self, rows: Tensor, queue: PositiveQueue) -> Tensor:
+        """Utterance of every selected row, -1 where there is none."""
+        drawn = queue.utterances[rows.clamp(min=0)]
+        return torch.where(rows >= 0, drawn, -1)
+
+    def cluster_of(self, index: Tensor) -> Tensor:
+        """Cluster of every utterance, -1 where there is none, `(batch,)`."""
+        return torch.full_like(index, -1)
+
+    def remembered(
+        self,
+        slots: Tensor,
+        index: Tensor,
+        bank: ReferenceBank,
+        queue: PositiveQueue,
+    ) -> None:
+        """Take note of what a step wrote: utterances `index` in `slots`."""
+
+    def figures(self) -> dict[str, float]:
+        """Return what is worth logging once per epoch."""
+        return {}
