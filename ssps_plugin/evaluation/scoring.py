@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from ssps_plugin.evaluation.trials import TrialList
+from ssps_plugin.evaluation.trial_list import TrialList
 
 #: Trials scored at a time: two gathered blocks of 512-d rows fit a CPU cache.
 TRIALS_PER_BLOCK = 1024

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path, PurePath
 
-from ssps_plugin.evaluation.trials import TrialList
+from ssps_plugin.evaluation.trial_list import TrialList
 
 #: Tried in this order after a name's own suffix.
 AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".m4a")

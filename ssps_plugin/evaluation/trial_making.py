@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from ssps_plugin.evaluation.trials import TrialList
+from ssps_plugin.evaluation.trial_list import TrialList
 
 
 def make_trials(

@@ -7,70 +7,19 @@ trial (two speakers), then the file names of the two utterances.
 from __future__ import annotations
 
 import os
-from collections import defaultdict
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from itertools import chain, islice
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ssps_plugin.evaluation.atomic_write import atomic_write
+from ssps_plugin.evaluation.trial_list import TrialList, first_appearance
 
-#: Lines handled at a time: bounds the memory that split lines take.
-LINES_PER_BLOCK = 20_000
-
-
-@dataclass(frozen=True)
-class TrialList:
-    """Trials as pairs of positions in a list of distinct utterances.
-
-    Arguments
-    ---------
-    utterances : list of str
-        Distinct names, in order of first appearance.
-    labels : numpy.ndarray
-        (trials,) uint8, 1 for a target trial, 0 for an impostor trial.
-    enrol : numpy.ndarray
-        (trials,) int64, position of the enrolment in ``utterances``.
-    test : numpy.ndarray
-        (trials,) int64, position of the test in ``utterances``.
-    """
-
-    utterances: list[str]
-    labels: NDArray[np.uint8]
-    enrol: NDArray[np.int64]
-    test: NDArray[np.int64]
-
-    @classmethod
-    def from_names(
-        cls, labels: Iterable[int], enrol: Iterable[str], test: Iterable[str]
-    ) -> TrialList:
-        """Trials given by utterance names instead of positions.
-
-        Example
-        -------
-        >>> trials = TrialList.from_names([1, 0], ["a", "a"], ["b", "c"])
-        >>> trials.utterances, trials.enrol.tolist(), trials.test.tolist()
-        (['a', 'b', 'c'], [0, 0], [1, 2])
-        """
-        position = _first_appearance()
-        names = chain.from_iterable(zip(enrol, test, strict=True))
-        pairs = np.fromiter(map(position.__getitem__, names), np.int64)
-        return _trial_list(position, np.array([*labels], np.uint8), pairs)
-
-    def __len__(self) -> int:
-        """Number of trials."""
-        return len(self.labels)
-
-    def pairs(self) -> Iterator[tuple[str, str]]:
-        """Enrolment and test name of every trial, in order."""
-        name_at = self.utterances.__getitem__
-        for start in range(0, len(self), LINES_PER_BLOCK):
-            block = slice(start, start + LINES_PER_BLOCK)
-            enrol, test = self.enrol[block].tolist(), self.test[block].tolist()
-            yield from zip(map(name_at, enrol), map(name_at, test), strict=True)
+#: Read and written at a time: bounds the memory that split lines take, and
+#: keeps them in the processor's cache.
+CHARACTERS_PER_BLOCK = 2**18
+_LABELS = {"0", "1"}
+_END_OF_LINE = "\0"
 
 
 def read_trials(path: str | os.PathLike[str]) -> TrialList:
@@ -107,18 +56,19 @@ def read_trials(path: str | os.PathLike[str]) -> TrialList:
             f"expected a trial list at {path}, found none: set `trials` to a "
             "file with a line `label enrol test` per trial."
         )
-    position = _first_appearance()
+    position = first_appearance()
     labels, pairs = [], []
     for block_labels, names in _read_blocks(path):
-        labels.append(np.array(block_labels, np.uint8))
-        numbers = map(position.__getitem__, names)
-        pairs.append(np.fromiter(numbers, np.int64, 2 * len(block_labels)))
+        labels.append(np.fromiter(map("1".__eq__, block_labels), np.uint8))
+        pairs.append(np.fromiter(map(position.__getitem__, names), np.int64))
     if not position:
         raise ValueError(
             f"{path}: expected lines of `label enrol test`, got an empty file: "
             "check `trials`."
         )
-    return _trial_list(position, np.concatenate(labels), np.concatenate(pairs))
+    return TrialList.from_pairs(
+        [*position], np.concatenate(labels), np.concatenate(pairs)
+    )
 
 
 def write_trials(path: str | os.PathLike[str], trials: TrialList) -> None:
@@ -149,52 +99,51 @@ def write_trials(path: str | os.PathLike[str], trials: TrialList) -> None:
         )
 
 
-def _read_blocks(path: Path) -> Iterator[tuple[list[int], Iterable[str]]]:
+def _read_blocks(path: Path) -> Iterator[tuple[list[str], list[str]]]:
     """Labels, and names alternating enrol and test, some lines at a time."""
+    line_number = 1
     with open(path, encoding="utf-8-sig") as file:
-        start = 1
-        while lines := list(islice(file, LINES_PER_BLOCK)):
-            rows = [row for row in map(str.split, lines) if row]
-            # Two passes in C find that all is well; only a bad block is gone
-            # through line by line.
-            well_formed = set(map(len, rows)) <= {3}
-            if not (well_formed and {row[0] for row in rows} <= {"0", "1"}):
-                raise ValueError(f"{path}, {_first_malformed(lines, start)}")
-            start += len(lines)
-            labels = [row[0] == "1" for row in rows]
-            yield labels, chain.from_iterable(row[1:] for row in rows)
+        while block := file.read(CHARACTERS_PER_BLOCK):
+            block += file.readline()
+            try:
+                yield _split_regular(block) or _split_lines(block, line_number)
+            except ValueError as error:
+                raise ValueError(f"{path}, {error}") from None
+            line_number += block.count("\n")
 
 
-def _first_malformed(lines: list[str], start: int) -> str:
-    """Say where and how the first bad line differs from a trial."""
-    number, line = next(
-        (number, line)
-        for number, line in enumerate(lines, start)
-        if (fields := line.split())
-        and (len(fields) != 3 or fields[0] not in ("0", "1"))
-    )
-    return (
-        f"line {number}: expected `label enrol test` with label 0 or 1, "
-        f"got {line.strip()[:200]!r}: correct the line or change `trials`."
-    )
+def _split_regular(block: str) -> tuple[list[str], list[str]] | None:
+    """Fields of a block of nothing but trials; None if anything is unusual.
 
-
-def _first_appearance() -> defaultdict[str, int]:
-    """A table that numbers names as they first appear.
-
-    The factory is asked before the new name is stored, so the table's length
-    is the next free number; looking up millions of names stays in C.
+    A mark that no file name can contain stands for each line's end. If every
+    fourth field is a mark, and there are no others, each line has three.
     """
-    position: defaultdict[str, int] = defaultdict()
-    position.default_factory = position.__len__
-    return position
+    fields = block.replace("\n", f" {_END_OF_LINE} ").split()
+    labels = fields[0::4]
+    regular = (
+        len(fields) == 4 * block.count("\n")
+        and set(fields[3::4]) == {_END_OF_LINE}
+        and set(labels) <= _LABELS
+    )
+    if not regular:
+        return None
+    del fields[3::4]
+    del fields[0::3]
+    return labels, fields
 
 
-def _trial_list(
-    position: dict[str, int],
-    labels: NDArray[np.uint8],
-    pairs: NDArray[np.int64],
-) -> TrialList:
-    """Split alternating positions into enrolments and tests."""
-    enrol, test = pairs.reshape(-1, 2).T.copy()
-    return TrialList([*position], labels, enrol, test)
+def _split_lines(block: str, line_number: int) -> tuple[list[str], list[str]]:
+    """The same line by line: skips blank lines, names a malformed one."""
+    labels, names = [], []
+    for number, line in enumerate(block.split("\n"), line_number):
+        fields = line.split()
+        if not fields:
+            continue
+        if len(fields) != 3 or fields[0] not in _LABELS:
+            raise ValueError(
+                f"line {number}: expected `label enrol test` with label 0 or "
+                f"1, got {line.strip()[:200]!r}: correct the line or `trials`."
+            )
+        labels.append(fields[0])
+        names += fields[1:]
+    return labels, names

@@ -1,0 +1,196 @@
+"""Embeddings of full-length utterances."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import torch
+from torch.nn.utils.rnn import pad_sequence
+from tqdm import tqdm
+
+from ssps_plugin.dataio.audio import (
+    SAMPLE_RATE,
+    AudioError,
+    audio_seconds,
+    read_audio,
+)
+
+File = str | os.PathLike[str]
+Embed = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+Read = Callable[[File], torch.Tensor]
+#: The rows of the result that a batch fills, and its waveforms.
+Batch = tuple[list[int], list[torch.Tensor]]
+
+_FILES_AHEAD_PER_READER = 4
+
+
+@torch.no_grad()
+def extract_embeddings(
+    embed: Embed,
+    files: Sequence[File],
+    *,
+    batch_seconds: float = 200.0,
+    max_padding: float = 0.0,
+    device: torch.device | str = "cpu",
+    num_readers: int = 2,
+    read: Read = read_audio,
+    progress: bool = True,
+) -> torch.Tensor:
+    """Embed every utterance at its full length.
+
+    Files are taken from the longest to the shortest, so that utterances of
+    one length come together and share a batch. With ``max_padding`` 0 no
+    others do: nothing is padded, and the embeddings are those of one utterance
+    at a time. Memory holds a batch and a few files read ahead.
+
+    Arguments
+    ---------
+    embed : callable
+        ``embed(wavs, lens) -> embeddings``: wavs (batch, time) float32, lens
+        (batch,) relative lengths, embeddings (batch, dim) or SpeechBrain's
+        (batch, 1, dim). The caller has put its modules in eval mode.
+    files : sequence of str or os.PathLike
+        One a row of the result.
+    batch_seconds : float
+        Most audio in a batch, in seconds; a longer utterance goes alone.
+    max_padding : float
+        Share of the longest utterance of a batch, in [0, 1), that its shortest
+        may lack. Above 0 is faster on varied lengths, but exact only if the
+        encoder ignores padding, which most do not quite.
+    device : torch.device or str
+        Where the encoder is.
+    num_readers : int
+        Threads that read and decode files, at least 1.
+    read : callable
+        ``read(file) -> (samples,)`` float32 at 16 kHz.
+    progress : bool
+        Show a progress bar (to be switched off on all but the main process).
+
+    Returns
+    -------
+    embeddings : torch.Tensor
+        (files, dim) float32 on the CPU, without gradient.
+
+    Raises
+    ------
+    ValueError
+        If there are no files, a number is out of its range, or `embed` does
+        not return one row per utterance.
+
+    Example
+    -------
+    >>> waves = {"a": torch.ones(4), "b": torch.ones(2), "c": torch.zeros(4)}
+    >>> def mean_and_length(wavs, lens):
+    ...     return torch.stack([wavs.mean(1), lens * wavs.shape[1]], dim=1)
+    >>> extract_embeddings(
+    ...     mean_and_length, ["a", "b", "c"], read=waves.get, progress=False
+    ... )
+    tensor([[1., 4.],
+            [1., 2.],
+            [0., 4.]])
+    """
+    _check_arguments(len(files), batch_seconds, max_padding, num_readers)
+    shortest_share = 1 - max_padding
+    max_samples = round(batch_seconds * SAMPLE_RATE)
+    order = sorted(range(len(files)), key=lambda i: -_header_seconds(files[i]))
+    embeddings: torch.Tensor | None = None
+    with (
+        ThreadPoolExecutor(num_readers) as readers,
+        tqdm(total=len(files), unit="utt", disable=not progress) as bar,
+    ):
+        wavs = _read_ahead(readers, read, [files[i] for i in order])
+        numbered = zip(order, wavs, strict=True)
+        for rows, batch in _batches(numbered, max_samples, shortest_share):
+            output = _embed_batch(embed, batch, device)
+            if embeddings is None:
+                embeddings = torch.empty(len(files), output.shape[1])
+            embeddings[rows] = output
+            bar.update(len(rows))
+    assert embeddings is not None
+    return embeddings
+
+
+def _batches(
+    numbered_wavs: Iterable[tuple[int, torch.Tensor]],
+    max_samples: int,
+    shortest_share: float,
+) -> Iterator[Batch]:
+    """Group neighbours of about one length; exactly one where the share is 1.
+
+    Lengths are those of the waveforms: headers only decide the order, so a
+    wrong one costs speed and nothing else.
+    """
+    rows: list[int] = []
+    wavs: list[torch.Tensor] = []
+    for row, wav in numbered_wavs:
+        if wavs:
+            longest = len(wavs[0])
+            fits = shortest_share * longest <= len(wav) <= longest
+            if not fits or longest * (len(wavs) + 1) > max_samples:
+                yield rows, wavs
+                rows, wavs = [], []
+        rows.append(row)
+        wavs.append(wav)
+    yield rows, wavs
+
+
+def _embed_batch(
+    embed: Embed, wavs: list[torch.Tensor], device: torch.device | str
+) -> torch.Tensor:
+    """Embeddings (batch, dim) float32 of a batch of waveforms."""
+    lengths = torch.tensor([len(wav) for wav in wavs])
+    padded = pad_sequence(wavs, batch_first=True)  # (batch, time)
+    lens = lengths / padded.shape[1]
+    output = embed(padded.to(device), lens.to(device))
+    if output.ndim == 3 and output.shape[1] == 1:
+        output = output.squeeze(1)
+    if output.ndim != 2 or len(output) != len(wavs):
+        raise ValueError(
+            f"expected `embed` to return ({len(wavs)}, dim) for as many "
+            f"utterances, got {tuple(output.shape)}."
+        )
+    return output.float().cpu()
+
+
+def _read_ahead(
+    readers: ThreadPoolExecutor, read: Read, files: list[File]
+) -> Iterator[torch.Tensor]:
+    """Waveforms in the order of the files, a few of them read ahead."""
+    num_ahead = _FILES_AHEAD_PER_READER * readers._max_workers
+    pending: deque[Future[torch.Tensor]] = deque()
+    for file in files:
+        pending.append(readers.submit(read, file))
+        if len(pending) > num_ahead:
+            yield pending.popleft().result()
+    while pending:
+        yield pending.popleft().result()
+
+
+def _header_seconds(file: File) -> float:
+    """Length by the header; 0 where there is none that can be read."""
+    try:
+        return audio_seconds(file)
+    except AudioError:
+        return 0.0
+
+
+def _check_arguments(
+    num_files: int, batch_seconds: float, max_padding: float, num_readers: int
+) -> None:
+    if not num_files:
+        raise ValueError("expected at least one file to embed, got none.")
+    if not batch_seconds > 0:
+        raise ValueError(
+            f"batch_seconds: expected seconds above 0, got {batch_seconds}."
+        )
+    if not 0 <= max_padding < 1:
+        raise ValueError(
+            f"max_padding: expected a share in [0, 1), got {max_padding}."
+        )
+    if num_readers < 1:
+        raise ValueError(
+            f"num_readers: expected at least one thread, got {num_readers}."
+        )

@@ -1,0 +1,201 @@
+"""Verification results on disk: every score, and the figures they make."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import subprocess
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+from numpy.typing import ArrayLike
+
+from ssps_plugin.evaluation.atomic_write import atomic_write
+from ssps_plugin.evaluation.detection_curve import detection_curve
+from ssps_plugin.evaluation.trial_list import TrialList
+
+PACKAGE = "ssps_plugin"
+
+
+def write_scores(
+    path: str | os.PathLike[str],
+    scores: ArrayLike | torch.Tensor,
+    trials: TrialList,
+) -> None:
+    """Write a line ``score enrol test`` per trial.
+
+    Nine significant digits: a float32 score is read back as it was, so the
+    error rates can be recomputed from the file exactly.
+
+    Arguments
+    ---------
+    path : str or os.PathLike
+        Written whole or not at all.
+    scores : array or torch.Tensor
+        (trials,).
+    trials : TrialList
+        What was scored.
+
+    Raises
+    ------
+    ValueError
+        If there is not one score per trial.
+    """
+    values = torch.as_tensor(scores).flatten().tolist()
+    if len(values) != len(trials):
+        raise ValueError(
+            f"expected a score for each of {len(trials)} trials, "
+            f"got {len(values)}."
+        )
+    rows = zip(values, trials.pairs(), strict=True)
+    with atomic_write(path) as file:
+        file.writelines(
+            f"{score:.9g} {enrol} {test}\n" for score, (enrol, test) in rows
+        )
+
+
+def verification_results(
+    scores: ArrayLike | torch.Tensor,
+    trials: TrialList,
+    *,
+    trial_list: str | os.PathLike[str],
+    config: str | os.PathLike[str] | None = None,
+    seed: int | None = None,
+    epochs: int | None = None,
+    coverage: float | None = None,
+) -> dict[str, Any]:
+    """The figures of a run and what is needed to repeat it.
+
+    Arguments
+    ---------
+    scores : array or torch.Tensor
+        (trials,).
+    trials : TrialList
+        What was scored.
+    trial_list : str or os.PathLike
+        The file that the trials were read from.
+    config : str or os.PathLike, optional
+        The YAML file of the run.
+    seed : int, optional
+        The seed of the run.
+    epochs : int, optional
+        How many epochs the model was trained for.
+    coverage : float, optional
+        Share of anchors that got a pseudo-positive in the last epoch.
+
+    Returns
+    -------
+    results : dict
+        ``config``, ``git_commit`` (null where the package is not run from a
+        checkout), ``package_version``, ``seed``, ``epochs``, ``trial_list``,
+        ``num_trials``, ``eer_percent``, ``eer_threshold``, ``min_dcf_p01``,
+        ``min_dcf_p01_threshold``, the same two for ``p05`` (p_target 0.01 and
+        0.05), ``coverage``. A threshold that no score reaches is null.
+
+    Example
+    -------
+    >>> trials = TrialList.from_names([1, 0], ["a", "a"], ["b", "c"])
+    >>> results = verification_results([0.9, 0.2], trials, trial_list="o.txt")
+    >>> results["num_trials"], results["eer_percent"], results["min_dcf_p01"]
+    (2, 0.0, 0.0)
+    """
+    curve = detection_curve(scores, trials.labels)
+    eer, eer_threshold = curve.equal_error_rate()
+    results: dict[str, Any] = {
+        "config": None if config is None else os.fspath(config),
+        "git_commit": package_commit(),
+        "package_version": package_version(),
+        "seed": seed,
+        "epochs": epochs,
+        "trial_list": os.fspath(trial_list),
+        "num_trials": len(trials),
+        "eer_percent": 100 * eer,
+        "eer_threshold": eer_threshold,
+    }
+    for name, p_target in (("min_dcf_p01", 0.01), ("min_dcf_p05", 0.05)):
+        cost, threshold = curve.min_dcf(p_target)
+        results[name] = cost
+        # JSON has no infinity.
+        finite = math.isfinite(threshold)
+        results[f"{name}_threshold"] = threshold if finite else None
+    results["coverage"] = coverage
+    return results
+
+
+def write_results(
+    path: str | os.PathLike[str], results: Mapping[str, Any]
+) -> None:
+    """Write results as JSON, whole or not at all.
+
+    Numpy and torch scalars become plain numbers.
+
+    Arguments
+    ---------
+    path : str or os.PathLike
+        The JSON file.
+    results : mapping
+        From `verification_results`; more entries may be added.
+
+    Raises
+    ------
+    ValueError
+        If a number is not finite.
+    TypeError
+        If JSON has no way to say a value.
+    """
+    text = json.dumps(
+        dict(results), indent=2, allow_nan=False, default=_plain_scalar
+    )
+    with atomic_write(path) as file:
+        file.write(text + "\n")
+
+
+def package_version() -> str | None:
+    """Version of the installed package; None where it is not installed."""
+    try:
+        return version(PACKAGE)
+    except PackageNotFoundError:
+        return None
+
+
+def package_commit() -> str | None:
+    """Commit of the checkout that the package runs from, if it is one.
+
+    ``-dirty`` is appended where tracked files differ from that commit.
+    """
+    folder = Path(__file__).resolve().parent
+    # A package installed inside somebody's repository is not tracked by it.
+    if _git(folder, "ls-files", Path(__file__).name) is None:
+        return None
+    return _git(
+        folder, "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"
+    )
+
+
+def _git(folder: Path, *arguments: str) -> str | None:
+    """What git answers; None where it has no answer or is not there."""
+    try:
+        answer = subprocess.run(
+            ["git", *arguments],
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=10,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return answer.stdout.strip() or None
+
+
+def _plain_scalar(value: object) -> int | float | bool:
+    item = getattr(value, "item", None)
+    if item is None:
+        raise TypeError(
+            f"expected plain values in the results, got {type(value)}."
+        )
+    return item()

@@ -1,0 +1,101 @@
+"""Speaker verification over a trial list: EER and minDCF of an encoder."""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ssps_plugin.evaluation.detection_curve import detection_curve
+from ssps_plugin.evaluation.embeddings import extract_embeddings
+from ssps_plugin.evaluation.scoring import cosine_scores
+from ssps_plugin.evaluation.trial_files import find_trial_files
+from ssps_plugin.evaluation.trial_list import TrialList
+
+
+@dataclass(frozen=True)
+class VerificationResult:
+    """Figures and scores of one encoder on one trial list.
+
+    Arguments
+    ---------
+    eer : float
+        Equal error rate in [0, 1].
+    eer_threshold : float
+        The cosine at which both error rates meet.
+    min_dcf : dict of float to float
+        Normalised minimum detection cost by p_target.
+    scores : torch.Tensor
+        `(trials,)` float32, cosines.
+    """
+
+    eer: float
+    eer_threshold: float
+    min_dcf: dict[float, float]
+    scores: Tensor
+
+
+class Verification:
+    """Score a trial list with full-length utterances and cosines.
+
+    Arguments
+    ---------
+    trials : TrialList
+        The trials.
+    folder : str or os.PathLike
+        What the names in the list are relative to.
+    p_targets : sequence of float
+        Priors for the detection cost.
+    batch_seconds : float
+        Most audio in a batch, in seconds.
+
+    Raises
+    ------
+    FileNotFoundError
+        The list names files that are not there; found at construction, not
+        after training.
+    """
+
+    def __init__(
+        self,
+        trials: TrialList,
+        folder: str | os.PathLike[str],
+        p_targets: tuple[float, ...] = (0.01, 0.05),
+        batch_seconds: float = 100.0,
+    ) -> None:
+        self.trials = trials
+        self.files = find_trial_files(trials, folder)
+        self.p_targets = p_targets
+        self.batch_seconds = batch_seconds
+
+    def run(
+        self,
+        embed: Callable[[Tensor, Tensor], Tensor],
+        device: torch.device | str = "cpu",
+        progress: bool = True,
+    ) -> VerificationResult:
+        """Embed every distinct utterance once and score all trials.
+
+        Arguments
+        ---------
+        embed : callable
+            `embed(wavs (batch, samples), lengths (batch,)) -> (batch, dim)`;
+            its modules are in eval mode.
+        device : torch.device or str
+            Where the encoder is.
+        progress : bool
+            Show a progress bar.
+        """
+        embeddings = extract_embeddings(
+            embed,
+            self.files,
+            batch_seconds=self.batch_seconds,
+            device=device,
+            progress=progress,
+        )
+        scores = cosine_scores(embeddings, self.trials)
+        curve = detection_curve(scores, self.trials.labels)
+        eer, threshold = curve.equal_error_rate()
+        min_dcf = {p: curve.min_dcf(p_target=p)[0] for p in self.p_targets}
+        return VerificationResult(eer, threshold, min_dcf, scores)
