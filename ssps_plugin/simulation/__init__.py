@@ -1,0 +1,6 @@
+"""Speech corpora with simulated recordings."""
+
+from ssps_plugin.simulation.minivox import make_minivox
+from ssps_plugin.simulation.real_speech import simulate_recordings
+
+__all__ = ["make_minivox", "simulate_recordings"]

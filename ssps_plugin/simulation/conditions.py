@@ -1,0 +1,157 @@
+"""What a recording does to speech: room, noise, microphone, codec, level."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.random import Generator
+from numpy.typing import NDArray
+
+from ssps_plugin.simulation.codecs import SAMPLE_RATE, Codec, draw_codec
+from ssps_plugin.simulation.noise import BackgroundNoise, draw_noise
+from ssps_plugin.simulation.rooms import draw_room, reverberate
+
+_PEAK = 0.9  # no waveform comes closer to full scale
+_CODEC_LEVEL_DB = -23.0
+_CODEC_TAIL_SECONDS = 0.1
+_JITTER_DB = 1.0  # utterances of a recording differ this much
+_CURVE_HZ = np.geomspace(60.0, 8000.0, 10)
+
+
+@dataclass(frozen=True, eq=False)
+class Microphone:
+    """A microphone's frequency response.
+
+    Arguments
+    ---------
+    curve_db : ndarray, shape (10,)
+        Gain at 60 Hz to 8 kHz, evenly spaced in octaves.
+    low_hz, high_hz : float
+        Edges of the band, beyond which the response falls by 24 dB an octave.
+    """
+
+    curve_db: NDArray[np.float64]
+    low_hz: float
+    high_hz: float
+
+    def apply(self, waveform: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Filter a 16 kHz waveform of shape ``(samples,)``."""
+        frequencies = np.fft.rfftfreq(len(waveform), 1 / SAMPLE_RATE)
+        octave = np.log2(np.maximum(frequencies, 20.0))
+        gain_db = np.interp(octave, np.log2(_CURVE_HZ), self.curve_db)
+        below = np.log2(self.low_hz) - octave
+        above = octave - np.log2(self.high_hz)
+        gain_db -= 24.0 * (np.maximum(below, 0) + np.maximum(above, 0))
+        spectrum = np.fft.rfft(waveform) * 10 ** (gain_db / 20)
+        return np.fft.irfft(spectrum, len(waveform))
+
+
+@dataclass(frozen=True, eq=False)
+class RecordingCondition:
+    """The condition that all utterances of a recording share.
+
+    Arguments
+    ---------
+    impulse_response : ndarray, shape (taps,)
+        From the speaker to the microphone, at 16 kHz.
+    noise : BackgroundNoise
+        The noise of the place.
+    snr_db : float
+        Power of the reverberant speech over that of the noise.
+    microphone : Microphone
+        Filters speech and noise alike.
+    codec : Codec, optional
+        None for a lossless recording.
+    level_db : float
+        Root mean square of the recording, relative to full scale.
+    """
+
+    impulse_response: NDArray[np.float64]
+    noise: BackgroundNoise
+    snr_db: float
+    microphone: Microphone
+    codec: Codec | None
+    level_db: float
+
+    def apply(
+        self, speech: NDArray[np.float64], rng: Generator
+    ) -> NDArray[np.float64]:
+        """Record an utterance.
+
+        Arguments
+        ---------
+        speech : ndarray, shape (samples,)
+            Clean speech at 16 kHz, at any level but not silent.
+        rng : numpy.random.Generator
+            Draws the noise, and small differences in SNR and level.
+
+        Returns
+        -------
+        ndarray, shape (samples,)
+            Within [-0.9, 0.9].
+        """
+        tail = round(_CODEC_TAIL_SECONDS * SAMPLE_RATE)
+        recording = reverberate(
+            np.pad(speech, (0, tail)), self.impulse_response
+        )
+        noise = self.noise.sample(len(recording), SAMPLE_RATE, rng)
+        snr_db = self.snr_db + rng.uniform(-_JITTER_DB, _JITTER_DB)
+        power = np.mean(recording[: len(speech)] ** 2)
+        recording += noise * np.sqrt(power / 10 ** (snr_db / 10))
+        recording = self.microphone.apply(recording)
+        if self.codec is not None:
+            recording = self.codec.apply(_scale(recording, _CODEC_LEVEL_DB))
+        level_db = self.level_db + rng.uniform(-_JITTER_DB, _JITTER_DB)
+        return _scale(recording[: len(speech)], level_db)
+
+
+def draw_condition(rng: Generator) -> RecordingCondition:
+    """Draw a recording's condition.
+
+    All but the kind of codec comes from a continuous range, so that among many
+    recordings each has near ones.
+
+    Arguments
+    ---------
+    rng : numpy.random.Generator
+        Source of randomness.
+
+    Returns
+    -------
+    RecordingCondition
+        With SNR between 5 and 25 dB and RT60 between 0.1 and 0.7 s.
+
+    Raises
+    ------
+    RuntimeError
+        If the demo extra is missing.
+    """
+    return RecordingCondition(
+        impulse_response=draw_room(rng).impulse_response(SAMPLE_RATE),
+        noise=draw_noise(rng),
+        snr_db=float(rng.uniform(6.0, 24.0)),
+        microphone=draw_microphone(rng),
+        codec=draw_codec(rng),
+        level_db=float(rng.uniform(-34.0, -18.0)),
+    )
+
+
+def draw_microphone(rng: Generator) -> Microphone:
+    """Draw a smooth response: a tilt, bumps, and the edges of the band."""
+    octaves = np.log2(_CURVE_HZ / 1000)
+    curve_db = rng.normal(0.0, 1.5) * octaves + rng.normal(
+        0.0, 3.0, len(octaves)
+    )
+    return Microphone(
+        curve_db=curve_db,
+        low_hz=float(np.exp(rng.uniform(np.log(40.0), np.log(300.0)))),
+        high_hz=float(np.exp(rng.uniform(np.log(3200.0), np.log(8000.0)))),
+    )
+
+
+def _scale(
+    waveform: NDArray[np.float64], level_db: float
+) -> NDArray[np.float64]:
+    """Bring a waveform to a level, or as near as its peak allows."""
+    level = np.sqrt(np.mean(waveform**2))
+    peak = np.abs(waveform).max()
+    return waveform * min(10 ** (level_db / 20) / level, _PEAK / peak)

@@ -1,0 +1,147 @@
+"""Text to speech by espeak-ng, the same samples for the same request.
+
+espeak-ng keeps state from one call to the next: the phase of its flutter,
+noise generators, resonators. A waveform would then depend on everything a
+process had said before, and a corpus on how it was spread over processes.
+Its own re-initialisation does not clear that state; unloading the library does,
+at a price of about a millisecond.
+"""
+
+import _ctypes
+import ctypes
+import sys
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ssps_plugin.simulation.extras import import_extra
+
+SAMPLE_RATE = 22050  # Hz, of every espeak-ng voice
+
+# From speak_lib.h
+_AUDIO_OUTPUT_SYNCHRONOUS = 2
+_CHARS_UTF8 = 1
+_RATE, _VOLUME, _PITCH, _RANGE = 1, 2, 3, 4
+
+# The default of 100 leaves the louder voice variants no headroom
+_VOLUME_PERCENT = 60
+
+_Callback = ctypes.CFUNCTYPE(
+    ctypes.c_int,
+    ctypes.POINTER(ctypes.c_short),
+    ctypes.c_int,
+    ctypes.c_void_p,
+)
+
+
+def synthesize(
+    text: str,
+    voice: str,
+    pitch: int = 50,
+    pitch_range: int = 50,
+    rate: int = 175,
+) -> NDArray[np.float64]:
+    """Speak a text.
+
+    Not thread-safe, as espeak-ng is not.
+
+    Arguments
+    ---------
+    text : str
+        What to say.
+    voice : str
+        Language, and optionally a voice variant: ``"en"``, ``"de+m3"``.
+    pitch : int
+        Base pitch, 0 to 100.
+    pitch_range : int
+        How lively the intonation is, 0 (monotone) to 100.
+    rate : int
+        Words per minute, 80 to 450.
+
+    Returns
+    -------
+    ndarray
+        The waveform, within [-1, 1], at ``SAMPLE_RATE``.
+
+    Raises
+    ------
+    RuntimeError
+        If the demo extra is missing or espeak-ng does not know the voice.
+
+    Example
+    -------
+    >>> waveform = synthesize("Good morning.", "en+m3")
+    >>> 0.5 < len(waveform) / SAMPLE_RATE < 2
+    True
+    """
+    chunks: list[NDArray[np.int16]] = []
+
+    @_Callback
+    def collect(samples: Any, num_samples: int, events: Any) -> int:
+        if samples and num_samples > 0:
+            chunks.append(np.ctypeslib.as_array(samples, (num_samples,)).copy())
+        return 0
+
+    library = _load(collect)
+    try:
+        _set_voice(library, voice)
+        for parameter, value in (
+            (_RATE, rate),
+            (_VOLUME, _VOLUME_PERCENT),
+            (_PITCH, pitch),
+            (_RANGE, pitch_range),
+        ):
+            library.espeak_SetParameter(parameter, value, 0)
+        data = text.encode()
+        library.espeak_Synth(
+            data,
+            ctypes.c_size_t(len(data) + 1),
+            0,
+            0,
+            0,
+            _CHARS_UTF8,
+            None,
+            None,
+        )
+    finally:
+        _unload(library)
+    if not chunks:
+        return np.zeros(0)
+    return np.concatenate(chunks) / 32768.0
+
+
+def _load(callback: Any) -> ctypes.CDLL:
+    loader = import_extra("espeakng_loader")
+    library = ctypes.CDLL(str(loader.get_library_path()))
+    library.espeak_Initialize(
+        _AUDIO_OUTPUT_SYNCHRONOUS, 0, str(loader.get_data_path()).encode(), 0
+    )
+    library.espeak_SetSynthCallback(callback)
+    _seed_c_random()
+    return library
+
+
+def _set_voice(library: ctypes.CDLL, voice: str) -> None:
+    if library.espeak_SetVoiceByName(voice.encode()) != 0:
+        raise RuntimeError(
+            f"espeak-ng does not know the voice {voice!r}. Expected a language "
+            "code of its data folder's lang/, with or without '+' and a file "
+            "name of its voices/!v/."
+        )
+
+
+def _unload(library: ctypes.CDLL) -> None:
+    library.espeak_Terminate()
+    if sys.platform == "win32":
+        _ctypes.FreeLibrary(library._handle)
+    else:
+        _ctypes.dlclose(library._handle)
+
+
+def _seed_c_random() -> None:
+    # Aspiration and roughness come from the C library's rand()
+    if sys.platform == "win32":
+        ctypes.cdll.msvcrt.srand(1)
+    else:
+        ctypes.CDLL(None).srand(1)

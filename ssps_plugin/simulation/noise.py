@@ -1,0 +1,136 @@
+"""Background noise: a blend of coloured noise, babble and mains hum."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.random import Generator
+from numpy.typing import NDArray
+
+_ENVELOPE_HZ = 4.0  # how fast babble swells, about one syllable
+_NUM_HARMONICS = 12
+
+
+@dataclass(frozen=True)
+class BackgroundNoise:
+    """The noise of one place.
+
+    Arguments
+    ---------
+    weights : tuple of 3 floats
+        Shares of coloured noise, babble and hum in the power.
+    slope_db : float
+        Fall of the coloured noise's spectrum per octave: 0 is white, 3 pink, 6
+        brown.
+    babble_hz : float
+        Where the babble's spectrum starts to fall.
+    liveliness : float
+        How much the babble's loudness varies; 0 is steady.
+    mains_hz : float
+        Fundamental of the hum.
+    """
+
+    weights: tuple[float, float, float]
+    slope_db: float
+    babble_hz: float
+    liveliness: float
+    mains_hz: float
+
+    def sample(
+        self, num_samples: int, sample_rate: int, rng: Generator
+    ) -> NDArray[np.float64]:
+        """Draw a stretch of this noise.
+
+        Arguments
+        ---------
+        num_samples : int
+            Its length.
+        sample_rate : int
+            In Hz.
+        rng : numpy.random.Generator
+            Source of randomness.
+
+        Returns
+        -------
+        ndarray, shape (num_samples,)
+            Noise with a mean power of 1.
+
+        Example
+        -------
+        >>> rng = np.random.default_rng(0)
+        >>> noise = draw_noise(rng).sample(16000, 16000, rng)
+        >>> round(float(np.mean(noise**2)), 6)
+        1.0
+        """
+        parts = (
+            self._coloured(num_samples, sample_rate, rng),
+            self._babble(num_samples, sample_rate, rng),
+            self._hum(num_samples, sample_rate, rng),
+        )
+        noise = np.zeros(num_samples)
+        for weight, part in zip(self.weights, parts, strict=True):
+            noise += np.sqrt(weight / np.mean(part**2)) * part
+        return noise / np.sqrt(np.mean(noise**2))
+
+    def _coloured(
+        self, num_samples: int, sample_rate: int, rng: Generator
+    ) -> NDArray[np.float64]:
+        frequencies = np.fft.rfftfreq(num_samples, 1 / sample_rate)
+        octaves = np.log2(np.maximum(frequencies, 30.0) / 1000)
+        return _shape(rng, num_samples, -self.slope_db * octaves)
+
+    def _babble(
+        self, num_samples: int, sample_rate: int, rng: Generator
+    ) -> NDArray[np.float64]:
+        frequencies = np.fft.rfftfreq(num_samples, 1 / sample_rate)
+        # The long-term spectrum of speech: flat, then 9 dB an octave
+        octaves = np.log2(np.maximum(frequencies, 1.0) / self.babble_hz)
+        gain_db = -9.0 * np.maximum(octaves, 0.0)
+        gain_db[frequencies < 80] = -60.0
+        voices = _shape(rng, num_samples, gain_db)
+        slow = np.where(frequencies < _ENVELOPE_HZ, 0.0, -200.0)
+        swell = _shape(rng, num_samples, slow)
+        swell /= np.sqrt(np.mean(swell**2))
+        return voices * np.exp(self.liveliness * swell)
+
+    def _hum(
+        self, num_samples: int, sample_rate: int, rng: Generator
+    ) -> NDArray[np.float64]:
+        time = np.arange(num_samples) / sample_rate
+        hum = np.zeros(num_samples)
+        for harmonic in range(1, _NUM_HARMONICS + 1):
+            phase = rng.uniform(0, 2 * np.pi)
+            angle = 2 * np.pi * self.mains_hz * harmonic * time + phase
+            hum += np.sin(angle) / harmonic
+        return hum
+
+
+def draw_noise(rng: Generator) -> BackgroundNoise:
+    """Draw the noise of a place.
+
+    Arguments
+    ---------
+    rng : numpy.random.Generator
+        Source of randomness.
+
+    Returns
+    -------
+    BackgroundNoise
+        Every property from a continuous range.
+    """
+    # Hum is the smallest share: it masks little, so it would soon dominate
+    weights = rng.dirichlet((1.0, 1.0, 0.3))
+    return BackgroundNoise(
+        weights=(float(weights[0]), float(weights[1]), float(weights[2])),
+        slope_db=float(rng.uniform(-1.0, 7.0)),
+        babble_hz=float(rng.uniform(300.0, 900.0)),
+        liveliness=float(rng.uniform(0.0, 0.8)),
+        mains_hz=float(rng.choice([50.0, 60.0]) + rng.normal(0.0, 0.1)),
+    )
+
+
+def _shape(
+    rng: Generator, num_samples: int, gain_db: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Gaussian noise with the given gain at each rfft frequency."""
+    spectrum = np.fft.rfft(rng.standard_normal(num_samples))
+    return np.fft.irfft(spectrum * 10 ** (gain_db / 20), num_samples)
