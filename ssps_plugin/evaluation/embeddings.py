@@ -6,6 +6,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 
 import torch
 from torch.nn.utils.rnn import pad_sequence
@@ -96,20 +97,20 @@ def extract_embeddings(
     shortest_share = 1 - max_padding
     max_samples = round(batch_seconds * SAMPLE_RATE)
     order = sorted(range(len(files)), key=lambda i: -_header_seconds(files[i]))
-    embeddings: torch.Tensor | None = None
+    embeddings = torch.empty(0)
     with (
         ThreadPoolExecutor(num_readers) as readers,
         tqdm(total=len(files), unit="utt", disable=not progress) as bar,
     ):
-        wavs = _read_ahead(readers, read, [files[i] for i in order])
+        reads = (partial(readers.submit, read, files[i]) for i in order)
+        wavs = _ahead(reads, _FILES_AHEAD_PER_READER * num_readers)
         numbered = zip(order, wavs, strict=True)
         for rows, batch in _batches(numbered, max_samples, shortest_share):
             output = _embed_batch(embed, batch, device)
-            if embeddings is None:
+            if not len(embeddings):  # the first batch tells the dimension
                 embeddings = torch.empty(len(files), output.shape[1])
             embeddings[rows] = output
             bar.update(len(rows))
-    assert embeddings is not None
     return embeddings
 
 
@@ -155,14 +156,13 @@ def _embed_batch(
     return output.float().cpu()
 
 
-def _read_ahead(
-    readers: ThreadPoolExecutor, read: Read, files: list[File]
+def _ahead(
+    reads: Iterable[Callable[[], Future[torch.Tensor]]], num_ahead: int
 ) -> Iterator[torch.Tensor]:
-    """Waveforms in the order of the files, a few of them read ahead."""
-    num_ahead = _FILES_AHEAD_PER_READER * readers._max_workers
+    """Waveforms in order, while the readers are at the next few."""
     pending: deque[Future[torch.Tensor]] = deque()
-    for file in files:
-        pending.append(readers.submit(read, file))
+    for start_read in reads:
+        pending.append(start_read())
         if len(pending) > num_ahead:
             yield pending.popleft().result()
     while pending:

@@ -18,8 +18,6 @@ from ssps_plugin.evaluation.atomic_write import atomic_write
 from ssps_plugin.evaluation.detection_curve import detection_curve
 from ssps_plugin.evaluation.trial_list import TrialList
 
-PACKAGE = "ssps_plugin"
-
 
 def write_scores(
     path: str | os.PathLike[str],
@@ -34,7 +32,7 @@ def write_scores(
     Arguments
     ---------
     path : str or os.PathLike
-        Written whole or not at all.
+        The file.
     scores : array or torch.Tensor
         (trials,).
     trials : TrialList
@@ -157,7 +155,7 @@ def write_results(
 def package_version() -> str | None:
     """Version of the installed package; None where it is not installed."""
     try:
-        return version(PACKAGE)
+        return version("ssps_plugin")
     except PackageNotFoundError:
         return None
 
