@@ -1,12 +1,18 @@
 """Spherical k-means."""
 
+from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from ssps_plugin.clustering.assignment import NearestCentroid
+from ssps_plugin.clustering.assignment import nearest_centroids
+from ssps_plugin.clustering.mean_directions import mean_directions
+from ssps_plugin.clustering.pruning import PrunedAssignment
+
+Assignment = Callable[[Tensor], tuple[Tensor, Tensor]]
 
 ASSIGNMENT_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
@@ -76,6 +82,7 @@ class SphericalKMeans:
         num_iterations: int = 10,
         assignment_dtype: str = "float32",
         warm_iterations: int = 1,
+        pruning: bool = True,
     ) -> None:
         if num_clusters < 1:
             raise ValueError(
@@ -95,6 +102,7 @@ class SphericalKMeans:
         self.num_iterations = num_iterations
         self.assignment_dtype = assignment_dtype
         self.warm_iterations = warm_iterations
+        self.pruning = pruning
 
     @torch.no_grad()
     def fit(
@@ -136,15 +144,27 @@ class SphericalKMeans:
             default_iterations = self.num_iterations
         else:
             centroids = initial_centroids.to(points.device, torch.float32)
+            centroids = normalize(centroids, dim=1)
             default_iterations = self.warm_iterations
         if num_iterations is None:
             num_iterations = default_iterations
-        dtype = ASSIGNMENT_DTYPES[self.assignment_dtype]
+        assign, assign_exactly = self._assignments(points)
         for _ in range(num_iterations):
-            similarities, labels = assign(points, centroids, dtype)
-            centroids = update(points, labels, similarities, centroids)
-        similarities, labels = assign(points, centroids, torch.float32)
+            similarities, labels = assign(centroids)
+            centroids = mean_directions(points, labels, similarities, centroids)
+        similarities, labels = assign_exactly(centroids)
         return Clustering(centroids, labels, similarities.mean().item())
+
+    def _assignments(self, points: Tensor) -> tuple[Assignment, Assignment]:
+        """How to assign in all iterations, and how to assign at last."""
+        if self.pruning and points.device.type == "cpu":
+            pruned = PrunedAssignment(points, self.num_clusters)
+            return pruned, pruned
+        dtype = ASSIGNMENT_DTYPES[self.assignment_dtype]
+        return (
+            partial(nearest_centroids, points, dtype=dtype),
+            partial(nearest_centroids, points),
+        )
 
     def _random_members(self, points: Tensor, seed: int) -> Tensor:
         """Distinct points, drawn on the CPU: the same on every device."""
@@ -169,33 +189,3 @@ class SphericalKMeans:
                 f"{tuple(initial_centroids.shape)}: leave them out after a "
                 "change of num_clusters or of the dimension"
             )
-
-
-def assign(
-    points: Tensor, centroids: Tensor, dtype: torch.dtype
-) -> tuple[Tensor, Tensor]:
-    """Cosine to and index of every point's nearest centroid."""
-    search = NearestCentroid(centroids, dtype)
-    found = [search(chunk) for chunk in points.split(search.tile_rows)]
-    similarities, labels = zip(*found, strict=True)
-    return torch.cat(similarities), torch.cat(labels)
-
-
-def update(
-    points: Tensor, labels: Tensor, similarities: Tensor, centroids: Tensor
-) -> Tensor:
-    """Mean direction of every cluster's points."""
-    sums = torch.zeros_like(centroids)
-    for chunk, own in zip(
-        points.split(2**16), labels.split(2**16), strict=True
-    ):
-        # Unlike index_add_, the same sum on every run of a GPU.
-        sums.index_put_((own,), chunk.float(), accumulate=True)
-    counts = torch.bincount(labels, minlength=centroids.shape[0])
-    norms = sums.norm(dim=1, keepdim=True)
-    # Points that cancel out have no direction: their centroid stays.
-    moved = torch.where(norms > 1e-6, sums / norms, centroids)
-    empty = (counts == 0).nonzero().squeeze(1)
-    farthest = similarities.topk(empty.numel(), largest=False).indices
-    moved[empty] = normalize(points[farthest].float(), dim=1)
-    return moved

@@ -1,0 +1,60 @@
+"""The mean direction of every cluster's points."""
+
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+# Points cast to float32 at once.
+CHUNK_ROWS = 2**16
+
+# A sum of unit vectors shorter than this has no direction.
+SMALLEST_NORM = 1e-6
+
+
+def mean_directions(
+    points: Tensor, labels: Tensor, similarities: Tensor, centroids: Tensor
+) -> Tensor:
+    """Move every centroid to the mean direction of its points.
+
+    A cluster without points starts again from one of the points that lie
+    farthest from their own centroids: a better objective than leaving the
+    centroid where it attracts nothing. Where a cluster's points cancel out,
+    its centroid stays.
+
+    Arguments
+    ---------
+    points : Tensor
+        L2-normalised, shape `(num_points, dim)`, any float dtype.
+    labels : Tensor
+        Cluster of each point, int64, shape `(num_points,)`.
+    similarities : Tensor
+        Cosine of each point to its centroid, shape `(num_points,)`.
+    centroids : Tensor
+        Before the move, float32, shape `(num_clusters, dim)`.
+
+    Returns
+    -------
+    Tensor
+        L2-normalised, float32, shape `(num_clusters, dim)`.
+
+    Example
+    -------
+    >>> points = torch.tensor([[1.0, 0.0], [0.6, 0.8]])
+    >>> similarities = torch.tensor([1.0, 0.6])
+    >>> labels = torch.tensor([0, 0])
+    >>> mean_directions(points, labels, similarities, torch.eye(2))
+    tensor([[0.8944, 0.4472],
+            [0.6000, 0.8000]])
+    """
+    sums = torch.zeros_like(centroids)
+    for start in range(0, points.shape[0], CHUNK_ROWS):
+        rows = slice(start, start + CHUNK_ROWS)
+        # On a GPU, unlike index_add_, the same sum on every run and rank.
+        sums.index_put_((labels[rows],), points[rows].float(), accumulate=True)
+    norms = sums.norm(dim=1, keepdim=True)
+    moved = torch.where(norms > SMALLEST_NORM, sums / norms, centroids)
+    counts = torch.bincount(labels, minlength=centroids.shape[0])
+    empty = (counts == 0).nonzero().squeeze(1)
+    farthest = similarities.topk(empty.numel(), largest=False).indices
+    moved[empty] = normalize(points[farthest].float(), dim=1)
+    return moved
