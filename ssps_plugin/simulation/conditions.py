@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
+from scipy.fft import next_fast_len
 
 from ssps_plugin.simulation.codecs import SAMPLE_RATE, Codec, draw_codec
 from ssps_plugin.simulation.noise import BackgroundNoise, draw_noise
@@ -35,14 +36,15 @@ class Microphone:
 
     def apply(self, waveform: NDArray[np.float64]) -> NDArray[np.float64]:
         """Filter a 16 kHz waveform of shape ``(samples,)``."""
-        frequencies = np.fft.rfftfreq(len(waveform), 1 / SAMPLE_RATE)
+        length = next_fast_len(len(waveform), real=True)
+        frequencies = np.fft.rfftfreq(length, 1 / SAMPLE_RATE)
         octave = np.log2(np.maximum(frequencies, 20.0))
         gain_db = np.interp(octave, np.log2(_CURVE_HZ), self.curve_db)
         below = np.log2(self.low_hz) - octave
         above = octave - np.log2(self.high_hz)
         gain_db -= 24.0 * (np.maximum(below, 0) + np.maximum(above, 0))
-        spectrum = np.fft.rfft(waveform) * 10 ** (gain_db / 20)
-        return np.fft.irfft(spectrum, len(waveform))
+        spectrum = np.fft.rfft(waveform, length) * 10 ** (gain_db / 20)
+        return np.fft.irfft(spectrum, length)[: len(waveform)]
 
 
 @dataclass(frozen=True, eq=False)

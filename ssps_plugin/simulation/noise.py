@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
+from scipy.fft import next_fast_len
 
 _ENVELOPE_HZ = 4.0  # how fast babble swells, about one syllable
 _NUM_HARMONICS = 12
@@ -61,46 +62,50 @@ class BackgroundNoise:
         >>> round(float(np.mean(noise**2)), 6)
         1.0
         """
+        # Fourier transforms of a length with large prime factors are slow
+        length = next_fast_len(num_samples, real=True)
+        frequencies = np.fft.rfftfreq(length, 1 / sample_rate)
         parts = (
-            self._coloured(num_samples, sample_rate, rng),
-            self._babble(num_samples, sample_rate, rng),
-            self._hum(num_samples, sample_rate, rng),
+            self._coloured(frequencies, length, rng),
+            self._babble(frequencies, length, rng),
+            self._hum(length, sample_rate, rng),
         )
-        noise = np.zeros(num_samples)
+        noise = np.zeros(length)
         for weight, part in zip(self.weights, parts, strict=True):
             noise += np.sqrt(weight / np.mean(part**2)) * part
+        noise = noise[:num_samples]
         return noise / np.sqrt(np.mean(noise**2))
 
     def _coloured(
-        self, num_samples: int, sample_rate: int, rng: Generator
+        self, frequencies: NDArray[np.float64], length: int, rng: Generator
     ) -> NDArray[np.float64]:
-        frequencies = np.fft.rfftfreq(num_samples, 1 / sample_rate)
         octaves = np.log2(np.maximum(frequencies, 30.0) / 1000)
-        return _shape(rng, num_samples, -self.slope_db * octaves)
+        return _shape(rng, length, -self.slope_db * octaves)
 
     def _babble(
-        self, num_samples: int, sample_rate: int, rng: Generator
+        self, frequencies: NDArray[np.float64], length: int, rng: Generator
     ) -> NDArray[np.float64]:
-        frequencies = np.fft.rfftfreq(num_samples, 1 / sample_rate)
         # The long-term spectrum of speech: flat, then 9 dB an octave
         octaves = np.log2(np.maximum(frequencies, 1.0) / self.babble_hz)
         gain_db = -9.0 * np.maximum(octaves, 0.0)
         gain_db[frequencies < 80] = -60.0
-        voices = _shape(rng, num_samples, gain_db)
+        voices = _shape(rng, length, gain_db)
         slow = np.where(frequencies < _ENVELOPE_HZ, 0.0, -200.0)
-        swell = _shape(rng, num_samples, slow)
+        swell = _shape(rng, length, slow)
         swell /= np.sqrt(np.mean(swell**2))
         return voices * np.exp(self.liveliness * swell)
 
     def _hum(
-        self, num_samples: int, sample_rate: int, rng: Generator
+        self, length: int, sample_rate: int, rng: Generator
     ) -> NDArray[np.float64]:
-        time = np.arange(num_samples) / sample_rate
-        hum = np.zeros(num_samples)
-        for harmonic in range(1, _NUM_HARMONICS + 1):
-            phase = rng.uniform(0, 2 * np.pi)
-            angle = 2 * np.pi * self.mains_hz * harmonic * time + phase
-            hum += np.sin(angle) / harmonic
+        time = np.arange(length) / sample_rate
+        fundamental = np.exp(2j * np.pi * self.mains_hz * time)
+        harmonic = np.ones_like(fundamental)
+        hum = np.zeros(length)
+        for number in range(1, _NUM_HARMONICS + 1):
+            harmonic *= fundamental
+            phase = np.exp(1j * rng.uniform(0, 2 * np.pi))
+            hum += (harmonic * phase).imag / number
         return hum
 
 
@@ -129,8 +134,8 @@ def draw_noise(rng: Generator) -> BackgroundNoise:
 
 
 def _shape(
-    rng: Generator, num_samples: int, gain_db: NDArray[np.float64]
+    rng: Generator, length: int, gain_db: NDArray[np.float64]
 ) -> NDArray[np.float64]:
     """Gaussian noise with the given gain at each rfft frequency."""
-    spectrum = np.fft.rfft(rng.standard_normal(num_samples))
-    return np.fft.irfft(spectrum * 10 ** (gain_db / 20), num_samples)
+    spectrum = np.fft.rfft(rng.standard_normal(length))
+    return np.fft.irfft(spectrum * 10 ** (gain_db / 20), length)

@@ -1,11 +1,12 @@
 """Synthetic speakers: who they are, and how they speak."""
 
 from dataclasses import dataclass
+from fractions import Fraction
 
 import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
-from scipy.signal import resample
+from scipy.signal import resample_poly
 
 from ssps_plugin.simulation import espeak
 from ssps_plugin.simulation.sentences import draw_sentence
@@ -33,6 +34,7 @@ tr hr et"""
 _NUM_CANDIDATES = 32
 _OTHER_VARIANT_DISTANCE = 0.5
 _MARGIN_SECONDS = 0.1
+_MAX_DENOMINATOR = 200  # shifts formants to within 0.01 %
 
 
 @dataclass(frozen=True)
@@ -100,7 +102,8 @@ class Speaker:
             )
         )
         ratio = SAMPLE_RATE / espeak.SAMPLE_RATE / self.formant_factor
-        return resample(waveform, round(len(waveform) * ratio))
+        up_down = Fraction(ratio).limit_denominator(_MAX_DENOMINATOR)
+        return resample_poly(waveform, up_down.numerator, up_down.denominator)
 
 
 def draw_speakers(num_speakers: int, seed: int) -> list[Speaker]:
