@@ -1,0 +1,119 @@
+"""Reading and writing of trial lists."""
+
+import numpy as np
+import pytest
+
+from ssps_plugin.evaluation import trials as trials_module
+from ssps_plugin.evaluation.trial_list import TrialList
+from ssps_plugin.evaluation.trials import read_trials, write_trials
+
+
+def read_text(tmp_path, text):
+    path = tmp_path / "trials.txt"
+    path.write_bytes(text.encode())
+    return read_trials(path)
+
+
+def random_list(num_trials, num_utterances, seed=0):
+    generator = np.random.default_rng(seed)
+    names = [f"id{i:05d}/recording/{i % 7:05d}.wav" for i in range(1000)]
+    drawn = generator.integers(0, num_utterances, (2, num_trials))
+    labels = generator.integers(0, 2, num_trials)
+    enrol, test = ([names[i] for i in row] for row in drawn)
+    return TrialList.from_names(labels.tolist(), enrol, test)
+
+
+def test_utterances_are_numbered_as_they_first_appear(tmp_path):
+    trials = read_text(tmp_path, "1 b a\n0 b c\n0 d a\n")
+    assert trials.utterances == ["b", "a", "c", "d"]
+    assert trials.enrol.tolist() == [0, 0, 3]
+    assert trials.test.tolist() == [1, 2, 1]
+    assert trials.labels.tolist() == [1, 0, 0]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "1 a b\n0 a c",  # no end of line at the end
+        "\n1 a b\n\n  \n0 a c\n\n",  # blank lines
+        "1 a b\r\n0 a c\r\n",  # Windows
+        "\ufeff1 a b\n0 a c\n",  # byte order mark
+        "1\ta  b\n 0 a c \n",  # tabs and stray spaces
+    ],
+)
+def test_layout_of_the_lines_does_not_matter(tmp_path, text):
+    trials = read_text(tmp_path, text)
+    assert trials.labels.tolist() == [1, 0]
+    assert list(trials.pairs()) == [("a", "b"), ("a", "c")]
+
+
+def test_written_list_is_read_back_as_it_was(tmp_path, monkeypatch):
+    # Blocks far shorter than the file: none may lose or double a line.
+    monkeypatch.setattr(trials_module, "CHARACTERS_PER_BLOCK", 1000)
+    trials = random_list(num_trials=5000, num_utterances=300)
+    write_trials(tmp_path / "trials.txt", trials)
+    again = read_trials(tmp_path / "trials.txt")
+    assert again.utterances == trials.utterances
+    for field in ("labels", "enrol", "test"):
+        np.testing.assert_array_equal(
+            getattr(again, field), getattr(trials, field)
+        )
+
+
+@pytest.mark.parametrize(
+    ("line", "shown"),
+    [
+        ("1 a", "'1 a'"),
+        ("1 a b c", "'1 a b c'"),
+        ("2 a b", "'2 a b'"),
+        ("target a b", "'target a b'"),
+        ("a b 1", "'a b 1'"),
+    ],
+)
+def test_malformed_line_is_named(tmp_path, line, shown):
+    text = "1 a b\n" * 6 + line + "\n" + "0 a b\n"
+    with pytest.raises(ValueError, match=f"line 7: expected .* got {shown}"):
+        read_text(tmp_path, text)
+
+
+def test_malformed_line_is_numbered_across_blocks(tmp_path, monkeypatch):
+    monkeypatch.setattr(trials_module, "CHARACTERS_PER_BLOCK", 50)
+    with pytest.raises(ValueError, match="trials.txt, line 101: expected"):
+        read_text(tmp_path, "1 a b\n" * 100 + "1 a\n")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "1 a\n0 1 b c\n",  # a field short, then one too many
+        "1 a\nx 1 c d\n",
+        "1 a b 1\na b\n",
+    ],
+)
+def test_lines_whose_lengths_make_up_for_each_other_are_refused(tmp_path, text):
+    with pytest.raises(ValueError, match="line 1: expected"):
+        read_text(tmp_path, text)
+
+
+@pytest.mark.parametrize("text", ["", "\n\n", "   "])
+def test_empty_list_is_refused(tmp_path, text):
+    with pytest.raises(ValueError, match="empty file: check `trials`"):
+        read_text(tmp_path, text)
+
+
+def test_missing_list_names_the_key(tmp_path):
+    with pytest.raises(FileNotFoundError, match="set `trials` to"):
+        read_trials(tmp_path / "none.txt")
+
+
+def test_folder_in_place_of_a_list_is_refused(tmp_path):
+    with pytest.raises(FileNotFoundError, match="expected a trial list"):
+        read_trials(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["my file.wav", "", " a"])
+def test_name_that_could_not_be_read_back_is_not_written(tmp_path, name):
+    trials = TrialList.from_names([1], ["a"], [name])
+    with pytest.raises(ValueError, match="without white space"):
+        write_trials(tmp_path / "trials.txt", trials)
+    assert list(tmp_path.iterdir()) == []
