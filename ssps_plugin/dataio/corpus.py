@@ -129,7 +129,7 @@ class Corpus:
             relative = os.path.relpath(root, self.data_folder)
             seen += [os.path.join(relative, n) for n in sorted(names)]
             suffixes |= {os.path.splitext(n)[1] for n in names}
-            if not folders and not names:
+            if root != self.data_folder and not folders and not names:
                 seen.append(relative + os.sep)
             if len(seen) >= _NUM_SHOWN:
                 break

@@ -5,7 +5,7 @@ import json
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from typing import Any, TextIO
 
@@ -188,6 +188,9 @@ def _write(
             for e in checked
             if e.reason
         )
+    # Old settings beside a new manifest would be believed after a crash.
+    with suppress(FileNotFoundError):
+        os.remove(f"{manifest}.json")
     with _atomic(manifest) as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(COLUMNS)

@@ -1,7 +1,7 @@
 """The signal operations of augmentation: reverberation and noise."""
 
 import torch
-from scipy.fft import next_fast_len
+from scipy.fft import irfft, next_fast_len, rfft
 
 
 def reverberate(
@@ -33,9 +33,11 @@ def reverberate(
     num_samples, num_taps = len(samples), len(impulse_response)
     direct = int(impulse_response.abs().argmax())
     size = next_fast_len(num_samples + num_taps - 1, real=True)
-    spectrum = torch.fft.rfft(samples, size)
-    spectrum = spectrum * torch.fft.rfft(impulse_response, size)
-    wet = torch.fft.irfft(spectrum, size)[direct : direct + num_samples]
+    # SciPy's transform of float32 takes half the time of PyTorch's on a CPU.
+    spectrum = rfft(samples.numpy(), size)
+    spectrum *= rfft(impulse_response.numpy(), size)
+    full = irfft(spectrum, size, overwrite_x=True)
+    wet = torch.from_numpy(full[direct : direct + num_samples])
     dry_power, wet_power = power(samples), power(wet)
     if dry_power == 0.0 or wet_power == 0.0:
         return samples

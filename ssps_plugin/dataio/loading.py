@@ -1,0 +1,48 @@
+"""How a self-supervised training set is loaded."""
+
+from typing import Any
+
+from ssps_plugin.dataio.collation import collate_views
+from ssps_plugin.distributed import world_size
+
+
+def train_loader_kwargs(
+    num_utterances: int, global_batch_size: int, num_workers: int
+) -> dict[str, Any]:
+    """Return what `Brain.fit` needs to load a training set of views.
+
+    Arguments
+    ---------
+    num_utterances : int
+        Size of the training set.
+    global_batch_size : int
+        Utterances a step over all ranks.
+    num_workers : int
+        Processes that read, per rank.
+
+    Raises
+    ------
+    ValueError
+        A batch that the ranks cannot share evenly, or larger than the set.
+    """
+    num_ranks = world_size()
+    if global_batch_size % num_ranks:
+        raise ValueError(
+            f"global_batch_size ({global_batch_size}) must be a multiple of "
+            f"the number of processes ({num_ranks})."
+        )
+    if num_utterances < global_batch_size:
+        raise ValueError(
+            f"The training set has {num_utterances} utterances, fewer than "
+            f"global_batch_size ({global_batch_size}): set it lower, or lay "
+            "the settings for small corpora over the configuration with "
+            "--overlay hparams/minivox.yaml"
+        )
+    return {
+        "batch_size": global_batch_size // num_ranks,
+        "shuffle": True,
+        "drop_last": True,
+        "num_workers": num_workers,
+        "persistent_workers": num_workers > 0,
+        "collate_fn": collate_views,
+    }

@@ -1,0 +1,178 @@
+import logging
+import pickle
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from torch._utils import ExceptionWrapper
+
+from ssps_plugin.dataio import audio
+from ssps_plugin.dataio.audio import (
+    AudioError,
+    EmptyAudioError,
+    TruncatedAudioError,
+    audio_seconds,
+    read_audio,
+    tile,
+)
+
+
+@pytest.fixture
+def warnings_of(monkeypatch):
+    seen = []
+    monkeypatch.setattr(audio, "_warned_paths", set())
+    monkeypatch.setattr(
+        audio.logger, "warning", lambda text, *args: seen.append(text % args)
+    )
+    return seen
+
+
+def test_reads_the_stretch_that_was_asked_for(write_ramp):
+    path = write_ramp("a.wav", 48000)
+    stretch = read_audio(path, start_seconds=1.5, seconds=0.5)
+    assert torch.equal(stretch, torch.arange(24000.0, 32000.0))
+
+
+def test_decodes_no_more_than_the_stretch(write_ramp, count_reads):
+    path = write_ramp("a.wav", 48000)
+    read_audio(path, start_seconds=1.5, seconds=0.5)
+    assert count_reads == [(path, 8000)]
+
+
+def test_reads_to_the_end_without_a_length(write_ramp):
+    path = write_ramp("a.wav", 20000)
+    rest = read_audio(path, start_seconds=1.0)
+    assert torch.equal(rest, torch.arange(16000.0, 20000.0))
+
+
+def test_stereo_is_mixed_down_to_its_mean(tmp_path):
+    path = tmp_path / "stereo.wav"
+    left_right = np.tile([[0.5, -0.25]], (100, 1))
+    soundfile.write(path, left_right, 16000, subtype="FLOAT")
+    assert torch.equal(read_audio(path), torch.full((100,), 0.125))
+    assert torch.equal(read_audio(path, channel=1), torch.full((100,), -0.25))
+
+
+@pytest.mark.parametrize("rate", [8000, 22050, 44100, 48000])
+def test_a_tone_keeps_its_pitch_and_level_from_any_rate(tmp_path, rate):
+    path = tmp_path / "tone.wav"
+    time = np.arange(2 * rate) / rate
+    tone = 0.5 * np.sin(2 * np.pi * 440 * time)
+    soundfile.write(path, tone, rate, subtype="FLOAT")
+    stretch = read_audio(path, start_seconds=0.5, seconds=1.0)
+    expected = 0.5 * np.sin(2 * np.pi * 440 * np.arange(16000) / 16000)
+    # The edges lack their neighbours: compare the rest.
+    difference = stretch.numpy()[200:-200] - expected[200:-200]
+    assert len(stretch) == 16000
+    assert np.abs(difference).max() < 5e-3
+
+
+def test_a_short_file_is_repeated_without_a_warning(write_ramp, warnings_of):
+    path = write_ramp("a.wav", 3)
+    wrapped = read_audio(path, seconds=7 / 16000)
+    assert wrapped.tolist() == [0, 1, 2, 0, 1, 2, 0]
+    assert warnings_of == []
+
+
+def test_a_stretch_past_the_end_is_moved_back_into_the_file(
+    write_ramp, warnings_of
+):
+    path = write_ramp("a.wav", 32000)
+    stretch = read_audio(path, start_seconds=5.0, seconds=1.0)
+    assert torch.equal(stretch, torch.arange(16000.0, 32000.0))
+    assert len(warnings_of) == 1
+    assert path in warnings_of[0]
+
+
+@pytest.mark.parametrize("start_seconds", [0.0, 3.5, 7.0])
+def test_a_truncated_flac_gives_what_is_there_and_warns_once(
+    write_noise, truncate, warnings_of, start_seconds
+):
+    path = write_noise("a.flac", 8.0)
+    whole = read_audio(path)
+    truncate(path, 0.5)
+    for _ in range(2):
+        stretch = read_audio(path, start_seconds, seconds=1.0)
+    position = _find(whole, stretch)
+    assert position == start_seconds * 16000 or position + 16000 < 4.1 * 16000
+    assert len(warnings_of) == (start_seconds + 1 > 4)
+
+
+def _find(whole, stretch):
+    """Return the first place where `stretch` starts in `whole`."""
+    windows = whole.unfold(0, 8, 1)
+    hits = (windows == stretch[:8]).all(dim=1).nonzero()
+    assert len(hits) == 1
+    start = int(hits[0])
+    assert torch.equal(whole[start : start + len(stretch)], stretch)
+    return start
+
+
+def test_a_wav_that_shrank_since_its_manifest_gives_what_is_there(
+    write_ramp, truncate, warnings_of
+):
+    path = truncate(write_ramp("a.wav", 128000), 0.5)
+    stretch = read_audio(path, start_seconds=6.0, seconds=1.0)
+    assert 40000 < stretch[0] < 64000
+    assert torch.equal(stretch, torch.arange(16000) + stretch[0])
+    assert len(warnings_of) == 1
+
+
+def test_a_flac_without_one_sample_that_decodes_is_an_error(
+    write_noise, truncate
+):
+    path = truncate(write_noise("a.flac", 8.0), 0.01)
+    with pytest.raises(TruncatedAudioError, match=path):
+        read_audio(path, 1.0, 1.0)
+
+
+def test_garbage_is_an_error_that_names_the_file(tmp_path):
+    path = tmp_path / "garbage.wav"
+    path.write_bytes(b"no audio at all")
+    with pytest.raises(AudioError, match="garbage.wav.*Format not recognised"):
+        read_audio(path)
+
+
+def test_a_missing_file_is_an_error_that_says_so(tmp_path):
+    with pytest.raises(AudioError, match="gone.wav: there is no such file"):
+        read_audio(tmp_path / "gone.wav")
+
+
+def test_a_file_of_zero_bytes_is_an_error(tmp_path):
+    (tmp_path / "zero.wav").touch()
+    with pytest.raises(AudioError, match="zero.wav"):
+        read_audio(tmp_path / "zero.wav")
+
+
+def test_a_header_without_samples_is_an_error(tmp_path):
+    path = tmp_path / "empty.wav"
+    soundfile.write(path, np.zeros(0), 16000)
+    with pytest.raises(EmptyAudioError, match="empty.wav holds no audio"):
+        read_audio(path)
+
+
+def test_seconds_come_from_the_header(write_noise, count_reads):
+    assert audio_seconds(write_noise("a.ogg", 1.25, rate=8000)) == 1.25
+    assert count_reads == []
+
+
+def test_tile_wraps_around():
+    assert tile(torch.tensor([1, 2]), 5).tolist() == [1, 2, 1, 2, 1]
+    assert tile(torch.tensor([1, 2, 3]), 2).tolist() == [1, 2]
+
+
+def test_an_error_crosses_from_a_worker_with_its_message(tmp_path):
+    try:
+        read_audio(tmp_path / "gone.wav")
+    except AudioError:
+        wrapped = ExceptionWrapper(where="in a worker")
+    with pytest.raises(AudioError, match="there is no such file"):
+        pickle.loads(pickle.dumps(wrapped)).reraise()
+
+
+def test_warnings_go_to_the_log(write_ramp, caplog, monkeypatch):
+    monkeypatch.setattr(audio, "_warned_paths", set())
+    with caplog.at_level(logging.WARNING):
+        read_audio(write_ramp("a.wav", 16000), 3.0, 0.5)
+    assert "expected 56000 frames, got 16000" in caplog.text

@@ -1,0 +1,68 @@
+import pytest
+
+from ssps_plugin.dataio.corpus import Corpus
+
+
+def _touch(folder, *paths):
+    for path in paths:
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).touch()
+
+
+@pytest.mark.parametrize("prefix", ["", "wav/"])
+def test_finds_the_files_at_the_layouts_depth_in_order(tmp_path, prefix):
+    names = ["b/r1/2.flac", "b/r1/1.wav", "a/r2/1.ogg", "a/r1/9.WAV"]
+    _touch(tmp_path, *(prefix + name for name in names))
+    _touch(tmp_path, "readme.txt", prefix + "a/r1/notes.txt")
+    _touch(tmp_path, prefix + "a/too_high.wav", prefix + "a/r1/._9.wav")
+    files = Corpus(tmp_path).files()
+    assert [file.utterance_id for file in files] == [
+        "a/r1/9",
+        "a/r2/1",
+        "b/r1/1",
+        "b/r1/2",
+    ]
+    assert files[0].path == f"{prefix}a/r1/9.WAV"
+    assert (files[3].speaker, files[3].recording) == ("b", "r1")
+
+
+def test_excluded_speakers_are_left_out_and_counted(tmp_path):
+    _touch(tmp_path, "a/r/1.wav", "b/r/1.wav")
+    corpus = Corpus(tmp_path, exclude_speakers=["b", "absent"])
+    assert [file.speaker for file in corpus.files()] == ["a"]
+    assert corpus.num_excluded == 1
+
+
+def test_an_utterance_keeps_the_dots_in_its_name(tmp_path):
+    _touch(tmp_path, "a/r/1.2.3.wav")
+    assert Corpus(tmp_path).files()[0].utterance_id == "a/r/1.2.3"
+
+
+def test_a_missing_folder_names_the_layout_and_the_key(tmp_path):
+    with pytest.raises(FileNotFoundError) as error:
+        Corpus(tmp_path / "absent")
+    for part in ("<speaker>/<recording>", "absent", "data_folder"):
+        assert part in str(error.value)
+
+
+def test_an_empty_folder_is_an_error_that_says_so(tmp_path):
+    with pytest.raises(ValueError, match="no speaker.*nothing.*data_folder"):
+        Corpus(tmp_path)
+
+
+def test_another_layout_is_an_error_that_shows_what_was_seen(tmp_path):
+    _touch(tmp_path, "a/first.wav", "a/second.wav", "b/third.wav")
+    with pytest.raises(ValueError, match="a/first.wav, a/second.wav"):
+        Corpus(tmp_path).files()
+
+
+def test_m4a_files_are_told_to_be_converted(tmp_path):
+    _touch(tmp_path, "id1/video/00001.m4a")
+    with pytest.raises(ValueError, match="m4a must be converted"):
+        Corpus(tmp_path).files()
+
+
+def test_excluding_every_speaker_is_an_error_that_says_so(tmp_path):
+    _touch(tmp_path, "a/r/1.wav")
+    with pytest.raises(ValueError, match="1 speakers are in exclude_speakers"):
+        Corpus(tmp_path, exclude_speakers=["a"])
