@@ -393,6 +393,11 @@ class PositiveSampler(nn.Module):
         index = self._bound().positions(ids, self.counts.device)
         return self.strategy.cluster_of(index)
 
+    def clusters(self) -> Tensor:
+        """Cluster of every bound utterance, `(num_utterances,)` int64."""
+        every = torch.arange(len(self._bound()), device=self.counts.device)
+        return self.strategy.cluster_of(every)
+
     # -- state and figures -------------------------------------------------
 
     def figures(self) -> dict[str, float]:

@@ -11,7 +11,7 @@ from ssps_plugin.evaluation.detection_curve import detection_curve
 from ssps_plugin.evaluation.embeddings import extract_embeddings
 from ssps_plugin.evaluation.scoring import cosine_scores
 from ssps_plugin.evaluation.trial_files import find_trial_files
-from ssps_plugin.evaluation.trial_list import TrialList
+from ssps_plugin.evaluation.trials import read_trials
 
 
 @dataclass(frozen=True)
@@ -41,8 +41,8 @@ class Verification:
 
     Arguments
     ---------
-    trials : TrialList
-        The trials.
+    path : str or os.PathLike
+        Trial list, lines of `label enrol test`.
     folder : str or os.PathLike
         What the names in the list are relative to.
     p_targets : sequence of float
@@ -59,13 +59,14 @@ class Verification:
 
     def __init__(
         self,
-        trials: TrialList,
+        path: str | os.PathLike[str],
         folder: str | os.PathLike[str],
         p_targets: tuple[float, ...] = (0.01, 0.05),
         batch_seconds: float = 100.0,
     ) -> None:
-        self.trials = trials
-        self.files = find_trial_files(trials, folder)
+        self.path = path
+        self.trials = read_trials(path)
+        self.files = find_trial_files(self.trials, folder)
         self.p_targets = p_targets
         self.batch_seconds = batch_seconds
 

@@ -1,0 +1,148 @@
+#!/usr/bin/env python3
+"""Train speaker embeddings without labels, with or without SSPS.
+
+On a laptop, on a synthetic corpus that it makes:
+
+    python recipes/voxceleb/train_ssl.py hparams/simclr_ssps.yaml
+
+On VoxCeleb, or any corpus laid out like it:
+
+    python recipes/voxceleb/train_ssl.py hparams/simclr_ssps.yaml \
+        --data_folder VOXCELEB2 --trials veri_test.txt --trials_folder VOXCELEB1
+"""
+
+import sys
+from typing import Any
+
+import speechbrain as sb
+from hyperpyyaml import load_hyperpyyaml
+from speechbrain.utils.distributed import ddp_init_group, run_on_main
+from speechbrain.utils.logger import get_logger
+from voxceleb_prepare import (
+    load_verification,
+    prepare_data_folder,
+    prepare_voxceleb,
+)
+
+from ssps_plugin.brain import SSLBrain
+from ssps_plugin.configuration import Configuration, parse_configuration
+from ssps_plugin.dataio import (
+    SharedEpoch,
+    add_oracle_views,
+    add_views,
+    load_manifest,
+)
+from ssps_plugin.dataio.loading import train_loader_kwargs
+from ssps_plugin.evaluation.sampling_report import SamplingReport
+from ssps_plugin.outcome import conclude_training, write_outcome
+
+logger = get_logger(__name__)
+
+MINIVOX = "hparams/minivox.yaml"
+
+
+def main(argv: list[str]) -> None:
+    """Parse, prepare, train, verify."""
+    configuration = parse_configuration(argv)
+    ddp_init_group(configuration.run_opts)
+    if configuration["data_folder"] is None:
+        use_minivox(configuration)
+    with open(configuration.hparams_file, encoding="utf-8") as fin:
+        hparams = load_hyperpyyaml(fin, configuration.overrides)
+    sb.create_experiment_directory(
+        experiment_directory=hparams["output_folder"],
+        hyperparams_to_save=str(configuration.hparams_file),
+        overrides=configuration.overrides,
+    )
+    for note in configuration.notes:
+        logger.info(note)
+
+    run_on_main(prepare_data_folder, kwargs={"hparams": hparams})
+    run_on_main(prepare_voxceleb, kwargs={"hparams": hparams})
+    epoch = SharedEpoch()
+    train_data = training_data(hparams, epoch)
+    hparams["sampler"].bind(train_data)
+    verification = load_verification(hparams)
+
+    brain = SSLBrain(
+        modules=hparams["modules"],
+        opt_class=hparams["opt_class"],
+        hparams=hparams,
+        run_opts=configuration.run_opts,
+        checkpointer=hparams["checkpointer"],
+        epoch=epoch,
+        report=SamplingReport.of_dataset(train_data),
+        verification=verification,
+        warm_start_from=hparams.get("warm_start_from"),
+    )
+    brain.fit(
+        hparams["epoch_counter"],
+        train_data,
+        train_loader_kwargs=train_loader_kwargs(
+            len(train_data),
+            hparams["global_batch_size"],
+            hparams["num_workers"],
+        ),
+    )
+
+    result = brain.verify()
+    if result is not None:
+        history = brain.history
+        write_outcome(
+            hparams["output_folder"],
+            verification,
+            result,
+            trial_list=verification.path,
+            config=configuration.hparams_file,
+            seed=hparams["seed"],
+            epochs=hparams["epoch_counter"].current,
+            coverage=history.rows[-1].get("coverage") if history.rows else None,
+        )
+    if sb.utils.distributed.if_main_process():
+        conclude_training(
+            hparams["output_folder"],
+            brain.history,
+            hparams["sampler"].start_epoch,
+        )
+
+
+def use_minivox(configuration: Configuration) -> None:
+    """Without a corpus of one's own: MiniVox, and settings that suit it."""
+    folder = configuration["minivox_folder"]
+    configuration.overrides["data_folder"] = folder
+    configuration.notes.append(
+        f"No data_folder was given: training on MiniVox, a small synthetic "
+        f"corpus, in {folder}. For VoxCeleb: python {sys.argv[0]} "
+        f"{configuration.hparams_file} --data_folder VOXCELEB2 "
+        "--trials veri_test.txt --trials_folder VOXCELEB1"
+    )
+    if configuration["overlay"] is None:
+        configuration.lay_over(MINIVOX)
+
+
+def training_data(hparams: dict[str, Any], epoch: SharedEpoch) -> Any:
+    """Read the manifest and add the views, and SSPS's reference segment."""
+    train_data = load_manifest(
+        hparams["train_manifest"], hparams["data_folder"]
+    )
+    add = add_views
+    if hparams["true_positives"]:
+        logger.warning("true_positives: READS SPEAKER LABELS, an upper bound")
+        add = add_oracle_views
+    uses_reference = hparams["sampler"].start_epoch is not None
+    add(
+        train_data,
+        crop_seconds=hparams["crop_seconds"],
+        reference_seconds=(
+            hparams["reference_seconds"] if uses_reference else None
+        ),
+        seed=hparams["seed"],
+        epoch=epoch,
+        augmentation=hparams["augmentation"],
+        sample_rate=hparams["sample_rate"],
+    )
+    return train_data
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

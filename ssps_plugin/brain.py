@@ -1,0 +1,203 @@
+"""The Brain that every self-supervised recipe of this package shares."""
+
+import pathlib
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import speechbrain as sb
+from speechbrain.nnet.schedulers import update_learning_rate
+from speechbrain.utils.distributed import if_main_process
+from speechbrain.utils.train_logger import TensorboardLogger
+from torch import Tensor, nn
+
+from ssps_plugin.dataio.shared_epoch import SharedEpoch
+from ssps_plugin.evaluation.sampling_report import SamplingReport
+from ssps_plugin.evaluation.verification import (
+    Verification,
+    VerificationResult,
+)
+from ssps_plugin.history import History
+from ssps_plugin.reference import reference_representation
+from ssps_plugin.warm_start import warm_start
+
+
+class Predictions(NamedTuple):
+    """What a forward pass gives: anchors, positives, and references."""
+
+    anchors: Tensor
+    positives: Tensor
+    reference: Tensor | None
+
+
+class SSLBrain(sb.Brain):
+    """Train a framework on views, verify speakers, keep the record.
+
+    `modules` holds `framework` (views to anchors and positives, and `embed`)
+    and `sampler`; `hparams` holds `loss`, `learning_rate` (a function of the
+    epoch), `verify_interval` (epochs), `num_checkpoints`, `train_logger`,
+    `use_tensorboard` and `output_folder`.
+
+    Arguments
+    ---------
+    epoch : SharedEpoch
+        The epoch that crops and augmentation follow.
+    report : SamplingReport
+        Diagnostics of the draws, empty without labels.
+    verification : Verification, optional
+        Speaker verification; none leaves the EER out.
+    warm_start_from : str, optional
+        The `save` folder of a finished run, for SSPS to start from.
+    *args, **kwargs
+        As for `speechbrain.Brain`.
+    """
+
+    def __init__(
+        self,
+        *args: Any,
+        epoch: SharedEpoch,
+        report: SamplingReport,
+        verification: Verification | None = None,
+        warm_start_from: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(*args, **kwargs)
+        self.warm_start_from = warm_start_from
+        self.shared_epoch = epoch
+        self.report = report.to(self.device)
+        self.verification = verification
+        folder = pathlib.Path(self.hparams.output_folder)
+        self.history = History(folder / "history.json")
+        self.train_loggers = [self.hparams.train_logger]
+        if self.hparams.use_tensorboard and if_main_process():
+            self.train_loggers.append(TensorboardLogger(folder / "tensorboard"))
+        if self.checkpointer is not None:
+            self.checkpointer.add_recoverable("sampling_report", self.report)
+
+    @property
+    def framework(self) -> nn.Module:
+        """The framework itself, without the wrapper of parallel training."""
+        framework = self.modules.framework
+        return getattr(framework, "module", framework)
+
+    def compute_forward(self, batch: Any, stage: sb.Stage) -> Predictions:
+        """Embed the views, and the reference segment once SSPS needs it."""
+        batch = batch.to(self.device)
+        reference = None
+        if self.modules.sampler.remembering or stage != sb.Stage.TRAIN:
+            reference = reference_representation(
+                self.framework.embed, batch.reference.data
+            )
+        anchors, positives = self.modules.framework(batch.views.data)
+        return Predictions(anchors, positives, reference)
+
+    def compute_objectives(
+        self, predictions: Predictions, batch: Any, stage: sb.Stage
+    ) -> Tensor:
+        """Compute the loss; with SSPS, on substituted positives."""
+        loss: Tensor = self.hparams.loss(
+            predictions.anchors,
+            predictions.positives,
+            ids=batch.id,
+            reference=predictions.reference,
+        )
+        if self.modules.sampler.last_draw is not None:
+            self.report.update(*self.modules.sampler.last_draw)
+        return loss
+
+    def on_stage_start(self, stage: sb.Stage, epoch: int | None = None) -> None:
+        """Bring data, sampler and learning rate to the epoch."""
+        if stage != sb.Stage.TRAIN or epoch is None:
+            return
+        self.shared_epoch.set(epoch)
+        self.modules.sampler.begin_epoch(epoch)
+        self.learning_rate = self.hparams.learning_rate(epoch)
+        update_learning_rate(self.optimizer, self.learning_rate)
+
+    def on_stage_end(
+        self, stage: sb.Stage, stage_loss: float, epoch: int | None = None
+    ) -> None:
+        """Verify, log, and save a checkpoint."""
+        if stage != sb.Stage.TRAIN or epoch is None:
+            return
+        row = {
+            "epoch": epoch,
+            "loss": float(stage_loss),
+            "learning_rate": self.learning_rate,
+            **self.modules.sampler.figures(),
+            **self.report.figures(self._clusters()),
+        }
+        self.report.reset()
+        meta = {}
+        if self._verifies_after(epoch):
+            result = self.verify()
+            if result is not None:
+                row |= {
+                    "eer": 100 * result.eer,
+                    **{f"min_dcf_{p}": c for p, c in result.min_dcf.items()},
+                }
+                meta = {"EER": row["eer"]}
+        if if_main_process():
+            self.history.record(row)
+            self._log(row)
+        if self.checkpointer is not None:
+            self.checkpointer.save_and_keep_only(
+                meta=meta, num_to_keep=self.hparams.num_checkpoints
+            )
+
+    def verify(self) -> VerificationResult | None:
+        """Score the trials with the present encoder, on the main process.
+
+        Returns
+        -------
+        VerificationResult or None
+            None without trials, and on the other processes.
+        """
+        result = None
+        if self.verification is not None and if_main_process():
+            self.modules.eval()
+            with self.evaluation_ctx:
+                result = self.verification.run(
+                    self.framework.embed,
+                    self.device,
+                    progress=not self.noprogressbar,
+                )
+        sb.utils.distributed.ddp_barrier()
+        return result
+
+    def fit(
+        self, epoch_counter: Any, train_set: Any, *args: Any, **kwargs: Any
+    ) -> None:
+        """Fit as SpeechBrain does; remembers what a warm start reads."""
+        self.epoch_counter = epoch_counter
+        self.train_data = train_set, kwargs.get("train_loader_kwargs", {})
+        super().fit(epoch_counter, train_set, *args, **kwargs)
+
+    def on_fit_start(self) -> None:
+        """Recover a checkpoint or, where there is none, start warm."""
+        super().on_fit_start()
+        fresh = self.epoch_counter.current == 0 and self.step == 0
+        if fresh and self.warm_start_from is not None:
+            warm_start(self, self.warm_start_from)
+
+    def embedded(self, loader: Any) -> Iterator[tuple[Any, Tensor, Tensor]]:
+        """Yield ids, references and positives of a loader's batches."""
+        for batch in loader:
+            predictions = self.compute_forward(batch, sb.Stage.VALID)
+            yield batch.id, predictions.reference, predictions.positives
+
+    def _clusters(self) -> Tensor | None:
+        sampler = self.modules.sampler
+        return sampler.clusters() if sampler.substituting else None
+
+    def _verifies_after(self, epoch: int) -> bool:
+        start_epoch = self.modules.sampler.start_epoch
+        return (
+            epoch % self.hparams.verify_interval == 0
+            or epoch == self.epoch_counter.limit
+            or (start_epoch is not None and epoch == start_epoch - 1)
+        )
+
+    def _log(self, row: dict[str, Any]) -> None:
+        figures = {key: value for key, value in row.items() if key != "epoch"}
+        for train_logger in self.train_loggers:
+            train_logger.log_stats({"epoch": row["epoch"]}, figures)

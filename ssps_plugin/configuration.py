@@ -1,0 +1,173 @@
+"""A recipe's configuration: YAML, an overlay, and the command line."""
+
+import difflib
+import io
+import logging
+import pathlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import ruamel.yaml
+import speechbrain as sb
+from speechbrain.utils.run_opts import RunOptions
+
+logger = logging.getLogger(__name__)
+
+Overrides = dict[str, Any]
+
+
+@dataclass
+class Configuration:
+    """What a command line asks for.
+
+    Arguments
+    ---------
+    hparams_file : pathlib.Path
+        The YAML file.
+    run_opts : RunOptions
+        SpeechBrain's run options.
+    overrides : dict
+        Values to lay over the file: those of the overlay, then those of the
+        command line.
+    notes : list of str
+        What should be said in the log once there is one.
+    """
+
+    hparams_file: pathlib.Path
+    run_opts: Any
+    overrides: Overrides
+    notes: list[str] = field(default_factory=list)
+
+    def __getitem__(self, key: str) -> Any:
+        """Value of a plain key: overridden, or as in the file."""
+        if key in self.overrides:
+            return self.overrides[key]
+        return _read(self.hparams_file)[key]
+
+    def lay_over(self, overlay: str | pathlib.Path) -> None:
+        """Lay an overlay over the file; what is overridden already stays.
+
+        Keys that the file does not have are left out, so that one overlay
+        serves several files.
+        """
+        path = _find_overlay(overlay, self.hparams_file)
+        known = _read(self.hparams_file)
+        values = dict(_read(path))
+        unused = [key for key in values if key not in known]
+        for key in unused:
+            del values[key]
+        self.overrides = {**values, **self.overrides}
+        # The saved configuration holds the values: it needs no overlay.
+        self.overrides["overlay"] = None
+        self.notes.append(f"Overlay {path} is laid over {self.hparams_file}.")
+        if unused:
+            self.notes.append(
+                f"{self.hparams_file} has no use for {', '.join(unused)}."
+            )
+
+
+def parse_configuration(argv: Sequence[str]) -> Configuration:
+    """Parse a command line in SpeechBrain's convention.
+
+    Arguments
+    ---------
+    argv : sequence of str
+        `hparams/x.yaml --key value ...`, without the program's name.
+
+    Returns
+    -------
+    Configuration
+        With the overlay laid over it, if the key `overlay` names one.
+
+    Raises
+    ------
+    FileNotFoundError
+        No such YAML file or overlay.
+    ValueError
+        A key that the YAML file does not have, or an abbreviated run option,
+        which SpeechBrain would swallow.
+
+    Example
+    -------
+    >>> path = getfixture("tmp_path") / "x.yaml"
+    >>> _ = path.write_text("seed: 1\\noverlay: null\\n")
+    >>> parse_configuration([str(path), "--seed", "2"])["seed"]
+    2
+    """
+    if argv and not argv[0].startswith("-"):
+        if not pathlib.Path(argv[0]).is_file():
+            raise FileNotFoundError(
+                f"Expected a YAML file, such as hparams/simclr_ssps.yaml, "
+                f"found no file {argv[0]} in {pathlib.Path.cwd()}."
+            )
+        _check_options(argv[1:], _read(argv[0]))
+    hparams_file, run_opts, overrides = sb.parse_arguments(list(argv))
+    values = dict(_yaml().load(overrides) or {})
+    _check_known(values, _read(hparams_file), hparams_file)
+    configuration = Configuration(pathlib.Path(hparams_file), run_opts, values)
+    overlay = configuration["overlay"]
+    if overlay is not None:
+        configuration.lay_over(overlay)
+    return configuration
+
+
+def _yaml() -> ruamel.yaml.YAML:
+    return ruamel.yaml.YAML()
+
+
+def _read(path: str | pathlib.Path) -> Mapping[str, Any]:
+    text = pathlib.Path(path).read_text(encoding="utf-8")
+    return _yaml().load(io.StringIO(text)) or {}
+
+
+def _check_known(
+    values: Overrides, known: Mapping[str, Any], path: str
+) -> None:
+    for key in values:
+        if key not in known:
+            raise ValueError(
+                f"Unknown key --{key}: {path} has no such key"
+                f"{_suggestion(key, [*known, *RunOptions().as_dict()])}. "
+                f"Its keys: {', '.join(sorted(known))}."
+            )
+
+
+def _check_options(argv: Sequence[str], known: Mapping[str, Any]) -> None:
+    """Refuse what argparse would take as an abbreviated run option."""
+    options = RunOptions().as_dict()
+    for token in argv:
+        name = token.removeprefix("--").partition("=")[0]
+        if not token.startswith("--") or name in options:
+            continue
+        abbreviates = [opt for opt in options if opt.startswith(name)]
+        if abbreviates:
+            raise ValueError(
+                f"--{name} is neither a key of the YAML file nor a run "
+                f"option; write out --{' or --'.join(abbreviates)}."
+            )
+
+
+def _suggestion(key: str, known: Sequence[str]) -> str:
+    close = difflib.get_close_matches(key, known, n=1)
+    return f", did you mean --{close[0]}?" if close else ""
+
+
+def _find_overlay(
+    overlay: str | pathlib.Path, hparams_file: pathlib.Path
+) -> pathlib.Path:
+    """Look from here, beside the YAML file, and from the folder above it."""
+    beside = hparams_file.resolve().parent
+    tried = [
+        pathlib.Path(overlay),
+        beside / overlay,
+        beside.parent / overlay,
+        beside / pathlib.Path(overlay).name,
+    ]
+    for path in tried:
+        if path.is_file():
+            return path
+    raise FileNotFoundError(
+        f"Expected an overlay (YAML) at {overlay}, as the key overlay says; "
+        f"looked at {', '.join(map(str, tried))}."
+    )

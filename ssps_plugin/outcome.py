@@ -1,0 +1,95 @@
+"""What a run leaves behind: scores, results.json, curves, a summary."""
+
+import os
+import pathlib
+from typing import Any
+
+from speechbrain.utils.logger import get_logger
+
+from ssps_plugin.evaluation.plots import plot_curves
+from ssps_plugin.evaluation.results import (
+    verification_results,
+    write_results,
+    write_scores,
+)
+from ssps_plugin.evaluation.verification import (
+    Verification,
+    VerificationResult,
+)
+from ssps_plugin.history import History
+
+logger = get_logger(__name__)
+
+
+def write_outcome(
+    folder: str | os.PathLike[str],
+    verification: Verification,
+    result: VerificationResult,
+    **facts: Any,
+) -> dict[str, Any]:
+    """Write `scores.txt` and `results.json`, and log the error rates.
+
+    Arguments
+    ---------
+    folder : str or os.PathLike
+        Where they go.
+    verification : Verification
+        The trials.
+    result : VerificationResult
+        Their scores.
+    **facts
+        As for `verification_results`.
+
+    Returns
+    -------
+    dict
+        What `results.json` holds.
+    """
+    folder = pathlib.Path(folder)
+    write_scores(folder / "scores.txt", result.scores, verification.trials)
+    results = verification_results(result.scores, verification.trials, **facts)
+    write_results(folder / "results.json", results)
+    logger.info(
+        "%d trials of %s: EER %.2f %%, minDCF(0.01) %.4f, minDCF(0.05) %.4f",
+        results["num_trials"],
+        results["trial_list"],
+        results["eer_percent"],
+        results["min_dcf_p01"],
+        results["min_dcf_p05"],
+    )
+    return results
+
+
+def conclude_training(
+    folder: str | os.PathLike[str],
+    history: History,
+    start_epoch: int | None,
+) -> None:
+    """Draw `curves.png` and say what SSPS changed.
+
+    Arguments
+    ---------
+    folder : str or os.PathLike
+        The output folder.
+    history : History
+        Figures by epoch.
+    start_epoch : int or None
+        First epoch with SSPS, None without.
+    """
+    if not history.rows:
+        return
+    plot_curves(history.rows, pathlib.Path(folder) / "curves.png", start_epoch)
+    last = history.rows[-1]
+    if start_epoch is None or "eer" not in last:
+        return
+    before = history.at(start_epoch - 1).get("eer")
+    if last["epoch"] >= start_epoch and before is not None:
+        logger.info(
+            "SSPS was switched on after epoch %d: EER %.2f %% then, %.2f %% "
+            "after epoch %d (%.2f times as much)",
+            start_epoch - 1,
+            before,
+            last["eer"],
+            last["epoch"],
+            last["eer"] / max(before, 1e-9),
+        )
