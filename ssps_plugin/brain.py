@@ -77,7 +77,13 @@ class SSLBrain(sb.Brain):
     def framework(self) -> nn.Module:
         """The framework itself, without the wrapper of parallel training."""
         framework = self.modules.framework
-        return getattr(framework, "module", framework)
+        bare: nn.Module = getattr(framework, "module", framework)
+        return bare
+
+    def embed(self, wavs: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """Return speaker embeddings, `(batch, dim)`; see the framework's."""
+        embedding: Tensor = self.framework.embed(wavs, lengths)  # type: ignore[operator]
+        return embedding
 
     def compute_forward(self, batch: Any, stage: sb.Stage) -> Predictions:
         """Embed the views, and the reference segment once SSPS needs it."""
@@ -85,7 +91,7 @@ class SSLBrain(sb.Brain):
         reference = None
         if self.modules.sampler.remembering or stage != sb.Stage.TRAIN:
             reference = reference_representation(
-                self.framework.embed, batch.reference.data
+                self.embed, batch.reference.data
             )
         anchors, positives = self.modules.framework(batch.views.data)
         return Predictions(anchors, positives, reference)
@@ -157,7 +163,7 @@ class SSLBrain(sb.Brain):
             self.modules.eval()
             with self.evaluation_ctx:
                 result = self.verification.run(
-                    self.framework.embed,
+                    self.embed,
                     self.device,
                     progress=not self.noprogressbar,
                 )
@@ -179,7 +185,9 @@ class SSLBrain(sb.Brain):
         if fresh and self.warm_start_from is not None:
             warm_start(self, self.warm_start_from)
 
-    def embedded(self, loader: Any) -> Iterator[tuple[Any, Tensor, Tensor]]:
+    def embedded(
+        self, loader: Any
+    ) -> Iterator[tuple[Any, Tensor | None, Tensor]]:
         """Yield ids, references and positives of a loader's batches."""
         for batch in loader:
             predictions = self.compute_forward(batch, sb.Stage.VALID)

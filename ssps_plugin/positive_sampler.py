@@ -302,7 +302,7 @@ class PositiveSampler(nn.Module):
 
     def warm_start(
         self,
-        batches: Iterable[tuple[Sequence[str] | Tensor, Tensor, Tensor]],
+        batches: Iterable[tuple[Sequence[str] | Tensor, Tensor | None, Tensor]],
     ) -> None:
         """Fill the memories from an encoder that is already trained.
 

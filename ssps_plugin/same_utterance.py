@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 
@@ -14,7 +15,6 @@ class SameUtterancePositives(nn.Module):
 
     Example
     -------
-    >>> import torch
     >>> positives = torch.ones(2, 3)
     >>> SameUtterancePositives()(["a", "b"], None, positives) is positives
     True
@@ -33,6 +33,10 @@ class SameUtterancePositives(nn.Module):
 
     def reset(self) -> None:
         """Nothing to forget."""
+
+    def cluster_of(self, ids: Sequence[str] | Tensor) -> Tensor:
+        """No clusters: -1 for every utterance of a batch."""
+        return torch.full((len(ids),), -1)
 
     def figures(self) -> dict[str, float]:
         """Nothing to log."""

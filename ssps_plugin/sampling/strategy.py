@@ -1,6 +1,6 @@
 """What every sampling strategy is, and the transform they share."""
 
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -10,7 +10,8 @@ from ssps_plugin.sampling.draw import check_decay, uniform
 from ssps_plugin.sampling.whitening import Whitening
 
 
-class Anchors(NamedTuple):
+@dataclass(frozen=True)
+class Anchors:
     """The anchors of one step, all a strategy may know of them.
 
     Arguments

@@ -1,0 +1,69 @@
+"""Packaging of ssps_plugin."""
+
+import pathlib
+
+from setuptools import find_packages, setup
+
+ROOT = pathlib.Path(__file__).parent
+DEMO = [
+    "espeakng-loader>=0.2.4",  # voices of MiniVox, library and data included
+    "pyroomacoustics>=0.8",  # rooms of MiniVox
+    "matplotlib>=3.7",  # curves.png
+    "tensorboard>=2.14",  # use_tensorboard: True
+]
+DEV = [
+    "build",
+    "codespell",
+    "mypy",
+    "pre-commit",
+    "pytest>=8",
+    "ruff",
+    "scikit-learn>=1.3",  # an independent reference for metrics, in tests
+    "yamllint",
+]
+
+
+def files_below(folder: str, *patterns: str) -> list[tuple[str, list[str]]]:
+    """List recipes and YAML files, to be installed under share/."""
+    found: dict[str, list[str]] = {}
+    for pattern in patterns:
+        for path in sorted((ROOT / folder).rglob(pattern)):
+            relative = path.relative_to(ROOT)
+            place = pathlib.Path("share/ssps_plugin") / relative.parent
+            found.setdefault(place.as_posix(), []).append(relative.as_posix())
+    return list(found.items())
+
+
+setup(
+    name="ssps_plugin",
+    version="0.1.0",
+    description="Self-Supervised Positive Sampling (SSPS) for SpeechBrain",
+    long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.10",
+    packages=find_packages(include=["ssps_plugin", "ssps_plugin.*"]),
+    package_data={"ssps_plugin": ["py.typed"]},
+    data_files=[
+        *files_below("hparams", "*.yaml"),
+        *files_below("recipes", "*.py", "*.yaml", "*.md"),
+    ],
+    install_requires=[
+        "speechbrain>=1.1,<1.2",
+        # The last torchaudio (2.11) refuses a torch of another release.
+        "torch>=2.7.1,<2.12",
+        "torchaudio>=2.7.1,<2.12",
+        "hyperpyyaml>=1.2.2",
+        "faiss-cpu>=1.8",
+        "sentencepiece",  # SpeechBrain imports it
+        "numpy>=1.26",
+        "soundfile>=0.13",  # partial reads, resampled in torchaudio
+        "tqdm",
+    ],
+    extras_require={"demo": DEMO, "dev": DEMO + DEV},
+    classifiers=[
+        "License :: OSI Approved :: Apache Software License",
+        "Programming Language :: Python :: 3",
+        "Topic :: Multimedia :: Sound/Audio :: Speech",
+    ],
+)
