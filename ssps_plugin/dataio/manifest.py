@@ -55,7 +55,7 @@ def prepare_manifest(
     manifest: str | os.PathLike[str],
     exclude_speakers: Iterable[str] = (),
     min_seconds: float = 0.0,
-    num_threads: int = 16,
+    num_threads: int = 8,
 ) -> Summary:
     """Write the manifest of a corpus, leaving out what cannot be used.
 
@@ -78,7 +78,7 @@ def prepare_manifest(
     min_seconds : float
         Utterances below this length are left out.
     num_threads : int
-        Files opened at the same time.
+        Files opened at the same time: more help where the disk is far away.
 
     Returns
     -------

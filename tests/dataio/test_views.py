@@ -3,6 +3,7 @@ import torch
 from speechbrain.dataio.batch import PaddedBatch
 from speechbrain.dataio.dataloader import make_dataloader
 from speechbrain.dataio.dataset import DynamicItemDataset
+from speechbrain.utils.checkpoints import Checkpointer
 
 from ssps_plugin.dataio.collation import collate_views
 from ssps_plugin.dataio.shared_epoch import SharedEpoch
@@ -142,3 +143,23 @@ def test_lengths_and_numbers_are_checked(data):
         add_views(dataset, 1.0, -4.0, seed=1, epoch=SharedEpoch())
     with pytest.raises(ValueError, match="at least 1"):
         add_views(dataset, 1.0, None, 1, SharedEpoch(), num_views=0)
+
+
+def test_a_resume_inside_an_epoch_goes_on_with_the_same_views(data, tmp_path):
+    def start():
+        epoch = SharedEpoch()
+        epoch.set(3)
+        dataset = _dataset(data, epoch)
+        loader = make_dataloader(dataset, batch_size=3, num_workers=1)
+        return loader, Checkpointer(tmp_path, {"loader": loader})
+
+    loader, checkpointer = start()
+    batches = iter(loader)
+    next(batches)
+    next(batches)
+    checkpointer.save_checkpoint(end_of_epoch=False)
+    expected = _by_id(batches)
+    loader, checkpointer = start()
+    checkpointer.recover_if_possible()
+    assert list(expected) == ["utt6", "utt7", "utt8", "utt9"]
+    assert _equal(_by_id(loader), expected)
