@@ -7,7 +7,7 @@ import torch
 from ssps_plugin.evaluation.trial_list import TrialList
 
 #: Trials scored at a time: two gathered blocks of 512-d rows fit a CPU cache.
-TRIALS_PER_BLOCK = 1024
+TRIALS_PER_BLOCK = 512
 
 
 @torch.no_grad()
@@ -49,9 +49,10 @@ def cosine_scores(embeddings: torch.Tensor, trials: TrialList) -> torch.Tensor:
     scores = torch.empty(len(trials), device=embeddings.device)
     for start in range(0, len(trials), TRIALS_PER_BLOCK):
         block = slice(start, start + TRIALS_PER_BLOCK)
-        enrolment = embeddings[enrol[block]].float()
-        dot = torch.linalg.vecdot(enrolment, embeddings[test[block]].float())
-        scores[block] = dot
+        # Of whole rows, index_select copies twice as fast as indexing.
+        one = embeddings.index_select(0, enrol[block]).float()
+        other = embeddings.index_select(0, test[block]).float()
+        scores[block] = torch.linalg.vecdot(one, other)
     return scores.div_(norms[enrol]).div_(norms[test])
 
 

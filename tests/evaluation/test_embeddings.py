@@ -34,6 +34,15 @@ class Encoder(torch.nn.Module):
         return self.encoder(self.features(wavs), lens)  # (batch, 1, dim)
 
 
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Layers this small take longer to share out than to compute."""
+    num_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(num_threads)
+
+
 @pytest.fixture
 def files(tmp_path):
     generator = np.random.default_rng(0)
