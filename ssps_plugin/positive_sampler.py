@@ -9,9 +9,12 @@ from torch import Tensor, nn
 
 from ssps_plugin.distributed import broadcast_buffers, gather_rows
 from ssps_plugin.memory import (
+    EpochCounts,
     PositiveLayout,
     PositiveQueue,
     ReferenceBank,
+    Step,
+    StepCheck,
     UtteranceIndex,
     resolve_repeats,
 )
@@ -73,8 +76,6 @@ class PositiveSampler(nn.Module):
     [[2.0], [3.0], [2.0]]
     """
 
-    counts: Tensor
-
     def __init__(
         self,
         strategy: SamplingStrategy,
@@ -112,8 +113,7 @@ class PositiveSampler(nn.Module):
         self.utterances: UtteranceIndex | None = None
         self.epoch: int | None = None
         self.last_draw: tuple[Tensor, Tensor] | None = None
-        # anchors asked, anchors covered, rows not remembered: this epoch
-        self.register_buffer("counts", torch.zeros(3, dtype=torch.long))
+        self.counts = EpochCounts()
 
     # -- binding -----------------------------------------------------------
 
@@ -146,6 +146,7 @@ class PositiveSampler(nn.Module):
                     "reset() first: it forgets what was remembered."
                 )
         self.utterances = utterances
+        self._check = StepCheck(utterances, self.layout, self.bank.dim)
         self._allocate()
 
     def reset(self) -> None:
@@ -157,11 +158,11 @@ class PositiveSampler(nn.Module):
 
     def _allocate(self) -> None:
         num_utterances = len(self._bound())
-        device = self.counts.device
+        device = self.device
         self.strategy.allocate(num_utterances, self.bank.dim, self.queue)
         self.bank.allocate(num_utterances)
         self.queue.allocate(num_utterances)
-        self.counts.zero_()
+        self.counts.reset()
         self.to(device)
 
     def _bound(self) -> UtteranceIndex:
@@ -172,6 +173,11 @@ class PositiveSampler(nn.Module):
                 "checkpoint."
             )
         return self.utterances
+
+    @property
+    def device(self) -> torch.device:
+        """Where the memories are."""
+        return self.counts.values.device
 
     # -- epochs ------------------------------------------------------------
 
@@ -214,7 +220,7 @@ class PositiveSampler(nn.Module):
         if epoch >= self.start_epoch:
             self._prepare(epoch)
         self.epoch = epoch
-        self.counts.zero_()
+        self.counts.reset()
         self.last_draw = None
 
     def _prepare(self, epoch: int) -> None:
@@ -287,17 +293,18 @@ class PositiveSampler(nn.Module):
         reference: Tensor | None,
         positives: Tensor,
     ) -> Tensor:
-        index, reference, targets = self._checked(ids, reference, positives)
-        rows = torch.full_like(index, -1)
+        step = self._check(ids, reference, positives, self.device)
+        rows = torch.full_like(step.index, -1)
         if self.substituting:
-            anchors = Anchors(index, reference, self.seed, self.epoch or 0)
+            anchors = Anchors(
+                step.index, step.reference, self.seed, self.epoch or 0
+            )
             rows = self.strategy.select(anchors, self.queue)
-        drawn = self.strategy.pool(self.queue).index_select(
-            1, rows.clamp(min=0)
-        )
+        pool = self.strategy.pool(self.queue)
+        drawn = pool.index_select(1, rows.clamp(min=0)).to(positives.dtype)
         covered = (rows >= 0)[None, :, None]
-        substituted = torch.where(covered, drawn.to(targets.dtype), targets)
-        self._remember(index, reference, targets, rows)
+        substituted = torch.where(covered, drawn, step.positives)
+        self._remember(step, rows)
         return self.layout.restore(substituted, positives)
 
     def warm_start(
@@ -316,71 +323,34 @@ class PositiveSampler(nn.Module):
         """
         self._bound()
         for ids, reference, positives in batches:
-            checked = self._checked(ids, reference, positives)
-            self._remember(*checked, torch.full_like(checked[0], -1))
-        self.counts.zero_()
+            step = self._check(ids, reference, positives, self.device)
+            self._remember(step, torch.full_like(step.index, -1))
+        self.counts.reset()
 
-    def _checked(
-        self,
-        ids: Sequence[str] | Tensor | None,
-        reference: Tensor | None,
-        positives: Tensor,
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Return indices, references and `(targets, batch, dim)` positives."""
-        device = self.counts.device
-        index = self._bound().positions(ids, device)
-        if reference is None:
-            raise ValueError(
-                "PositiveSampler needs reference representations from epoch "
-                f"{self.start_epoch - 1} on (start_epoch - 1): pass "
-                "reference=reference_representation(embed, ...)."
-            )
-        if reference.shape == (len(index), 1, self.bank.dim):
-            reference = reference.squeeze(1)
-        if reference.shape != (len(index), self.bank.dim):
-            raise ValueError(
-                "Expected reference of shape (batch, reference_dim) "
-                f"{(len(index), self.bank.dim)}, got {tuple(reference.shape)}. "
-                "Check reference_dim of the PositiveSampler."
-            )
-        targets = self.layout.targets_first(positives, len(index))
-        for name, tensor in (("reference", reference), ("positives", targets)):
-            if tensor.device != device:
-                raise ValueError(
-                    f"{name} is on {tensor.device}, the memories are on "
-                    f"{device}. Put the sampler into Brain.modules, or move it "
-                    "with sampler.to(device)."
-                )
-        return index, reference.detach().float(), targets
-
-    def _remember(
-        self, index: Tensor, reference: Tensor, targets: Tensor, rows: Tensor
-    ) -> None:
+    def _remember(self, step: Step, rows: Tensor) -> None:
         """Write what all ranks saw: references and original positives."""
         index, reference, positives, rows = gather_rows(
-            index, reference, targets.transpose(0, 1), rows
+            step.index,
+            step.reference,
+            step.positives.transpose(0, 1),  # rows first
+            rows,
         )
-        if len(index) > self.queue.size:
+        step = Step(index, reference, positives.transpose(0, 1))
+        if len(step.index) > self.queue.size:
             raise ValueError(
-                f"A step brings {len(index)} utterances (over all ranks), but "
-                f"queue_size is {self.queue.size}. Set queue_size to at least "
-                "the global batch size."
+                f"A step brings {len(step.index)} utterances (over all ranks), "
+                f"but queue_size is {self.queue.size}. Set queue_size to at "
+                "least the global batch size."
             )
         drawn = self.strategy.drawn_utterances(rows, self.queue)
-        self.last_draw = (index, drawn)
+        self.last_draw = (step.index, drawn)
         # A row that is not finite is not remembered, and counted.
-        # A sum tells in one pass: NaN and infinity stay in it.
-        valid = (
-            reference.sum(1) + positives.sum((1, 2), dtype=torch.float32)
-        ).isfinite()
-        repeats = resolve_repeats(index)
-        self.bank.write(index, reference, valid, repeats)
-        positives = positives.transpose(0, 1)
-        slots = self.queue.enqueue(index, positives, valid, repeats)
-        self.strategy.remembered(slots, index, self.bank, self.queue)
-        self.counts[0] += len(index)
-        self.counts[1] += (rows >= 0).sum()
-        self.counts[2] += (~valid).sum()
+        valid = step.finite_rows()
+        repeats = resolve_repeats(step.index)
+        self.bank.write(step.index, step.reference, valid, repeats)
+        slots = self.queue.enqueue(step.index, step.positives, valid, repeats)
+        self.strategy.remembered(slots, step.index, self.bank, self.queue)
+        self.counts.add(rows >= 0, valid)
 
     def cluster_of(self, ids: Sequence[str] | Tensor) -> Tensor:
         """Cluster of every utterance of a batch, -1 where there is none.
@@ -390,12 +360,12 @@ class PositiveSampler(nn.Module):
         torch.Tensor
             `(batch,)` int64. With it a loss can leave out false negatives.
         """
-        index = self._bound().positions(ids, self.counts.device)
+        index = self._bound().positions(ids, self.device)
         return self.strategy.cluster_of(index)
 
     def clusters(self) -> Tensor:
         """Cluster of every bound utterance, `(num_utterances,)` int64."""
-        every = torch.arange(len(self._bound()), device=self.counts.device)
+        every = torch.arange(len(self._bound()), device=self.device)
         return self.strategy.cluster_of(every)
 
     # -- state and figures -------------------------------------------------
@@ -412,12 +382,10 @@ class PositiveSampler(nn.Module):
         """
         if not self.remembering:
             return {}
-        asked, covered, dropped = self.counts.tolist()
         return {
-            "coverage": covered / max(asked, 1),
+            **self.counts.figures(),
             "queue_fill": float(self.queue.num_filled()) / self.queue.size,
             "seen": float(self.bank.seen.float().mean()),
-            "not_remembered": float(dropped),
             **self.strategy.figures(),
         }
 
