@@ -4,12 +4,13 @@ espeak-ng keeps state from one call to the next: the phase of its flutter,
 noise generators, resonators. A waveform would then depend on everything a
 process had said before, and a corpus on how it was spread over processes.
 Its own re-initialisation does not clear that state; unloading the library does,
-at a price of about a millisecond.
+at a price of a few milliseconds.
 """
 
 import _ctypes
 import ctypes
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -36,19 +37,19 @@ _Callback = ctypes.CFUNCTYPE(
 
 
 def synthesize(
-    text: str,
+    texts: Sequence[str],
     voice: str,
     pitch: int = 50,
     pitch_range: int = 50,
     rate: int = 175,
-) -> NDArray[np.float64]:
-    """Speak a text.
+) -> list[NDArray[np.float64]]:
+    """Speak texts one after the other.
 
     Not thread-safe, as espeak-ng is not.
 
     Arguments
     ---------
-    text : str
+    texts : sequence of str
         What to say.
     voice : str
         Language, and optionally a voice variant: ``"en"``, ``"de+m3"``.
@@ -61,8 +62,8 @@ def synthesize(
 
     Returns
     -------
-    ndarray
-        The waveform, within [-1, 1], at ``SAMPLE_RATE``.
+    list of ndarray
+        A waveform for each text, within [-1, 1], at ``SAMPLE_RATE``.
 
     Raises
     ------
@@ -71,8 +72,8 @@ def synthesize(
 
     Example
     -------
-    >>> waveform = synthesize("Good morning.", "en+m3")
-    >>> 0.5 < len(waveform) / SAMPLE_RATE < 2
+    >>> greeting = synthesize(["Good morning."], "en+m3")[0]
+    >>> 0.5 < len(greeting) / SAMPLE_RATE < 2
     True
     """
     chunks: list[NDArray[np.int16]] = []
@@ -83,32 +84,18 @@ def synthesize(
             chunks.append(np.ctypeslib.as_array(samples, (num_samples,)).copy())
         return 0
 
+    waveforms = []
     library = _load(collect)
     try:
         _set_voice(library, voice)
-        for parameter, value in (
-            (_RATE, rate),
-            (_VOLUME, _VOLUME_PERCENT),
-            (_PITCH, pitch),
-            (_RANGE, pitch_range),
-        ):
-            library.espeak_SetParameter(parameter, value, 0)
-        data = text.encode()
-        library.espeak_Synth(
-            data,
-            ctypes.c_size_t(len(data) + 1),
-            0,
-            0,
-            0,
-            _CHARS_UTF8,
-            None,
-            None,
-        )
+        _set_parameters(library, pitch, pitch_range, rate)
+        for text in texts:
+            chunks.clear()
+            _speak(library, text)
+            waveforms.append(np.concatenate([np.zeros(0), *chunks]) / 32768)
     finally:
         _unload(library)
-    if not chunks:
-        return np.zeros(0)
-    return np.concatenate(chunks) / 32768.0
+    return waveforms
 
 
 def _load(callback: Any) -> ctypes.CDLL:
@@ -129,6 +116,24 @@ def _set_voice(library: ctypes.CDLL, voice: str) -> None:
             "code of its data folder's lang/, with or without '+' and a file "
             "name of its voices/!v/."
         )
+
+
+def _set_parameters(
+    library: ctypes.CDLL, pitch: int, pitch_range: int, rate: int
+) -> None:
+    for parameter, value in (
+        (_RATE, rate),
+        (_VOLUME, _VOLUME_PERCENT),
+        (_PITCH, pitch),
+        (_RANGE, pitch_range),
+    ):
+        library.espeak_SetParameter(parameter, value, 0)
+
+
+def _speak(library: ctypes.CDLL, text: str) -> None:
+    data = text.encode()
+    size = ctypes.c_size_t(len(data) + 1)
+    library.espeak_Synth(data, size, 0, 0, 0, _CHARS_UTF8, None, None)
 
 
 def _unload(library: ctypes.CDLL) -> None:

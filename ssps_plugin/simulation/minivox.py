@@ -28,8 +28,9 @@ from ssps_plugin.simulation.corpus_folder import (
 from ssps_plugin.simulation.extras import import_extra
 from ssps_plugin.simulation.minivox_settings import MiniVoxSettings
 from ssps_plugin.simulation.parallel import run_tasks
+from ssps_plugin.simulation.speaker_drawing import draw_speakers
 from ssps_plugin.simulation.trials import draw_trials, write_trials
-from ssps_plugin.simulation.voices import Speaker, draw_speakers
+from ssps_plugin.simulation.voices import Speaker
 
 logger = logging.getLogger(__name__)
 
@@ -157,9 +158,10 @@ def _write_recording(
     name = draw_recording_name(rng)
     condition = draw_condition(rng)
     lead = round(_LEAD_SECONDS * SAMPLE_RATE)
-    for utterance in range(1, settings.num_utterances + 1):
-        seconds = rng.uniform(settings.min_seconds, settings.max_seconds)
-        speech = task.speaker.speak(seconds + _LEAD_SECONDS, rng)
-        path = folder / "wav" / task.speaker.name / name
-        path = path / f"{utterance:05d}.wav"
-        write_wav(path, condition.apply(speech, rng)[lead:])
+    seconds = rng.uniform(
+        settings.min_seconds, settings.max_seconds, settings.num_utterances
+    )
+    speech = task.speaker.speak(list(seconds + _LEAD_SECONDS), rng)
+    for number, waveform in enumerate(speech, start=1):
+        path = folder / "wav" / task.speaker.name / name / f"{number:05d}.wav"
+        write_wav(path, condition.apply(waveform, rng)[lead:])

@@ -77,13 +77,13 @@ class BackgroundNoise:
         return noise / np.sqrt(np.mean(noise**2))
 
     def _coloured(
-        self, frequencies: NDArray[np.float64], length: int, rng: Generator
+        self, frequencies: NDArray[np.floating], length: int, rng: Generator
     ) -> NDArray[np.float64]:
         octaves = np.log2(np.maximum(frequencies, 30.0) / 1000)
         return _shape(rng, length, -self.slope_db * octaves)
 
     def _babble(
-        self, frequencies: NDArray[np.float64], length: int, rng: Generator
+        self, frequencies: NDArray[np.floating], length: int, rng: Generator
     ) -> NDArray[np.float64]:
         # The long-term spectrum of speech: flat, then 9 dB an octave
         octaves = np.log2(np.maximum(frequencies, 1.0) / self.babble_hz)
