@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TextIO
 
 import numpy as np
 
@@ -103,13 +104,22 @@ def _read_blocks(path: Path) -> Iterator[tuple[list[str], list[str]]]:
     """Labels, and names alternating enrol and test, some lines at a time."""
     line_number = 1
     with open(path, encoding="utf-8-sig") as file:
-        while block := file.read(CHARACTERS_PER_BLOCK):
-            block += file.readline()
+        while block := _read_block(file, path):
             try:
                 yield _split_regular(block) or _split_lines(block, line_number)
             except ValueError as error:
                 raise ValueError(f"{path}, {error}") from None
             line_number += block.count("\n")
+
+
+def _read_block(file: TextIO, path: Path) -> str:
+    """Some whole lines; nothing at the end of the file."""
+    try:
+        return file.read(CHARACTERS_PER_BLOCK) + file.readline()
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f"{path}: expected text (UTF-8), got {error}: check `trials`."
+        ) from None
 
 
 def _split_regular(block: str) -> tuple[list[str], list[str]] | None:

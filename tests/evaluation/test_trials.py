@@ -101,6 +101,13 @@ def test_empty_list_is_refused(tmp_path, text):
         read_text(tmp_path, text)
 
 
+def test_file_that_is_no_text_is_refused_by_name(tmp_path):
+    path = tmp_path / "audio.wav"
+    path.write_bytes(bytes(range(256)))
+    with pytest.raises(ValueError, match="audio.wav: expected text"):
+        read_trials(path)
+
+
 def test_missing_list_names_the_key(tmp_path):
     with pytest.raises(FileNotFoundError, match="set `trials` to"):
         read_trials(tmp_path / "none.txt")
