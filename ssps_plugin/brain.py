@@ -33,7 +33,7 @@ class SSLBrain(sb.Brain):
     """Train a framework on views, verify speakers, keep the record.
 
     `modules` holds `framework` (views to anchors and positives, and `embed`)
-    and `sampler`; `hparams` holds `loss`, `learning_rate` (a function of the
+    and `sampler`; `hparams` holds `loss`, `lr_schedule` (a function of the
     epoch), `verify_interval` (epochs), `num_checkpoints`, `train_logger`,
     `use_tensorboard` and `output_folder`.
 
@@ -116,7 +116,7 @@ class SSLBrain(sb.Brain):
             return
         self.shared_epoch.set(epoch)
         self.modules.sampler.begin_epoch(epoch)
-        self.learning_rate = self.hparams.learning_rate(epoch)
+        self.learning_rate = self.hparams.lr_schedule(epoch)
         update_learning_rate(self.optimizer, self.learning_rate)
 
     def on_stage_end(

@@ -2,6 +2,7 @@
 
 import difflib
 import io
+import itertools
 import logging
 import pathlib
 from collections.abc import Mapping, Sequence
@@ -101,7 +102,7 @@ def parse_configuration(argv: Sequence[str]) -> Configuration:
                 f"Expected a YAML file, such as hparams/simclr_ssps.yaml, "
                 f"found no file {argv[0]} in {pathlib.Path.cwd()}."
             )
-        _check_options(argv[1:], _read(argv[0]))
+        _check_options(argv[1:])
     hparams_file, run_opts, overrides = sb.parse_arguments(list(argv))
     values = dict(_yaml().load(overrides) or {})
     _check_known(values, _read(hparams_file), hparams_file)
@@ -133,19 +134,34 @@ def _check_known(
             )
 
 
-def _check_options(argv: Sequence[str], known: Mapping[str, Any]) -> None:
-    """Refuse what argparse would take as an abbreviated run option."""
+def _check_options(argv: Sequence[str]) -> None:
+    """Refuse what SpeechBrain's parsing would take for something else."""
     options = RunOptions().as_dict()
-    for token in argv:
-        name = token.removeprefix("--").partition("=")[0]
-        if not token.startswith("--") or name in options:
-            continue
-        abbreviates = [opt for opt in options if opt.startswith(name)]
-        if abbreviates:
+    for before, token in itertools.pairwise(["", *argv]):
+        name = before.removeprefix("--")
+        takes_value = (
+            before.startswith("--")
+            and "=" not in before
+            and not isinstance(options.get(name), bool)
+        )
+        if not token.startswith("--") and not takes_value:
             raise ValueError(
-                f"--{name} is neither a key of the YAML file nor a run "
-                f"option; write out --{' or --'.join(abbreviates)}."
+                f"{token!r} on the command line follows {before!r}, which "
+                "takes no value: expected --key value or --key=value."
             )
+        _check_abbreviation(token, options)
+
+
+def _check_abbreviation(token: str, options: Mapping[str, Any]) -> None:
+    name = token.removeprefix("--").partition("=")[0]
+    if not token.startswith("--") or name in options:
+        return
+    abbreviated = [option for option in options if option.startswith(name)]
+    if abbreviated:
+        raise ValueError(
+            f"--{name} is neither a key of the YAML file nor a run option; "
+            f"write out --{' or --'.join(abbreviated)}."
+        )
 
 
 def _suggestion(key: str, known: Sequence[str]) -> str:
