@@ -54,7 +54,7 @@ def nearest_clusters(centroids: Tensor, num_neighbors: int) -> Tensor:
     if num_neighbors == 0:
         return neighbors
     centroids = centroids.float()
-    rows_at_once = tile_rows(num_clusters, device)
+    rows_at_once = tile_rows(centroids, num_clusters)
     for start in range(0, num_clusters, rows_at_once):
         chunk = centroids[start : start + rows_at_once]
         similarities = chunk @ centroids.t()  # (rows, num_clusters)

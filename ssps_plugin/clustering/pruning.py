@@ -8,11 +8,12 @@ from ssps_plugin.clustering.assignment import (
     BLOCK_WIDTH,
     SimilarityTile,
     nearest_centroids,
+    tile_rows,
 )
 from ssps_plugin.clustering.mean_directions import mean_directions
 
-# Bounds kept per point: less memory than a point of dimension 64.
-MAX_BLOCKS = 64
+# Bounds kept per point: less memory than a point of dimension 96.
+MAX_BLOCKS = 96
 
 # Above this share of blocks to look at, one product over all centroids is
 # faster than products over gathered points.
@@ -22,7 +23,7 @@ MAX_SHARE = 0.6
 SLACK = 1e-3
 
 # Points gathered at once.
-GATHERED_ROWS = 4096
+GATHERED_ROWS = 1024
 
 # Points looked at to estimate the share.
 SAMPLE_SIZE = 4096
@@ -51,7 +52,7 @@ class PrunedAssignment:
         Number of centroids in each call.
     block_width : int, optional
         Centroids per block. By default as small as pays, and wide enough for
-        at most 64 blocks, so that there are at most 64 bounds per point.
+        at most 96 blocks, so that there are at most 96 bounds per point.
 
     Example
     -------
@@ -66,7 +67,7 @@ class PrunedAssignment:
         self, points: Tensor, num_clusters: int, block_width: int | None = None
     ) -> None:
         if block_width is None:
-            block_width = max(BLOCK_WIDTH, -(-num_clusters // MAX_BLOCKS))
+            block_width = default_block_width(num_clusters)
         self.points = points
         self.block_width = block_width
         self.num_blocks = -(-num_clusters // block_width)
@@ -121,11 +122,12 @@ class PrunedAssignment:
     def _compare_all(self, centroids: Tensor) -> None:
         """Search exhaustively, in new blocks of similar centroids."""
         self.order = order_by_similarity(centroids, self.num_blocks)
+        num_rows = tile_rows(self.points, centroids.shape[0])
         tile = SimilarityTile(
-            centroids[self.order], torch.float32, self.block_width
+            centroids[self.order], torch.float32, num_rows, self.block_width
         )
-        for start in range(0, self.points.shape[0], tile.max_rows):
-            rows = slice(start, start + tile.max_rows)
+        for start in range(0, self.points.shape[0], num_rows):
+            rows = slice(start, start + num_rows)
             maxima, self.similarities[rows], places = tile(self.points[rows])
             self.labels[rows] = self.order[places]
             cosines = maxima.t() / self.norms[rows]
@@ -150,7 +152,7 @@ class PrunedAssignment:
     ) -> None:
         """Compare some points with one block, and renew their bounds."""
         for chunk in rows.split(GATHERED_ROWS):
-            tile = self.points[chunk].float() @ members.t()
+            tile = self.points.index_select(0, chunk).float() @ members.t()
             best = tile.amax(dim=1)
             bounds = (best / self.norms[chunk]).clamp(-1, 1).acos()
             self.bounds[block, chunk] = bounds
@@ -161,6 +163,19 @@ class PrunedAssignment:
             self.similarities[moved] = best[better]
             self.labels[moved] = self.order[place]
             angles[moved] = bounds[better]
+
+
+def default_block_width(num_clusters: int) -> int:
+    """Centroids per block, for at most `MAX_BLOCKS` blocks.
+
+    Example
+    -------
+    >>> default_block_width(1000), default_block_width(25_000)
+    (64, 288)
+    """
+    # At other than multiples of 32 products and maxima are far slower.
+    width = -(-num_clusters // MAX_BLOCKS)
+    return max(BLOCK_WIDTH, 32 * -(-width // 32))
 
 
 def order_by_similarity(centroids: Tensor, num_groups: int) -> Tensor:

@@ -1,0 +1,166 @@
+"""What a clustering promises, whichever path it takes."""
+
+import pytest
+import torch
+from torch.nn.functional import normalize
+
+from ssps_plugin.clustering import SphericalKMeans
+
+# The GPU's path runs on a CPU too: it is the one without pruning.
+PATHS = pytest.mark.parametrize("pruning", [True, False], ids=["cpu", "gpu"])
+
+
+@PATHS
+def test_same_seed_same_clusters_and_another_seed_others(
+    unit_vectors, pruning: bool
+) -> None:
+    points = unit_vectors(500, 8)
+    kmeans = SphericalKMeans(20, pruning=pruning)
+
+    first, again, other = (kmeans.fit(points, seed) for seed in (7, 7, 8))
+
+    assert torch.equal(first.centroids, again.centroids)
+    assert torch.equal(first.labels, again.labels)
+    assert not torch.equal(first.labels, other.labels)
+
+
+def test_leaves_the_global_random_state_alone(unit_vectors) -> None:
+    state = torch.get_rng_state()
+
+    SphericalKMeans(5).fit(unit_vectors(50, 8), seed=0)
+
+    assert torch.equal(state, torch.get_rng_state())
+
+
+def test_starts_from_distinct_members(unit_vectors) -> None:
+    points = unit_vectors(30, 8)
+
+    clustering = SphericalKMeans(30, num_iterations=0).fit(points, seed=0)
+
+    assert sorted(clustering.labels.tolist()) == list(range(30))
+
+
+@PATHS
+def test_warm_start_is_no_worse_than_ten_cold_iterations(
+    unit_vectors, mixture, pruning: bool
+) -> None:
+    points = mixture(4000, 32, 60)
+    drift = 0.2 * unit_vectors(4000, 32, seed=9)
+    kmeans = SphericalKMeans(200, pruning=pruning)
+    before = kmeans.fit(points, seed=0)
+    points = normalize(points + drift, dim=1)
+
+    cold = kmeans.fit(points, seed=1)
+    warm = kmeans.fit(points, seed=1, initial_centroids=before.centroids)
+
+    assert warm.objective >= cold.objective
+
+
+def test_initial_centroids_are_not_written_to(unit_vectors) -> None:
+    points = unit_vectors(100, 8)
+    start = points[:5].clone()
+
+    SphericalKMeans(5).fit(points, 0, start, num_iterations=3)
+
+    assert torch.equal(start, points[:5])
+
+
+@PATHS
+def test_duplicates_fill_fewer_clusters_without_error(
+    on_circle, pruning: bool
+) -> None:
+    points = on_circle(0, 90).repeat(6, 1)
+
+    clustering = SphericalKMeans(5, pruning=pruning).fit(points, seed=0)
+
+    assert clustering.centroids.shape == (5, 2)
+    assert clustering.centroids.isfinite().all()
+    assert clustering.objective == pytest.approx(1.0)
+    assert clustering.labels[0] != clustering.labels[1]
+
+
+@PATHS
+def test_as_many_clusters_as_points_gives_each_its_own(
+    unit_vectors, pruning: bool
+) -> None:
+    points = unit_vectors(40, 8)
+
+    clustering = SphericalKMeans(40, pruning=pruning).fit(points, seed=0)
+
+    assert sorted(clustering.labels.tolist()) == list(range(40))
+    assert clustering.objective == pytest.approx(1.0)
+
+
+@PATHS
+def test_one_cluster_is_the_mean_direction(unit_vectors, pruning: bool) -> None:
+    points = unit_vectors(200, 8)
+
+    clustering = SphericalKMeans(1, pruning=pruning).fit(points, seed=0)
+
+    mean = normalize(points.mean(dim=0, keepdim=True), dim=1)
+    torch.testing.assert_close(clustering.centroids, mean)
+    assert not clustering.labels.any()
+
+
+@PATHS
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_points_cluster_like_their_float32_values(
+    mixture, pruning: bool, dtype: torch.dtype
+) -> None:
+    points = mixture(600, 16, 20).to(dtype)
+    kmeans = SphericalKMeans(50, pruning=pruning)
+
+    half, full = kmeans.fit(points, 0), kmeans.fit(points.float(), 0)
+
+    assert torch.equal(half.labels, full.labels)
+    assert torch.equal(half.centroids, full.centroids)
+
+
+@PATHS
+def test_bfloat16_assignment_keeps_the_objective(
+    mixture, pruning: bool
+) -> None:
+    points = mixture(2000, 32, 60)
+
+    exact, cheap = (
+        SphericalKMeans(100, assignment_dtype=dtype, pruning=pruning).fit(
+            points, seed=0
+        )
+        for dtype in ("float32", "bfloat16")
+    )
+
+    assert cheap.objective == pytest.approx(exact.objective, abs=0.001)
+
+
+def test_last_assignment_after_bfloat16_ones_is_exact(unit_vectors) -> None:
+    points = unit_vectors(2000, 32)
+    kmeans = SphericalKMeans(100, assignment_dtype="bfloat16", pruning=False)
+
+    centroids, labels, _ = kmeans.fit(points, seed=0)
+
+    exact = points.double() @ centroids.double().t()
+    assert torch.equal(labels, exact.argmax(dim=1))
+
+
+def test_more_clusters_than_points_is_refused(unit_vectors) -> None:
+    with pytest.raises(ValueError, match="6 points, got 5: lower num_clusters"):
+        SphericalKMeans(6).fit(unit_vectors(5, 8), seed=0)
+
+
+def test_initial_centroids_of_another_shape_are_refused(unit_vectors) -> None:
+    with pytest.raises(ValueError, match=r"\(3, 8\), got \(4, 8\)"):
+        SphericalKMeans(3).fit(unit_vectors(9, 8), 0, unit_vectors(4, 8))
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"num_clusters": 0},
+        {"num_clusters": 2, "num_iterations": -1},
+        {"num_clusters": 2, "warm_iterations": -1},
+        {"num_clusters": 2, "assignment_dtype": "int8"},
+    ],
+)
+def test_arguments_out_of_range_are_refused_by_name(arguments: dict) -> None:
+    with pytest.raises(ValueError, match=list(arguments)[-1]):
+        SphericalKMeans(**arguments)
