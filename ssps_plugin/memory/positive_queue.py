@@ -116,7 +116,7 @@ class PositiveQueue(nn.Module):
             holds = holds & valid
         num_utterances = len(self._slot_of_utterance) - 1
         self._utterance_of_slot[slots] = torch.where(holds, index, -1)
-        row = torch.where(holds, index, num_utterances)
+        row = torch.where(repeats.is_last, index, num_utterances)
         self._slot_of_utterance[row] = torch.where(holds, slots, -1)
         self.cursor.copy_((self.cursor + repeats.num_distinct) % self.size)
         return slots
