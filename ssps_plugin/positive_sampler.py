@@ -283,8 +283,7 @@ class PositiveSampler(nn.Module):
             )
         if not self.remembering:
             return positives
-        device_type = positives.device.type
-        with torch.autocast(device_type, enabled=False):
+        with torch.autocast(self.device.type, enabled=False):
             return self._substitute_and_remember(ids, reference, positives)
 
     def _substitute_and_remember(
