@@ -4,9 +4,12 @@ import torch
 from torch import Tensor
 
 # Similarities held at once. On a CPU they have to stay in the cache between
-# the product and the search for its maximum; a GPU wants few, large kernels.
-CPU_TILE_ELEMENTS = 2**20
+# the product and the search for its maximum, and products of more rows are no
+# faster; a GPU wants few, large kernels.
+CPU_TILE_ELEMENTS = 3 * 2**19
+CPU_TILE_ROWS = 1024
 GPU_TILE_ELEMENTS = 2**27
+GPU_TILE_ROWS = 2**20
 
 # Columns among which a maximum is searched at once.
 BLOCK_WIDTH = 64
@@ -30,12 +33,14 @@ def tile_rows(points: Tensor, num_columns: int) -> int:
     Example
     -------
     >>> tile_rows(torch.empty(9999, 2), num_columns=4096)
-    256
+    384
     """
-    on_cpu = points.device.type == "cpu"
-    elements = CPU_TILE_ELEMENTS if on_cpu else GPU_TILE_ELEMENTS
-    fitting = max(128, elements // max(BLOCK_WIDTH, num_columns))
-    return max(1, min(fitting, points.shape[0]))
+    if points.device.type == "cpu":
+        elements, most = CPU_TILE_ELEMENTS, CPU_TILE_ROWS
+    else:
+        elements, most = GPU_TILE_ELEMENTS, GPU_TILE_ROWS
+    fitting = elements // max(BLOCK_WIDTH, num_columns)
+    return max(1, min(points.shape[0], most, max(128, fitting)))
 
 
 class SimilarityTile:

@@ -46,11 +46,7 @@ def mean_directions(
     tensor([[0.8944, 0.4472],
             [0.6000, 0.8000]])
     """
-    sums = torch.zeros_like(centroids)
-    for start in range(0, points.shape[0], CHUNK_ROWS):
-        rows = slice(start, start + CHUNK_ROWS)
-        # On a GPU, unlike index_add_, the same sum on every run and rank.
-        sums.index_put_((labels[rows],), points[rows].float(), accumulate=True)
+    sums = sum_by_label(points, labels, centroids.shape[0])
     norms = sums.norm(dim=1, keepdim=True)
     moved = torch.where(norms > SMALLEST_NORM, sums / norms, centroids)
     counts = torch.bincount(labels, minlength=centroids.shape[0])
@@ -58,3 +54,40 @@ def mean_directions(
     farthest = similarities.topk(empty.numel(), largest=False).indices
     moved[empty] = normalize(points[farthest].float(), dim=1)
     return moved
+
+
+def sum_by_label(points: Tensor, labels: Tensor, num_labels: int) -> Tensor:
+    """Sum of the points of each label, the same on every run and rank.
+
+    Arguments
+    ---------
+    points : Tensor
+        Shape `(num_points, dim)`, any float dtype.
+    labels : Tensor
+        In [0, num_labels), int64, shape `(num_points,)`.
+    num_labels : int
+        Number of sums.
+
+    Returns
+    -------
+    Tensor
+        Float32, shape `(num_labels, dim)`, zero for a label without points.
+
+    Example
+    -------
+    >>> points = torch.tensor([[1.0, 0.0], [0.0, 2.0], [3.0, 0.0]])
+    >>> sum_by_label(points, torch.tensor([1, 0, 1]), num_labels=2)
+    tensor([[0., 2.],
+            [4., 0.]])
+    """
+    sums = points.new_zeros((num_labels, points.shape[1]), dtype=torch.float32)
+    for start in range(0, points.shape[0], CHUNK_ROWS):
+        own = labels[start : start + CHUNK_ROWS]
+        chunk = points[start : start + CHUNK_ROWS].float()
+        # Each adds up in a fixed order on the one kind of device, and in
+        # whatever order threads come on the other.
+        if points.device.type == "cpu":
+            sums.index_add_(0, own, chunk)
+        else:
+            sums.index_put_((own,), chunk, accumulate=True)
+    return sums

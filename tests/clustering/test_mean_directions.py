@@ -3,7 +3,10 @@
 import torch
 
 from ssps_plugin.clustering import mean_directions as module
-from ssps_plugin.clustering.mean_directions import mean_directions
+from ssps_plugin.clustering.mean_directions import (
+    mean_directions,
+    sum_by_label,
+)
 
 
 def test_mean_by_hand(on_circle) -> None:
@@ -45,3 +48,14 @@ def test_chunks_add_up(unit_vectors, monkeypatch) -> None:
     parts = mean_directions(points, labels, torch.ones(100), points[:3])
 
     torch.testing.assert_close(whole, parts)
+
+
+def test_sums_do_not_depend_on_the_number_of_threads(unit_vectors) -> None:
+    points = unit_vectors(60_000, 16)
+    labels = torch.arange(60_000) % 3
+    alone = sum_by_label(points, labels, 3)
+
+    torch.set_num_threads(4)
+
+    for _ in range(5):
+        assert torch.equal(sum_by_label(points, labels, 3), alone)
