@@ -120,7 +120,7 @@ def draw_condition(rng: Generator) -> RecordingCondition:
     Returns
     -------
     RecordingCondition
-        With SNR between 8 and 25 dB and RT60 between 0.1 and 0.6 s.
+        With SNR between 5 and 25 dB and RT60 between 0.1 and 0.7 s.
 
     Raises
     ------
@@ -130,7 +130,7 @@ def draw_condition(rng: Generator) -> RecordingCondition:
     return RecordingCondition(
         impulse_response=draw_room(rng).impulse_response(SAMPLE_RATE),
         noise=draw_noise(rng),
-        snr_db=float(rng.uniform(9.0, 24.0)),
+        snr_db=float(rng.uniform(6.0, 24.0)),
         microphone=draw_microphone(rng),
         codec=draw_codec(rng),
         level_db=float(rng.uniform(-34.0, -18.0)),
@@ -146,7 +146,7 @@ def draw_microphone(rng: Generator) -> Microphone:
     return Microphone(
         curve_db=curve_db,
         low_hz=float(np.exp(rng.uniform(np.log(40.0), np.log(300.0)))),
-        high_hz=float(np.exp(rng.uniform(np.log(4000.0), np.log(8000.0)))),
+        high_hz=float(np.exp(rng.uniform(np.log(3200.0), np.log(8000.0)))),
     )
 
 

@@ -97,20 +97,20 @@ def draw_room(rng: Generator) -> Room:
     Returns
     -------
     Room
-        With RT60 between 0.1 and 0.6 s.
+        With RT60 between 0.1 and 0.7 s.
     """
     dimensions = rng.uniform((2.5, 2.2, 2.2), (9.0, 7.0, 3.8))
     low, high = np.full(3, _WALL_DISTANCE), dimensions - _WALL_DISTANCE
     source = rng.uniform(low, high)
     # Microphones are near more often than far: log-uniform, in any direction
     direction = rng.standard_normal(3)
-    distance = np.exp(rng.uniform(np.log(0.2), np.log(2.5)))
+    distance = np.exp(rng.uniform(np.log(0.2), np.log(4.0)))
     direction *= distance / np.linalg.norm(direction)
     return Room(
         dimensions=dimensions,
         source=source,
         microphone=np.clip(source + direction, low, high),
-        rt60_seconds=float(np.exp(rng.uniform(np.log(0.1), np.log(0.6)))),
+        rt60_seconds=float(np.exp(rng.uniform(np.log(0.1), np.log(0.7)))),
     )
 
 
