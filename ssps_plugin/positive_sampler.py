@@ -179,6 +179,10 @@ class PositiveSampler(nn.Module):
         """Where the memories are."""
         return self.counts.values.device
 
+    def _full_precision(self) -> torch.autocast:
+        """Keep a caller's autocast away from the memories."""
+        return torch.autocast(self.device.type, enabled=False)
+
     # -- epochs ------------------------------------------------------------
 
     @property
@@ -232,7 +236,8 @@ class PositiveSampler(nn.Module):
                 f"{self.start_epoch - 1}), or call warm_start(...) with an "
                 "encoder that is already trained."
             )
-        self.strategy.prepare(self.bank, self.queue, self.seed, epoch)
+        with self._full_precision():
+            self.strategy.prepare(self.bank, self.queue, self.seed, epoch)
         broadcast_buffers(self.strategy)
         logger.info("SSPS epoch %d: %s", epoch, self.strategy.figures())
 
@@ -283,7 +288,7 @@ class PositiveSampler(nn.Module):
             )
         if not self.remembering:
             return positives
-        with torch.autocast(self.device.type, enabled=False):
+        with self._full_precision():
             return self._substitute_and_remember(ids, reference, positives)
 
     def _substitute_and_remember(
@@ -323,7 +328,8 @@ class PositiveSampler(nn.Module):
         self._bound()
         for ids, reference, positives in batches:
             step = self._check(ids, reference, positives, self.device)
-            self._remember(step, torch.full_like(step.index, -1))
+            with self._full_precision():
+                self._remember(step, torch.full_like(step.index, -1))
         self.counts.reset()
 
     def _remember(self, step: Step, rows: Tensor) -> None:
