@@ -39,6 +39,7 @@ def build_parser() -> argparse.ArgumentParser:
             command,
             help=summary,
             description=summary,
+            allow_abbrev=False,
             formatter_class=argparse.ArgumentDefaultsHelpFormatter,
         )
         for name, parameter in inspect.signature(function).parameters.items():
@@ -50,7 +51,7 @@ def build_parser() -> argparse.ArgumentParser:
                     f"--{name}",
                     type=int if default is None else type(default),
                     default=default,
-                    help=" ",
+                    help=" ",  # without any help, no default is shown
                 )
     return parser
 

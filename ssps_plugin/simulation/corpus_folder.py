@@ -72,6 +72,8 @@ def corpus_in_progress(
     FileExistsError
         If there is anything in the way that is not such a corpus.
     """
+    # Replace what a link points to, not the link; "." has no name
+    folder = folder.resolve()
     partial = folder.with_name(folder.name + ".partial")
     _check_own(folder, description_name)
     _check_own(partial, _UNFINISHED)

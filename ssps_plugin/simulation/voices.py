@@ -15,7 +15,7 @@ from ssps_plugin.simulation.sentences import draw_sentence
 
 SAMPLE_RATE = 16000  # Hz, of the corpus
 
-_WORDS_PER_SECOND = 3.5  # a little more than the fastest say
+_WORDS_PER_SECOND = 3.5  # most say less, so there is enough to cut from
 _MARGIN_SECONDS = 0.1
 _MAX_DENOMINATOR = 200  # shifts formants to within 0.01 %
 
