@@ -36,24 +36,29 @@ def build_parser() -> argparse.ArgumentParser:
     for command, (function, positional) in _COMMANDS.items():
         summary = (inspect.getdoc(function) or "").splitlines()[0]
         subparser = commands.add_parser(
-            command,
-            help=summary,
-            description=summary,
-            allow_abbrev=False,
-            formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+            command, help=summary, description=summary, allow_abbrev=False
         )
-        for name, parameter in inspect.signature(function).parameters.items():
-            if name in positional:
-                subparser.add_argument(name)
-            else:
-                default = parameter.default
-                subparser.add_argument(
-                    f"--{name}",
-                    type=int if default is None else type(default),
-                    default=default,
-                    help=" ",  # without any help, no default is shown
-                )
+        _add_arguments(subparser, function, positional)
     return parser
+
+
+def _add_arguments(
+    parser: argparse.ArgumentParser,
+    function: Callable[..., Any],
+    positional: tuple[str, ...],
+) -> None:
+    for name, parameter in inspect.signature(function).parameters.items():
+        if name in positional:
+            parser.add_argument(name)
+            continue
+        default = parameter.default
+        parser.add_argument(
+            f"--{name}",
+            # The one default that tells no type is that of num_jobs
+            type=int if default is None else type(default),
+            default=default,
+            help="default: %(default)s",
+        )
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
