@@ -1,0 +1,103 @@
+"""SimCLR: which view becomes what, in one pass."""
+
+import pytest
+import torch
+from torch import nn
+
+from ssps_plugin.frameworks import SimCLR
+
+
+class Features(nn.Module):
+    """Samples to frames of two bands."""
+
+    def __init__(self):
+        super().__init__()
+        self.calls = 0
+
+    def forward(self, wavs):
+        self.calls += 1
+        return wavs.unflatten(1, (-1, 2))
+
+
+class Normalization(nn.Module):
+    def forward(self, features, lengths):
+        return features - features.mean(1, keepdim=True)
+
+
+class Encoder(nn.Module):
+    """Mean of the frames within the relative length, `(batch, 1, dim)`."""
+
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(2, 3)
+
+    def forward(self, features, lengths):
+        num_frames = features.shape[1]
+        frames = torch.arange(num_frames)
+        inside = (frames < lengths[:, None] * num_frames).float()
+        hidden = self.linear(features).relu() * inside[:, :, None]
+        return hidden.sum(1, keepdim=True) / inside.sum(1)[:, None, None]
+
+
+def simclr(projector=None):
+    torch.manual_seed(0)
+    return SimCLR(Features(), Normalization(), Encoder(), projector)
+
+
+def test_the_first_view_is_the_anchor_and_the_second_the_positive():
+    framework = simclr()
+    views = torch.randn(4, 2, 8)
+    anchors, positives = framework(views)
+    for row in range(4):
+        for found, view in ((anchors, 0), (positives, 1)):
+            alone = framework.embed(views[row, view][None])
+            torch.testing.assert_close(found[row], alone[0])
+
+
+def test_both_views_take_one_pass():
+    framework = simclr()
+    framework(torch.randn(4, 2, 8))
+    assert framework.features.calls == 1
+
+
+def test_the_projector_comes_after_the_embedding():
+    projector = nn.Linear(3, 2)
+    framework = simclr(projector)
+    views = torch.randn(4, 2, 8)
+    anchors, positives = framework(views)
+    torch.testing.assert_close(anchors, projector(framework.embed(views[:, 0])))
+    torch.testing.assert_close(
+        positives, projector(framework.embed(views[:, 1]))
+    )
+    assert framework.embed(views[:, 0]).shape == (4, 3)
+
+
+def test_both_views_pass_their_gradient_to_the_encoder():
+    framework = simclr()
+    views = torch.randn(4, 2, 8)
+    anchors, positives = framework(views)
+    for part in (anchors, positives):
+        (gradient,) = torch.autograd.grad(
+            part.sum(), [framework.encoder.linear.weight], retain_graph=True
+        )
+        assert gradient.abs().sum() > 0
+
+
+def test_lengths_reach_the_encoder_and_are_full_when_left_out():
+    framework = simclr()
+    wavs = torch.randn(2, 8)
+    full = framework.embed(wavs, torch.ones(2))
+    assert torch.equal(framework.embed(wavs), full)
+    half = framework.embed(wavs, torch.tensor([1.0, 0.5]))
+    assert torch.equal(half[0], full[0])
+    assert not torch.equal(half[1], full[1])
+
+
+def test_an_embedding_of_one_utterance_keeps_its_batch():
+    assert simclr().embed(torch.randn(1, 8)).shape == (1, 3)
+
+
+@pytest.mark.parametrize("shape", [(4, 8), (4, 1, 8), (4, 3, 8)])
+def test_other_than_two_views_are_an_error(shape):
+    with pytest.raises(ValueError, match="Set num_views to 2"):
+        simclr()(torch.randn(shape))
