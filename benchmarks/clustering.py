@@ -155,7 +155,9 @@ def compare_with_floor(
     return timed["float32"][0]
 
 
-def compare_without_structure(num_points: int, dim: int, num_clusters: int):
+def compare_without_structure(
+    num_points: int, dim: int, num_clusters: int
+) -> None:
     points = unit_vectors(num_points, dim, seed=0)
     floor = Floor(points, points[:num_clusters].clone())
     kmeans = SphericalKMeans(num_clusters, NUM_ITERATIONS)

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from ssps_plugin.clustering.assignment import tile_rows
+from ssps_plugin.clustering.assignment import BLOCK_WIDTH, tile_rows
 
 
 def nearest_clusters(centroids: Tensor, num_neighbors: int) -> Tensor:
@@ -47,19 +47,54 @@ def nearest_clusters(centroids: Tensor, num_neighbors: int) -> Tensor:
             f"clusters, got {num_neighbors}: lower num_neighbors or raise "
             "num_clusters"
         )
-    device = centroids.device
-    neighbors = torch.empty(
-        (num_clusters, num_neighbors), dtype=torch.int64, device=device
-    )
-    if num_neighbors == 0:
-        return neighbors
     centroids = centroids.float()
-    rows_at_once = tile_rows(centroids, num_clusters)
-    for start in range(0, num_clusters, rows_at_once):
-        chunk = centroids[start : start + rows_at_once]
-        similarities = chunk @ centroids.t()  # (rows, num_clusters)
+    num_rows = tile_rows(centroids, num_clusters)
+    # One buffer: new memory of this size costs as much as the search.
+    buffer = centroids.new_empty((num_rows, num_clusters))
+    chunks = []
+    for start in range(0, num_clusters, num_rows):
+        chunk = centroids[start : start + num_rows]
+        similarities = buffer[: len(chunk)]  # (rows, num_clusters)
+        torch.mm(chunk, centroids.t(), out=similarities)
         similarities.diagonal(offset=start).fill_(-torch.inf)
-        neighbors[start : start + rows_at_once] = similarities.topk(
-            num_neighbors, dim=1
-        ).indices
-    return neighbors
+        chunks.append(largest(similarities, num_neighbors))
+    return torch.cat(chunks)
+
+
+def largest(values: Tensor, count: int) -> Tensor:
+    """Columns of the largest values of each row, in descending order.
+
+    The `count` largest values lie in the `count` blocks of columns with the
+    largest maxima. Finding these first costs a quarter of a `topk` over long
+    rows on a CPU.
+
+    Arguments
+    ---------
+    values : Tensor
+        Shape `(rows, columns)`.
+    count : int
+        In [0, columns].
+
+    Returns
+    -------
+    Tensor
+        Column indices, int64, shape `(rows, count)`.
+
+    Example
+    -------
+    >>> largest(torch.tensor([[0.5, 0.1, 0.7]]), count=2)
+    tensor([[2, 0]])
+    """
+    num_blocks = values.shape[1] // BLOCK_WIDTH
+    if count * 4 > num_blocks:
+        return values.topk(count, dim=1).indices
+    whole = num_blocks * BLOCK_WIDTH
+    blocks = values[:, :whole].unflatten(1, (num_blocks, BLOCK_WIDTH))
+    winners = blocks.amax(dim=2).topk(count, dim=1).indices  # (rows, count)
+    within = torch.arange(BLOCK_WIDTH, device=values.device)
+    columns = (winners[:, :, None] * BLOCK_WIDTH + within).flatten(1)
+    # What is left beside the whole blocks competes as it is.
+    rest = torch.arange(whole, values.shape[1], device=values.device)
+    columns = torch.cat([columns, rest.expand(len(values), -1)], dim=1)
+    places = values.gather(1, columns).topk(count, dim=1).indices
+    return columns.gather(1, places)

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from ssps_plugin.clustering import assignment, nearest_clusters
+from ssps_plugin.clustering.neighbors import largest
 
 
 def test_neighbours_on_the_circle_by_hand(on_circle) -> None:
@@ -26,6 +27,21 @@ def test_equals_brute_force_over_several_chunks(
         others = [cluster for cluster in range(300) if cluster != own]
         others.sort(key=row.__getitem__, reverse=True)
         assert neighbors[own].tolist() == others[:num_neighbors]
+
+
+@pytest.mark.parametrize("num_columns", [1024, 1030, 1087])
+@pytest.mark.parametrize("count", [0, 1, 4, 5])
+def test_largest_by_blocks_equals_sorting_whole_rows(
+    unit_vectors, num_columns: int, count: int
+) -> None:
+    # The largest values side by side, at the end and at the start.
+    values = unit_vectors(50, num_columns)
+    values[0, 64:70] += 2
+    values[1, -6:] += 2
+    values[2, :3] += 2
+
+    order = values.argsort(dim=1, descending=True)
+    assert torch.equal(largest(values, count), order[:, :count])
 
 
 def test_a_cluster_is_not_its_own_neighbour_even_with_a_twin(
