@@ -242,7 +242,7 @@ def test_dynamic_batches_of_uneven_size_are_substituted(
 
 
 def test_resumes_inside_an_epoch_without_clustering_again(
-    corpus: Options, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    corpus: Options, ssps: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     options = {
         **corpus,
@@ -276,6 +276,7 @@ def test_resumes_inside_an_epoch_without_clustering_again(
     resumed = execute_ssps(options, before_step=remember)
     assert [step.epoch for step in resumed.steps] == [3, 4, 4, 4]
     assert clusterings == [3, 4]
+    assert resumed.ids(START_EPOCH) == ssps.ids(START_EPOCH)[-BATCH_SIZE:]
     stopped, recovered = states[:2]
     for name, value in stopped.items():
         assert torch.equal(recovered[name], value), name
