@@ -92,7 +92,8 @@ class _GatherWithGradient(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, gradient: Tensor) -> Tensor:  # type: ignore[no-untyped-def]
-        gradient = gradient.contiguous()
+        # A copy: the gradient may be another node's too.
+        gradient = gradient.clone(memory_format=torch.contiguous_format)
         dist.all_reduce(gradient)
         start = sum(ctx.sizes[: dist.get_rank()])
         return gradient[start : start + ctx.sizes[dist.get_rank()]]
