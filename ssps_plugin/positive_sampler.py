@@ -1,10 +1,10 @@
 """The brain component of SSPS: substitutes positives, remembers what it saw."""
 
-import logging
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
+from speechbrain.utils.logger import get_logger
 from torch import Tensor, nn
 
 from ssps_plugin.distributed import broadcast_buffers, gather_rows
@@ -20,7 +20,7 @@ from ssps_plugin.memory import (
 )
 from ssps_plugin.sampling import Anchors, SamplingStrategy
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 
 class PositiveSampler(nn.Module):
