@@ -103,6 +103,14 @@ def test_an_utterance_that_left_the_queue_is_not_drawn(make_memories):
         assert not torch.isin(memories.draw(strategy, epoch=epoch), gone).any()
 
 
+def test_a_batch_of_unseen_utterances_only_is_not_covered(make_memories):
+    memories = make_memories(NUM, range(NUM))
+    memories.bank.allocate(NUM)
+    memories.bank.write(torch.arange(20), memories.references[:20])
+    strategy = memories.prepare(ClusteringSampling(4, 1))
+    assert memories.draw(strategy, torch.tensor([25, 21])).tolist() == [-1, -1]
+
+
 def test_an_utterance_not_yet_seen_is_in_no_cluster_and_not_covered(
     make_memories,
 ):
