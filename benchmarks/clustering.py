@@ -22,6 +22,7 @@ warm iteration was chosen.
 
 import argparse
 import statistics
+from typing import Any
 
 import torch
 from one_core import cpu_seconds, use_one_core
@@ -94,7 +95,7 @@ def report(name: str, seconds: float, floor: Floor, objective: float) -> None:
 
 
 def timed_fit(
-    floor: Floor, points: Tensor, kmeans: SphericalKMeans, **start: object
+    floor: Floor, points: Tensor, kmeans: SphericalKMeans, **start: Any
 ) -> tuple[float, Clustering]:
     """Time a fit between two measurements of the floor."""
     floor.measure()
@@ -128,7 +129,7 @@ def compare_with_floor(
 ) -> float:
     """Print the table of one size; return the seconds of a cold fit."""
     floor = Floor(points, points[:num_clusters].clone())
-    rows = {
+    rows: dict[str, dict[str, Any]] = {
         "exhaustive (pruning: False)": {"pruning": False},
         "float32": {},
         "bfloat16": {"assignment_dtype": "bfloat16"},
@@ -175,7 +176,7 @@ def compare_warm_with_cold(points: Tensor, num_clusters: int) -> None:
     kmeans = SphericalKMeans(num_clusters, NUM_ITERATIONS)
     before = kmeans.fit(points, seed=0).centroids
     for drift in DRIFTS:
-        noise = unit_vectors(*points.shape, seed=9)
+        noise = unit_vectors(len(points), points.shape[1], seed=9)
         drifted = normalize(points + drift * noise, dim=1)
         floor = Floor(drifted, before)
         cold_seconds, cold = timed_fit(floor, drifted, kmeans, seed=1)

@@ -32,24 +32,47 @@ def test_finds_the_nearest_however_far_centroids_move(
         centroids = normalize(centroids + drift, dim=1)
 
 
+@pytest.fixture
+def compared(monkeypatch) -> list[int]:
+    """How many points each comparison with a block has looked at."""
+    counts = []
+    compare = PrunedAssignment._compare
+
+    def count(self, rows: torch.Tensor, *rest: object) -> None:
+        counts.append(rows.numel())
+        compare(self, rows, *rest)
+
+    monkeypatch.setattr(PrunedAssignment, "_compare", count)
+    return counts
+
+
 def test_skips_most_products_when_clustered_centroids_barely_move(
-    mixture, monkeypatch
+    mixture, compared
 ) -> None:
     points = mixture(1500, 32, 30)
     assign = PrunedAssignment(points, 120, block_width=10)
     assign(points[:120])
-    compared = 0
-    compare = assign._compare
 
-    def count(rows: torch.Tensor, *rest: object) -> None:
-        nonlocal compared
-        compared += rows.numel()
-        compare(rows, *rest)
-
-    monkeypatch.setattr(assign, "_compare", count)
     assign(normalize(points[:120] + 1e-3, dim=1))
 
-    assert compared < 1500 * 12 / 2
+    assert 1500 <= sum(compared) < 1500 * 12 / 2
+
+
+def test_bounds_are_as_good_as_new_once_centroids_come_to_rest(
+    mixture, compared, monkeypatch
+) -> None:
+    monkeypatch.setattr(pruning, "MAX_SHARE", 0.999)
+    points = mixture(1500, 32, 30)
+    assign = PrunedAssignment(points, 120, block_width=10)
+    assign(points[:120])
+    moved = normalize(points[:120] + 0.1, dim=1)
+    assign(moved)
+    in_motion = sum(compared)
+    compared.clear()
+
+    assign(moved)
+
+    assert sum(compared) < in_motion / 2
 
 
 def test_a_single_far_mover_is_found_by_points_of_other_blocks(
