@@ -52,7 +52,7 @@ class ClusteringSampling(SamplingStrategy):
     clusters: Tensor
     _members: Tensor
     _first_member: Tensor
-    _largest_cluster: int
+    _largest_cluster: int | None
 
     def __init__(
         self,
@@ -183,11 +183,13 @@ class ClusteringSampling(SamplingStrategy):
         sizes = self._first_member[known + 1] - first
         sizes = torch.where(cluster >= 0, sizes, 0)
         ends = sizes.cumsum(0)
-        if cluster.device.type == "cpu":
+        if self._on_host:
             batch = torch.arange(len(cluster))
             anchor = torch.repeat_interleave(batch, sizes)
             place = torch.arange(len(anchor))
         else:
+            if self._largest_cluster is None:  # once an epoch
+                self._largest_cluster = int(self._first_member.diff().max())
             total = len(cluster) * self._largest_cluster
             place = torch.arange(total, device=cluster.device)
             anchor = torch.searchsorted(ends, place, right=True)
@@ -196,6 +198,10 @@ class ClusteringSampling(SamplingStrategy):
         member = place + shift.index_select(0, anchor)
         member = member.clamp(max=max(len(self._members) - 1, 0))
         return anchor, self._members.index_select(0, member), sizes
+
+    @property
+    def _on_host(self) -> bool:
+        return self.clusters.device.type == "cpu"
 
     def _check_enough(self, num: int, what: str) -> None:
         if num < self.num_clusters:
@@ -217,5 +223,5 @@ def _index_members(strategy: ClusteringSampling, _: Any = None) -> None:
         clusters[strategy._members],
         torch.arange(strategy.num_clusters + 1, device=clusters.device),
     )
-    sizes = strategy._first_member.diff()
-    strategy._largest_cluster = int(sizes.max())
+    # Counted when first needed: the first rank's clusters may come to lie here.
+    strategy._largest_cluster = None
