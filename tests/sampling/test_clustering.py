@@ -177,6 +177,36 @@ def test_a_draw_does_not_depend_on_the_batch_it_falls_into(make_memories):
     assert torch.equal(memories.draw(strategy, twice), together[twice])
 
 
+@pytest.mark.parametrize("num_neighbors", [0, 1, 3])
+@pytest.mark.parametrize("num_clusters", [4, 12, NUM])
+def test_lists_of_fixed_length_draw_what_lists_of_members_draw(
+    make_memories, monkeypatch, num_neighbors, num_clusters
+):
+    memories = make_memories(NUM, QUEUED)
+    memories.bank.allocate(NUM)
+    memories.bank.write(torch.arange(2, NUM), memories.references[2:])
+    num_clusters = min(num_clusters, NUM - 2)
+    strategy = memories.prepare(ClusteringSampling(num_clusters, num_neighbors))
+    batches = [torch.arange(NUM), torch.tensor([0, 1]), torch.tensor([9, 0, 9])]
+
+    def draws():
+        return [
+            memories.draw(strategy, batch, epoch=epoch).tolist()
+            for batch in batches
+            for epoch in range(30)
+        ]
+
+    expected = draws()
+    # As on a GPU, where nothing may wait for the host.
+    on_a_gpu = property(lambda strategy: False)
+    monkeypatch.setattr(ClusteringSampling, "_on_host", on_a_gpu)
+    assert draws() == expected
+    strategy.prepare(memories.bank, memories.queue, seed=5, epoch=9)
+    found = draws()
+    monkeypatch.undo()
+    assert found == draws()
+
+
 def test_a_draw_does_not_depend_on_the_order_of_the_queue(make_memories):
     one = make_memories(NUM, QUEUED)
     other = make_memories(NUM, QUEUED[::-1])
