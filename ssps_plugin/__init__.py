@@ -1,5 +1,6 @@
 """Self-Supervised Positive Sampling (SSPS) for SpeechBrain."""
 
+from ssps_plugin.dataio.reference_view import add_reference_view
 from ssps_plugin.loss_wrapper import PositiveSamplingLoss
 from ssps_plugin.losses import NTXentLoss
 from ssps_plugin.positive_sampler import PositiveSampler
@@ -9,6 +10,7 @@ from ssps_plugin.sampling import (
     CentroidSampling,
     ClusteringSampling,
     NearestNeighborSampling,
+    SamplingStrategy,
 )
 
 __all__ = [
@@ -19,5 +21,7 @@ __all__ = [
     "PositiveSampler",
     "PositiveSamplingLoss",
     "SameUtterancePositives",
+    "SamplingStrategy",
+    "add_reference_view",
     "reference_representation",
 ]

@@ -146,6 +146,9 @@ class SSLBrain(sb.Brain):
             self.history.record(row)
             self._log(row)
         if self.checkpointer is not None:
+            # SpeechBrain resets these after this hook; saved as they are, a
+            # resume would go on averaging from this epoch's last step.
+            self.step, self.avg_train_loss = 0, 0.0
             self.checkpointer.save_and_keep_only(
                 meta=meta, num_to_keep=self.hparams.num_checkpoints
             )

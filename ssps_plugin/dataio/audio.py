@@ -129,11 +129,13 @@ def _place_stretch(
 ) -> tuple[int, int]:
     """Return the first frame and the number of frames to read."""
     rate = file.samplerate
-    first = int(start_seconds * rate)
+    # Seconds made from samples come back a hair below or above a whole
+    # number: where a crop starts must not depend on which.
+    first = round(start_seconds * rate)
     if seconds is None:
         first = min(first, file.frames - 1)
         return first, file.frames - first
-    count = min(max(ceil(seconds * rate), 1), file.frames)
+    count = min(max(ceil(round(seconds * rate, 3)), 1), file.frames)
     last_start = file.frames - count
     if first - last_start > _DURATION_TOLERANCE_SECONDS * rate:
         _warn_once(file.name, f"{first + count} frames", str(file.frames))

@@ -1,17 +1,24 @@
 """Speaker verification over a trial list: EER and minDCF of an encoder."""
 
 import os
+import pathlib
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from ssps_plugin.dataio.audio_check import check_audio
+from ssps_plugin.dataio.audio_file import AudioError
 from ssps_plugin.evaluation.detection_curve import detection_curve
 from ssps_plugin.evaluation.embeddings import extract_embeddings
 from ssps_plugin.evaluation.scoring import cosine_scores
 from ssps_plugin.evaluation.trial_files import find_trial_files
 from ssps_plugin.evaluation.trials import read_trials
+
+_NUM_THREADS = 8
+_NUM_SHOWN = 3
 
 
 @dataclass(frozen=True)
@@ -55,6 +62,8 @@ class Verification:
     FileNotFoundError
         The list names files that are not there; found at construction, not
         after training.
+    AudioError
+        Some of them cannot be read; likewise.
     """
 
     def __init__(
@@ -67,6 +76,7 @@ class Verification:
         self.path = path
         self.trials = read_trials(path)
         self.files = find_trial_files(self.trials, folder)
+        _check_readable(self.files)
         self.p_targets = p_targets
         self.batch_seconds = batch_seconds
 
@@ -100,3 +110,24 @@ class Verification:
         eer, threshold = curve.equal_error_rate()
         min_dcf = {p: curve.min_dcf(p_target=p)[0] for p in self.p_targets}
         return VerificationResult(eer, threshold, min_dcf, scores)
+
+
+def _check_readable(files: list[pathlib.Path]) -> None:
+    """Raise an AudioError that names what cannot be read, and how many."""
+    with ThreadPoolExecutor(_NUM_THREADS) as threads:
+        problems = [text for text in threads.map(_problem, files) if text]
+    if problems:
+        shown = "; ".join(problems[:_NUM_SHOWN])
+        raise AudioError(
+            f"Expected audio that can be read for every trial, but "
+            f"{len(problems)} of {len(files)} files cannot be: {shown}. "
+            "Replace them, or take their lines out of the trial list."
+        )
+
+
+def _problem(file: pathlib.Path) -> str:
+    try:
+        check_audio(file)
+    except AudioError as error:
+        return str(error)
+    return ""

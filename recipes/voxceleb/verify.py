@@ -1,0 +1,64 @@
+#!/usr/bin/env python3
+"""Score a trial list with a trained encoder.
+
+    python recipes/voxceleb/verify.py OUTPUT_FOLDER/hyperparams.yaml \
+        --trials LIST --trials_folder FOLDER
+
+The list has lines of `label enrol test`, names relative to the folder. Without
+the two keys, the trials of the training run are scored again. Scores and
+`results.json` go to `OUTPUT_FOLDER/verify/<name of the list>`.
+"""
+
+import pathlib
+import sys
+
+from hyperpyyaml import load_hyperpyyaml
+from speechbrain.utils.checkpoints import Checkpointer
+from speechbrain.utils.distributed import infer_device
+from speechbrain.utils.logger import setup_logging
+from voxceleb_prepare import load_verification
+
+from ssps_plugin.configuration import parse_configuration
+from ssps_plugin.outcome import write_outcome
+
+
+def main(argv: list[str]) -> None:
+    """Load the newest checkpoint's encoder, embed, score, write."""
+    configuration = parse_configuration(argv)
+    with open(configuration.hparams_file, encoding="utf-8") as fin:
+        hparams = load_hyperpyyaml(fin, configuration.overrides)
+    setup_logging()
+    verification = load_verification(hparams)
+    if verification is None:
+        raise ValueError(
+            "No trials to score: set --trials and --trials_folder."
+        )
+
+    framework, counter = hparams["framework"], hparams["epoch_counter"]
+    trained = {"framework": framework, "epoch_counter": counter}
+    checkpoint = Checkpointer(hparams["save_folder"], trained)
+    if checkpoint.recover_if_possible() is None:
+        raise FileNotFoundError(
+            f"Expected a checkpoint in {hparams['save_folder']}, found none: "
+            "train first, with the same output_folder."
+        )
+    device = configuration.run_opts["device"] or infer_device()
+    framework.to(device).eval()
+    result = verification.run(framework.embed, device)
+
+    name = pathlib.Path(verification.path).stem
+    folder = pathlib.Path(hparams["output_folder"]) / "verify" / name
+    folder.mkdir(parents=True, exist_ok=True)
+    write_outcome(
+        folder,
+        verification,
+        result,
+        trial_list=verification.path,
+        config=configuration.hparams_file,
+        seed=hparams["seed"],
+        epochs=counter.current,
+    )
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,301 @@
+"""Claims about the recipe, run to its end on tiny corpora."""
+
+import csv
+import importlib
+import json
+import pathlib
+import shutil
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from tests.recipes.corpora import write_corpus
+
+ROOT = pathlib.Path(__file__).parents[2]
+RECIPES = ROOT / "recipes" / "voxceleb"
+SMALL = {
+    "crop_seconds": 0.3,
+    "reference_seconds": 0.4,
+    "embedding_dim": 8,
+    "encoder_channels": "[8, 8, 8, 8, 24]",
+    "attention_channels": 8,
+    "global_batch_size": 8,
+    "num_epochs": 3,
+    "ssps_start_epoch": 3,
+    "num_clusters": 6,
+    "queue_size": 24,
+    "num_held_out_speakers": 2,
+    "num_made_trials": 40,
+}
+
+
+def recipe(name):
+    """Import a recipe as Python would run it: its folder on the path."""
+    if str(RECIPES) not in sys.path:
+        sys.path.insert(0, str(RECIPES))
+    return importlib.import_module(name)
+
+
+def run(hparams, output, *flags, **options):
+    """Run the recipe in this process; returns its log."""
+    given = {
+        **SMALL,
+        "overlay": "hparams/minivox.yaml",
+        "output_folder": output,
+        **options,
+    }
+    if "ssps" not in hparams:
+        for key in ("ssps_start_epoch", "num_clusters", "queue_size"):
+            given.pop(key)
+    argv = [str(ROOT / "hparams" / hparams)]
+    for key, value in given.items():
+        argv += [f"--{key}", str(value)]
+    recipe("train_ssl").main([*argv, "--noprogressbar", *flags])
+    return (output / "log.txt").read_text()
+
+
+def history(output):
+    return json.loads((output / "history.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    return write_corpus(tmp_path_factory.mktemp("corpus"))
+
+
+@pytest.fixture(scope="module")
+def whole_run(corpus, tmp_path_factory):
+    output = tmp_path_factory.mktemp("runs") / "whole"
+    return output, run("simclr_ssps.yaml", output, data_folder=corpus)
+
+
+def test_main_job_leaves_results_curves_and_the_configuration(whole_run):
+    output, log = whole_run
+    results = json.loads((output / "results.json").read_text())
+    assert 0 <= results["eer_percent"] <= 100
+    assert results["epochs"] == 3 and results["num_trials"] > 0
+    assert results["coverage"] == history(output)[-1]["coverage"] > 0
+    for name in ("curves.png", "scores.txt", "hyperparams.yaml", "log.txt"):
+        assert (output / name).stat().st_size > 0
+    assert "num_clusters: 6" in (output / "hyperparams.yaml").read_text()
+    assert "SSPS was switched on after epoch 2" in log
+
+
+def test_train_log_shows_what_sampling_did(whole_run):
+    output, _ = whole_run
+    text = (output / "train_log.txt").read_text().splitlines()[-1]
+    for figure in (
+        "loss",
+        "learning_rate",
+        "coverage",
+        "queue_fill",
+        "speaker_accuracy",
+        "recording_accuracy",
+        "speaker_nmi",
+        "eer",
+    ):
+        assert f"{figure}: " in text
+
+
+def test_held_out_speakers_are_never_trained_on(whole_run):
+    output, _ = whole_run
+    with open(output / "train.csv", newline="") as file:
+        trained = {row["speaker"] for row in csv.DictReader(file)}
+    trials = (output / "trials.txt").read_text().split()
+    tried = {pathlib.PurePath(p).parts[-3] for p in trials if "/" in p}
+    assert tried and not tried & trained
+
+
+def test_training_reads_no_speaker_label(whole_run, corpus, tmp_path):
+    labelled, _ = whole_run
+    manifest = tmp_path / "unlabelled.csv"
+    with open(labelled / "train.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    with open(manifest, "w", newline="") as file:
+        writer = csv.DictWriter(file, ["ID", "duration", "wav"])
+        writer.writeheader()
+        writer.writerows(
+            {key: row[key] for key in writer.fieldnames} for row in rows
+        )
+    run(
+        "simclr_ssps.yaml",
+        tmp_path / "out",
+        data_folder=corpus,
+        train_manifest=manifest,
+    )
+    with_labels, without = history(labelled), history(tmp_path / "out")
+    assert "speaker_accuracy" not in without[-1]
+    for one, other in zip(with_labels, without, strict=True):
+        assert (one["loss"], one["eer"]) == (other["loss"], other["eer"])
+
+
+def newest_checkpoint(output):
+    checkpoints = (output / "save").glob("CKPT*")
+    return max(checkpoints, key=lambda path: path.stat().st_mtime_ns)
+
+
+def final_model(output):
+    path = newest_checkpoint(output) / "framework.ckpt"
+    return torch.load(path, weights_only=True)
+
+
+def assert_same_run(one, other):
+    # A resume reports the same figures, whatever it cost to get there.
+    assert history(one) == history(other)
+    left, right = final_model(one), final_model(other)
+    assert all(torch.equal(left[name], right[name]) for name in left)
+
+
+@pytest.mark.parametrize("epoch", [1, 2])
+def test_stop_after_an_epoch_changes_nothing(
+    whole_run, corpus, tmp_path, epoch
+):
+    output = tmp_path / "stopped"
+    run(
+        "simclr_ssps.yaml",
+        output,
+        data_folder=corpus,
+        num_epochs=epoch,
+    )
+    run("simclr_ssps.yaml", output, data_folder=corpus)
+    assert_same_run(whole_run[0], output)
+
+
+def test_stop_inside_the_ssps_epoch_changes_nothing(
+    whole_run, corpus, tmp_path
+):
+    output = tmp_path / "stopped"
+    options = {"data_folder": corpus, "ckpt_interval_steps": 3}
+    run("simclr_ssps.yaml", output, num_checkpoints=9, **options)
+    # 36 utterances in batches of 8 are 4 steps an epoch. Left is what a
+    # process killed in the last step of the last epoch leaves.
+    last = newest_checkpoint(output)
+    assert "end-of-epoch: true" in (last / "CKPT.yaml").read_text()
+    shutil.rmtree(last)
+    killed_in = newest_checkpoint(output)
+    assert "end-of-epoch: false" in (killed_in / "CKPT.yaml").read_text()
+    assert (killed_in / "epoch_counter.ckpt").read_text() == "3"
+    run("simclr_ssps.yaml", output, **options)
+    assert_same_run(whole_run[0], output)
+
+
+def test_plain_twin_is_the_same_run_until_ssps_starts(
+    whole_run, corpus, tmp_path
+):
+    run("simclr.yaml", tmp_path / "plain", data_folder=corpus)
+    plain, ssps = history(tmp_path / "plain"), history(whole_run[0])
+    for epoch in (0, 1):
+        assert plain[epoch]["loss"] == ssps[epoch]["loss"]
+        assert plain[epoch]["eer"] == ssps[epoch]["eer"]
+    assert plain[2]["loss"] != ssps[2]["loss"]
+
+
+def test_warm_start_takes_up_a_finished_run(corpus, tmp_path):
+    plain = tmp_path / "plain"
+    run("simclr.yaml", plain, data_folder=corpus, num_epochs=2)
+    warm = tmp_path / "warm"
+    run(
+        "simclr_ssps.yaml",
+        warm,
+        data_folder=corpus,
+        warm_start_from=plain / "save",
+    )
+    rows = history(warm)
+    assert [row["epoch"] for row in rows] == [3]
+    assert rows[0]["coverage"] > 0 and rows[0]["seen"] == 1.0
+
+
+def test_true_positives_are_marked_as_reading_labels(corpus, tmp_path):
+    log = run(
+        "simclr.yaml",
+        tmp_path / "oracle",
+        data_folder=corpus,
+        true_positives=True,
+        num_epochs=1,
+    )
+    assert "READS SPEAKER LABELS" in log
+
+
+def test_verify_scores_the_same_trials_alike_and_another_list(
+    whole_run, corpus, tmp_path
+):
+    output, _ = whole_run
+    saved = str(output / "hyperparams.yaml")
+    recipe("verify").main([saved])
+    again = json.loads((output / "verify/trials/results.json").read_text())
+    first = json.loads((output / "results.json").read_text())
+    assert again["eer_percent"] == first["eer_percent"]
+    other = tmp_path / "other.txt"
+    lines = (output / "trials.txt").read_text().splitlines()
+    other.write_text("\n".join(lines[:20]) + "\n")
+    recipe("verify").main(
+        [saved, "--trials", str(other), "--trials_folder", str(corpus)]
+    )
+    results = json.loads((output / "verify/other/results.json").read_text())
+    assert results["num_trials"] == 20
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"data_folder": "nowhere"}, "data_folder"),
+        ({"global_batch_size": 512}, "global_batch_size"),
+        ({"num_clusters": 512}, "num_clusters"),
+        ({"queue_size": 4}, "queue_size"),
+        ({"num_cluster": 3}, "did you mean --num_clusters"),
+        ({"trials": "gone.txt"}, "gone.txt"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_mistakes_get_an_answer(corpus, tmp_path, options, message):
+    given = {"data_folder": corpus, **options}
+    with pytest.raises((ValueError, FileNotFoundError), match=message):
+        run("simclr_ssps.yaml", tmp_path / "out", **given)
+    assert not (tmp_path / "out" / "results.json").exists()
+
+
+def test_checkpoint_of_another_manifest_is_refused(corpus, tmp_path):
+    other = write_corpus(tmp_path / "other", num_utterances=3)
+    output = tmp_path / "out"
+    run(
+        "simclr_ssps.yaml",
+        output,
+        data_folder=corpus,
+        num_epochs=2,
+    )
+    with pytest.raises(RuntimeError, match="another training manifest"):
+        run("simclr_ssps.yaml", output, data_folder=other)
+
+
+@pytest.mark.slow
+def test_command_line_runs_from_another_folder(corpus, tmp_path):
+    argv = [str(RECIPES / "train_ssl.py"), str(ROOT / "hparams/simclr.yaml")]
+    options = {**SMALL, "data_folder": corpus, "num_epochs": 1}
+    for key in ("ssps_start_epoch", "num_clusters", "queue_size"):
+        options.pop(key)
+    for key, value in options.items():
+        argv += [f"--{key}", str(value)]
+    overlay = ["--overlay", "hparams/minivox.yaml"]
+    subprocess.run([sys.executable, *argv, *overlay], check=True, cwd=tmp_path)
+    assert (tmp_path / "results/simclr/1986/results.json").is_file()
+
+
+def test_empty_truncated_and_other_audio_does_not_stop_training(tmp_path):
+    corpus = write_corpus(tmp_path / "corpus")
+    broken = corpus / "wav" / "id003" / "rec0"
+    (broken / "empty.wav").write_bytes(b"")
+    whole = (broken / "00000.wav").read_bytes()
+    (broken / "truncated.wav").write_bytes(whole[: len(whole) // 2])
+    (broken / "garbage.flac").write_bytes(b"not audio")
+    log = run(
+        "simclr_ssps.yaml",
+        tmp_path / "out",
+        data_folder=corpus,
+        num_epochs=1,
+        num_held_out_speakers=0,
+    )
+    assert "3" in log and "skipped" in log.lower()
+    with open(tmp_path / "out" / "train.csv.skipped.csv", newline="") as file:
+        assert len(list(csv.DictReader(file))) == 3

@@ -1,0 +1,143 @@
+"""Claims about the command line and the overlays."""
+
+import pathlib
+
+import pytest
+from speechbrain.utils.run_opts import RunOptions
+
+from ssps_plugin.configuration import _read, parse_configuration
+
+ROOT = pathlib.Path(__file__).parents[1]
+HPARAMS = sorted((ROOT / "hparams").glob("*.yaml"))
+SSPS_YAML = str(ROOT / "hparams" / "simclr_ssps.yaml")
+
+
+@pytest.fixture
+def yaml_file(tmp_path):
+    path = tmp_path / "x.yaml"
+    path.write_text("seed: 1\nwidth: 5\noverlay: null\n")
+    return path
+
+
+def test_command_line_wins_over_overlay_and_overlay_over_file(
+    tmp_path, yaml_file
+):
+    overlay = tmp_path / "small.yaml"
+    overlay.write_text("seed: 2\nwidth: 6\n")
+    argv = [str(yaml_file), "--overlay", str(overlay), "--width", "7"]
+    configuration = parse_configuration(argv)
+    assert (configuration["seed"], configuration["width"]) == (2, 7)
+
+
+def test_saved_configuration_names_no_overlay_to_lay_again(tmp_path, yaml_file):
+    overlay = tmp_path / "small.yaml"
+    overlay.write_text("seed: 2\n")
+    argv = [str(yaml_file), "--overlay", str(overlay)]
+    assert parse_configuration(argv)["overlay"] is None
+
+
+def test_keys_of_an_overlay_that_the_file_lacks_are_left_out_and_named(
+    tmp_path, yaml_file
+):
+    overlay = tmp_path / "small.yaml"
+    overlay.write_text("seed: 2\nnum_clusters: 9\n")
+    configuration = parse_configuration(
+        [str(yaml_file), "--overlay", str(overlay)]
+    )
+    assert "num_clusters" not in configuration.overrides
+    assert any("num_clusters" in note for note in configuration.notes)
+
+
+def test_overlay_is_found_beside_the_yaml_from_any_folder(
+    tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    configuration = parse_configuration(
+        [SSPS_YAML, "--overlay", "hparams/minivox.yaml"]
+    )
+    assert configuration["num_clusters"] == 600
+
+
+def test_unknown_key_is_refused_with_the_nearest_one(yaml_file):
+    with pytest.raises(ValueError, match="did you mean --width"):
+        parse_configuration([str(yaml_file), "--widht", "3"])
+
+
+@pytest.mark.parametrize("token", ["--prec=bf16", "--max=3", "--noprog"])
+def test_abbreviated_run_options_are_refused(yaml_file, token):
+    with pytest.raises(ValueError, match="write out --"):
+        parse_configuration([str(yaml_file), token])
+
+
+def test_value_after_a_flag_is_refused(yaml_file):
+    with pytest.raises(ValueError, match="takes no value"):
+        parse_configuration([str(yaml_file), "--noprogressbar", "True"])
+
+
+def test_missing_yaml_and_missing_overlay_are_named(yaml_file):
+    with pytest.raises(FileNotFoundError, match=r"nowhere\.yaml"):
+        parse_configuration(["nowhere.yaml"])
+    with pytest.raises(FileNotFoundError, match=r"gone\.yaml"):
+        parse_configuration([str(yaml_file), "--overlay", "gone.yaml"])
+
+
+@pytest.mark.parametrize("path", HPARAMS, ids=lambda path: path.name)
+def test_no_key_is_a_prefix_of_a_run_option(path):
+    options = RunOptions().as_dict()
+    clashes = [
+        key
+        for key in _read(path)
+        for option in options
+        if option.startswith(key) and option != key
+    ]
+    assert not clashes
+
+
+def without_ssps_block(path):
+    lines, inside = [], False
+    for line in path.read_text().splitlines():
+        inside = inside or line.startswith("# ---- SSPS block")
+        if not inside:
+            lines.append(line)
+        if line.startswith("# ---- end of the SSPS block"):
+            inside = False
+    return lines
+
+
+@pytest.mark.parametrize(
+    "path",
+    [path for path in HPARAMS if path.stem.endswith("_ssps")],
+    ids=lambda path: path.name,
+)
+def test_twins_differ_in_the_ssps_block_only(path):
+    twin = path.with_name(path.name.replace("_ssps", ""))
+    assert without_ssps_block(path) == without_ssps_block(twin)
+    assert path.read_text() != twin.read_text()
+
+
+def test_voxceleb_settings_are_the_published_ones():
+    keys = _read(SSPS_YAML)
+    published = {
+        "crop_seconds": 2.0,
+        "reference_seconds": 4.0,
+        "num_mels": 40,
+        "embedding_dim": 512,
+        "encoder_channels": [1024, 1024, 1024, 1024, 3072],
+        "temperature": 0.03,
+        "global_batch_size": 256,
+        "lr": 0.001,
+        "num_epochs": 120,
+        "ssps_start_epoch": 101,
+        "num_clusters": 25000,
+        "num_neighbors": 1,
+        "queue_size": 25000,
+        "whitening": 0.0,
+        "projector": None,
+    }
+    assert {key: keys[key] for key in published} == published
+
+
+def test_every_overlay_key_is_known_to_a_recipe():
+    recipes = [path for path in HPARAMS if path.stem != "minivox"]
+    known = {key for path in recipes for key in _read(path)}
+    assert set(_read(ROOT / "hparams" / "minivox.yaml")) <= known
