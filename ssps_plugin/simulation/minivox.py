@@ -161,6 +161,9 @@ def _write_recording(
     seconds = rng.uniform(
         settings.min_seconds, settings.max_seconds, settings.num_utterances
     )
+    # Few distinct lengths: utterances of one length are embedded together,
+    # and that is what verification after every epoch takes most time for.
+    seconds = seconds.round(1).clip(settings.min_seconds, settings.max_seconds)
     speech = task.speaker.speak(list(seconds + _LEAD_SECONDS), rng)
     for number, waveform in enumerate(speech, start=1):
         path = folder / "wav" / task.speaker.name / name / f"{number:05d}.wav"

@@ -3,7 +3,7 @@
 from dataclasses import asdict, dataclass
 from typing import Any
 
-FORMAT_VERSION = 1  # raise it when the same settings give other bytes
+FORMAT_VERSION = 2  # raise it when the same settings give other bytes
 
 
 @dataclass(frozen=True)
