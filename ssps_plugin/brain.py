@@ -10,6 +10,7 @@ from speechbrain.utils.distributed import if_main_process
 from speechbrain.utils.train_logger import TensorboardLogger
 from torch import Tensor, nn
 
+from ssps_plugin.allocation import keep_freed_memory
 from ssps_plugin.dataio.shared_epoch import SharedEpoch
 from ssps_plugin.evaluation.sampling_report import SamplingReport
 from ssps_plugin.evaluation.verification import (
@@ -62,6 +63,8 @@ class SSLBrain(sb.Brain):
     ) -> None:
         super().__init__(*args, **kwargs)
         self.warm_start_from = warm_start_from
+        if self.device_type == "cpu":
+            keep_freed_memory()
         self.shared_epoch = epoch
         self.report = report.to(self.device)
         self.verification = verification

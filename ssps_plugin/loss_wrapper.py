@@ -77,11 +77,7 @@ class PositiveSamplingLoss(nn.Module):
             What the loss returns.
         """
         substituted = self.sampler(ids, reference, positives)
-        if (
-            self.mask_false_negatives
-            and self.training
-            and self.sampler.substituting
-            and ids is not None
-        ):
+        masks = self.mask_false_negatives and self.sampler.substituting
+        if masks and ids is not None:
             operands["groups"] = self.sampler.cluster_of(ids)
         return self.loss(anchors, substituted, **operands)

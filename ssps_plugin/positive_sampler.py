@@ -187,13 +187,16 @@ class PositiveSampler(nn.Module):
 
     @property
     def remembering(self) -> bool:
-        """Whether this epoch fills the memories, so needs references."""
-        return self.epoch is not None and self.epoch >= self.start_epoch - 1
+        """Whether a step remembers, so needs references; never in eval."""
+        return self.training and self._has_reached(self.start_epoch - 1)
 
     @property
     def substituting(self) -> bool:
-        """Whether this epoch substitutes positives."""
-        return self.epoch is not None and self.epoch >= self.start_epoch
+        """Whether a step substitutes positives; never in eval mode."""
+        return self.training and self._has_reached(self.start_epoch)
+
+    def _has_reached(self, epoch: int) -> bool:
+        return self.epoch is not None and self.epoch >= epoch
 
     def begin_epoch(self, epoch: int | None) -> None:
         """Start a training epoch; clusters when SSPS is on.
@@ -221,6 +224,7 @@ class PositiveSampler(nn.Module):
                 "go forward. For another fit with the same sampler call "
                 "sampler.reset() first."
             )
+        self._log_coverage()
         if epoch >= self.start_epoch:
             self._prepare(epoch)
         self.epoch = epoch
@@ -240,6 +244,11 @@ class PositiveSampler(nn.Module):
             self.strategy.prepare(self.bank, self.queue, self.seed, epoch)
         broadcast_buffers(self.strategy)
         logger.info("SSPS epoch %d: %s", epoch, self.strategy.figures())
+
+    def _log_coverage(self) -> None:
+        if self._has_reached(self.start_epoch):
+            coverage = self.figures()["coverage"]
+            logger.info("SSPS epoch %d: coverage %.3f", self.epoch, coverage)
 
     # -- steps -------------------------------------------------------------
 
@@ -385,7 +394,7 @@ class PositiveSampler(nn.Module):
             share of slots in use. seen: share of utterances with a reference.
             not_remembered: rows that were not finite. The strategy's own.
         """
-        if not self.remembering:
+        if not self._has_reached(self.start_epoch - 1):
             return {}
         return {
             **self.counts.figures(),

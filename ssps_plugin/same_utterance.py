@@ -50,3 +50,10 @@ class SameUtterancePositives(nn.Module):
     ) -> Tensor:
         """Return `positives` itself."""
         return positives
+
+    def get_extra_state(self) -> dict[str, Any]:
+        """Nothing to save, said so: SpeechBrain warns of an empty state."""
+        return {}
+
+    def set_extra_state(self, state: dict[str, Any]) -> None:
+        """Nothing to take up."""
