@@ -8,13 +8,12 @@ NearestNeighborSampling against the bare matrix product. One core.
 """
 
 import argparse
+import itertools
 import random
-import statistics
-import time
-from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
+from one_core import median_cpu_seconds, use_one_core
 
 from ssps_plugin import (
     ClusteringSampling,
@@ -76,22 +75,10 @@ def loop_step(
         slots = found.nonzero().flatten().tolist()
         if slots:
             substituted[row] = queue.positives[0, random.choice(slots)]
-    for row, utterance in enumerate(index.tolist()):
+    for row in range(len(index)):
         bank.write(index[row : row + 1], reference[row : row + 1])
         queue.enqueue(index[row : row + 1], positives[None, row : row + 1])
     return substituted
-
-
-def median_ms(call: Callable[[int], object], repeats: int) -> float:
-    """Median time of a call in ms, after warming up."""
-    for step in range(min(5, repeats)):
-        call(step)
-    times = []
-    for step in range(repeats):
-        start = time.perf_counter()
-        call(step)
-        times.append(time.perf_counter() - start)
-    return 1000 * statistics.median(times)
 
 
 def steps(
@@ -131,22 +118,25 @@ def time_batch(
     """Return one row of the table."""
     index, reference, positives = steps(num_utterances, batch, dim)
     names = [list(map(str, part.tolist())) for part in index]
-    num = len(index)
-    call = median_ms(
-        lambda step: sampler(index[step % num], reference, positives), 200
+    turns = itertools.count()
+
+    def positions() -> None:
+        sampler(index[next(turns) % len(index)], reference, positives)
+
+    def strings() -> None:
+        sampler(names[next(turns) % len(index)], reference, positives)
+
+    def loop() -> None:
+        loop_step(
+            sampler, index[next(turns) % len(index)], reference, positives
+        )
+
+    call, named = (
+        1000 * t for t in median_cpu_seconds([positions, strings], 200)
     )
-    strings = median_ms(
-        lambda step: sampler(names[step % num], reference, positives), 200
-    )
-    loop = median_ms(
-        lambda step: loop_step(
-            sampler, index[step % num], reference, positives
-        ),
-        3,
-    )
-    return (
-        f"{call:<8.3f} {strings - call:<15.3f} {loop:<8.1f} {loop / call:.0f}"
-    )
+    (looped,) = (1000 * t for t in median_cpu_seconds([loop], 3))
+    added = named - call
+    return f"{call:<8.3f} {added:<15.3f} {looped:<8.1f} {looped / call:.0f}"
 
 
 def time_nearest(num_utterances: int, queue_sizes: list[int]) -> None:
@@ -159,31 +149,26 @@ def time_nearest(num_utterances: int, queue_sizes: list[int]) -> None:
             )
             switch_on(sampler, None)
             for batch in BATCHES:
-                index, reference, positives = steps(num_utterances, batch, dim)
-                keys = sampler.strategy.keys[:queue_size].T
-                pairs = []
-                for step in range(9):  # interleaved: the machine drifts
-                    pairs.append(
-                        (
-                            median_ms(
-                                lambda _: sampler(
-                                    index[step % len(index)],  # noqa: B023
-                                    reference,  # noqa: B023
-                                    positives,  # noqa: B023
-                                ),
-                                1,
-                            ),
-                            median_ms(lambda _: reference @ keys, 1),  # noqa: B023
-                        )
-                    )
-                call, bare = (
-                    statistics.median(p) for p in zip(*pairs, strict=True)
-                )
-                print(
-                    f"{dim:<4} {queue_size:<8} {batch:<6} {call:<8.2f} "
-                    f"{bare:<11.2f} {call / bare:.2f}",
-                    flush=True,
-                )
+                row = time_nearest_batch(sampler, num_utterances, batch, dim)
+                print(f"{dim:<4} {queue_size:<8} {batch:<6} {row}", flush=True)
+
+
+def time_nearest_batch(
+    sampler: PositiveSampler, num_utterances: int, batch: int, dim: int
+) -> str:
+    """Return one row of the table."""
+    index, reference, positives = steps(num_utterances, batch, dim)
+    keys = sampler.strategy.keys[: sampler.queue.size].T
+    turns = itertools.count()
+
+    def call() -> None:
+        sampler(index[next(turns) % len(index)], reference, positives)
+
+    called, bare = (
+        1000 * t
+        for t in median_cpu_seconds([call, lambda: reference @ keys], 9)
+    )
+    return f"{called:<8.2f} {bare:<11.2f} {called / bare:.2f}"
 
 
 def main() -> None:
@@ -191,7 +176,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--small", action="store_true")
     small = parser.parse_args().small
-    torch.set_num_threads(1)
+    use_one_core()
     torch.manual_seed(0)
     num_utterances = 50_000 if small else 1_092_009
     num_clusters = 1_000 if small else 25_000

@@ -146,9 +146,14 @@ class ClusteringSampling(SamplingStrategy):
     def draw_cluster(self, anchors: Anchors) -> Tensor:
         """Draw a neighbouring cluster per anchor, -1 for an unseen one."""
         own = self.clusters[anchors.index]
-        num_ranks = torch.full_like(own, self.neighbors.shape[1])
-        rank = rank_of(anchors.uniform(stream=0), num_ranks, self.rank_decay)
-        drawn = self.neighbors[own.clamp(min=0), rank]
+        num_choices = self.neighbors.shape[1]
+        if num_choices > 1:
+            ranks = torch.full_like(own, num_choices)
+            draws = anchors.uniform(stream=0)
+            rank = rank_of(draws, ranks, self.rank_decay)
+            drawn = self.neighbors[own.clamp(min=0), rank]
+        else:
+            drawn = self.neighbors[:, 0].index_select(0, own.clamp(min=0))
         return torch.where(own >= 0, drawn, -1)
 
     def cluster_of(self, index: Tensor) -> Tensor:
