@@ -7,6 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize
+from tqdm import tqdm
 
 from ssps_plugin.clustering.assignment import nearest_centroids
 from ssps_plugin.clustering.mean_directions import mean_directions
@@ -118,6 +119,7 @@ class SphericalKMeans:
         seed: int,
         initial_centroids: Tensor | None = None,
         num_iterations: int | None = None,
+        progress: bool = False,
     ) -> Clustering:
         """Cluster the points.
 
@@ -133,6 +135,8 @@ class SphericalKMeans:
             those of a similar set of points save most iterations.
         num_iterations : int, optional
             Instead of `num_iterations` or `warm_iterations`.
+        progress : bool
+            Show a progress bar.
 
         Returns
         -------
@@ -156,7 +160,8 @@ class SphericalKMeans:
         if num_iterations is None:
             num_iterations = default_iterations
         assign, assign_exactly = self._assignments(points)
-        for _ in range(num_iterations):
+        bar = tqdm(range(num_iterations), "k-means", disable=not progress)
+        for _ in bar:
             similarities, labels = assign(centroids)
             centroids = mean_directions(points, labels, similarities, centroids)
         similarities, labels = assign_exactly(centroids)

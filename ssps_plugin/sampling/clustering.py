@@ -4,12 +4,16 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from speechbrain.utils.distributed import if_main_process
 from torch import Tensor
 
 from ssps_plugin.clustering import SphericalKMeans, nearest_clusters
 from ssps_plugin.memory import PositiveQueue, ReferenceBank
 from ssps_plugin.sampling.draw import rank_of
 from ssps_plugin.sampling.strategy import Anchors, SamplingStrategy
+
+# From this many utterances on, clustering takes long enough for a bar.
+_LONG_CLUSTERING = 100_000
 
 
 class ClusteringSampling(SamplingStrategy):
@@ -111,6 +115,7 @@ class ClusteringSampling(SamplingStrategy):
             self.whitening(references),
             seed=seed + epoch,
             initial_centroids=self.centroids if again else None,
+            progress=len(seen) >= _LONG_CLUSTERING and if_main_process(),
         )
         self.centroids.copy_(clustering.centroids)
         self.clusters.fill_(-1)

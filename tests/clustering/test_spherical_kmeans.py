@@ -164,3 +164,23 @@ def test_initial_centroids_of_another_shape_are_refused(unit_vectors) -> None:
 def test_arguments_out_of_range_are_refused_by_name(arguments: dict) -> None:
     with pytest.raises(ValueError, match=list(arguments)[-1]):
         SphericalKMeans(**arguments)
+
+
+def test_objective_is_that_of_faiss_over_all_points_from_the_same_start():
+    faiss = pytest.importorskip("faiss")
+    generator = torch.Generator().manual_seed(0)
+    centres = torch.randn(20, 16, generator=generator)
+    points = centres.repeat(300, 1) + torch.randn(6000, 16, generator=generator)
+    points = torch.nn.functional.normalize(points, dim=1)
+    start = points[torch.randperm(6000, generator=generator)[:20]]
+    # 300 points a centroid: faiss would take 256 of them by default.
+    reference = faiss.Kmeans(
+        16, 20, niter=10, spherical=True, max_points_per_centroid=6000
+    )
+    reference.train(points.numpy(), init_centroids=start.numpy())
+    centroids = torch.from_numpy(reference.centroids)
+    expected = (points @ centroids.T).amax(1).mean()
+    ours = SphericalKMeans(20).fit(
+        points, seed=0, initial_centroids=start, num_iterations=10
+    )
+    assert ours.objective == pytest.approx(float(expected), abs=1e-3)

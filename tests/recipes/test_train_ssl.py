@@ -7,6 +7,7 @@ import pathlib
 import shutil
 import subprocess
 import sys
+import time
 
 import pytest
 import torch
@@ -218,6 +219,20 @@ def test_true_positives_are_marked_as_reading_labels(corpus, tmp_path):
     assert "READS SPEAKER LABELS" in log
 
 
+def test_bfloat16_and_tensorboard_and_a_projector_run(corpus, tmp_path):
+    output = tmp_path / "out"
+    run(
+        "simclr_ssps.yaml",
+        output,
+        "--precision=bf16",
+        data_folder=corpus,
+        use_tensorboard=True,
+        projector="!new:ssps_plugin.heads.MLPHead {dims: [8, 8]}",
+    )
+    assert history(output)[-1]["coverage"] > 0
+    assert list((output / "tensorboard").iterdir())
+
+
 def test_verify_scores_the_same_trials_alike_and_another_list(
     whole_run, corpus, tmp_path
 ):
@@ -267,6 +282,33 @@ def test_checkpoint_of_another_manifest_is_refused(corpus, tmp_path):
     )
     with pytest.raises(RuntimeError, match="another training manifest"):
         run("simclr_ssps.yaml", output, data_folder=other)
+
+
+@pytest.mark.slow
+def test_killed_process_goes_on_to_the_same_result(whole_run, corpus, tmp_path):
+    output = tmp_path / "killed"
+    options = {
+        **SMALL,
+        "overlay": "hparams/minivox.yaml",
+        "data_folder": corpus,
+        "output_folder": output,
+        "ckpt_interval_steps": 1,
+    }
+    argv = [
+        str(RECIPES / "train_ssl.py"),
+        str(ROOT / "hparams/simclr_ssps.yaml"),
+    ]
+    for key, value in options.items():
+        argv += [f"--{key}", str(value)]
+    process = subprocess.Popen([sys.executable, *argv], cwd=tmp_path)
+    deadline = time.monotonic() + 300
+    while not (output / "history.json").exists():
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.01)
+    process.kill()  # in epoch 2, perhaps while it saves
+    process.wait()
+    run("simclr_ssps.yaml", output, data_folder=corpus)
+    assert_same_run(whole_run[0], output)
 
 
 @pytest.mark.slow
