@@ -341,3 +341,20 @@ def test_empty_truncated_and_other_audio_does_not_stop_training(tmp_path):
     assert "3" in log and "skipped" in log.lower()
     with open(tmp_path / "out" / "train.csv.skipped.csv", newline="") as file:
         assert len(list(csv.DictReader(file))) == 3
+
+
+@pytest.mark.slow
+def test_main_job_without_a_corpus_makes_one_and_ssps_lowers_its_eer(
+    tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    main = recipe("train_ssl").main
+    main([str(ROOT / "hparams" / "simclr_ssps.yaml"), "--noprogressbar"])
+    output = tmp_path / "results" / "simclr_ssps" / "1986"
+    log = (output / "log.txt").read_text()
+    assert "No data_folder was given: training on MiniVox" in log
+    assert "--data_folder VOXCELEB2" in log
+    rows = history(output)
+    at_start = next(row for row in rows if row["epoch"] == 6)
+    assert rows[-1]["eer"] < 0.75 * at_start["eer"]
+    assert rows[-1]["speaker_accuracy"] > rows[6]["speaker_accuracy"]
