@@ -30,13 +30,22 @@ class Predictions(NamedTuple):
     reference: Tensor | None
 
 
+class _KeepBatchNorm:
+    """Stands for SyncBatchNorm and converts nothing."""
+
+    @staticmethod
+    def convert_sync_batchnorm(module: nn.Module) -> nn.Module:
+        """Return the module as it is."""
+        return module
+
+
 class SSLBrain(sb.Brain):
     """Train a framework on views, verify speakers, keep the record.
 
     `modules` holds `framework` (views to anchors and positives, and `embed`)
     and `sampler`; `hparams` holds `loss`, `lr_schedule` (a function of the
     epoch), `verify_interval` (epochs), `num_checkpoints`, `train_logger`,
-    `use_tensorboard` and `output_folder`.
+    `use_tensorboard`, `sync_batchnorm` and `output_folder`.
 
     Arguments
     ---------
@@ -136,15 +145,11 @@ class SSLBrain(sb.Brain):
             **self.report.figures(self._clusters()),
         }
         self.report.reset()
-        meta = {}
+        meta: dict[str, float] = {}
         if self._verifies_after(epoch):
-            result = self.verify()
-            if result is not None:
-                row |= {
-                    "eer": 100 * result.eer,
-                    **{f"min_dcf_{p}": c for p, c in result.min_dcf.items()},
-                }
-                meta = {"EER": row["eer"]}
+            rates = self._verified()
+            row |= rates
+            meta = {"EER": rates["eer"]} if rates else {}
         if if_main_process():
             self.history.record(row)
             self._log(row)
@@ -176,6 +181,14 @@ class SSLBrain(sb.Brain):
         sb.utils.distributed.ddp_barrier()
         return result
 
+    def _verified(self) -> dict[str, float]:
+        """Verify, and return the error rates as the history keeps them."""
+        result = self.verify()
+        if result is None:
+            return {}
+        costs = {f"min_dcf_{p}": cost for p, cost in result.min_dcf.items()}
+        return {"eer": 100 * result.eer, **costs}
+
     def fit(
         self, epoch_counter: Any, train_set: Any, *args: Any, **kwargs: Any
     ) -> None:
@@ -184,12 +197,33 @@ class SSLBrain(sb.Brain):
         self.train_data = train_set, kwargs.get("train_loader_kwargs", {})
         super().fit(epoch_counter, train_set, *args, **kwargs)
 
+    def _wrap_distributed(self) -> None:
+        """Wrap as SpeechBrain does; SyncBatchNorm only where it is asked for.
+
+        SpeechBrain converts every BatchNorm, and the converted ones refuse to
+        train on a CPU.
+        """
+        if self.hparams.sync_batchnorm and self.device_type != "cpu":
+            super()._wrap_distributed()
+            return
+        converting = sb.core.SyncBatchNorm
+        sb.core.SyncBatchNorm = _KeepBatchNorm
+        try:
+            super()._wrap_distributed()
+        finally:
+            sb.core.SyncBatchNorm = converting
+
     def on_fit_start(self) -> None:
         """Recover a checkpoint or, where there is none, start warm."""
         super().on_fit_start()
         fresh = self.epoch_counter.current == 0 and self.step == 0
         if fresh and self.warm_start_from is not None:
             warm_start(self, self.warm_start_from)
+            rates = self._verified()
+            if if_main_process():
+                self.history.record(
+                    {"epoch": self.epoch_counter.current, **rates}
+                )
 
     def embedded(
         self, loader: Any

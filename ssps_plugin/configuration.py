@@ -33,12 +33,15 @@ class Configuration:
         command line.
     notes : list of str
         What should be said in the log once there is one.
+    overlays : list of pathlib.Path
+        The overlays laid so far.
     """
 
     hparams_file: pathlib.Path
     run_opts: Any
     overrides: Overrides
     notes: list[str] = field(default_factory=list)
+    overlays: list[pathlib.Path] = field(default_factory=list)
 
     def __getitem__(self, key: str) -> Any:
         """Value of a plain key: overridden, or as in the file."""
@@ -59,6 +62,7 @@ class Configuration:
         for key in unused:
             del values[key]
         self.overrides = {**values, **self.overrides}
+        self.overlays.append(path)
         # The saved configuration holds the values: it needs no overlay.
         self.overrides["overlay"] = None
         self.notes.append(f"Overlay {path} is laid over {self.hparams_file}.")

@@ -7,7 +7,11 @@ import torch
 from speechbrain.utils.logger import get_logger
 from torch import Tensor, nn
 
-from ssps_plugin.distributed import broadcast_buffers, gather_rows
+from ssps_plugin.distributed import (
+    broadcast_buffers,
+    gather_rows,
+    world_size,
+)
 from ssps_plugin.memory import (
     EpochCounts,
     PositiveLayout,
@@ -114,6 +118,7 @@ class PositiveSampler(nn.Module):
         self.epoch: int | None = None
         self.last_draw: tuple[Tensor, Tensor] | None = None
         self.counts = EpochCounts()
+        self._is_checked = False
 
     # -- binding -----------------------------------------------------------
 
@@ -230,6 +235,7 @@ class PositiveSampler(nn.Module):
         self.epoch = epoch
         self.counts.reset()
         self.last_draw = None
+        self._is_checked = False
 
     def _prepare(self, epoch: int) -> None:
         if not bool(self.bank.seen.any()):
@@ -296,6 +302,7 @@ class PositiveSampler(nn.Module):
                 "when a training epoch starts (on_stage_start, Stage.TRAIN)."
             )
         if not self.remembering:
+            self._check_early(ids, reference, positives)
             return positives
         with self._full_precision():
             return self._substitute_and_remember(ids, reference, positives)
@@ -319,6 +326,29 @@ class PositiveSampler(nn.Module):
         substituted = torch.where(covered, drawn, step.positives)
         self._remember(step, rows)
         return self.layout.restore(substituted, positives)
+
+    def _check_early(
+        self,
+        ids: Sequence[str] | Tensor | None,
+        reference: Tensor | None,
+        positives: Tensor,
+    ) -> None:
+        """Find in an epoch's first step what would else fail at the start."""
+        if self._is_checked or ids is None:
+            return
+        if reference is None:
+            reference = positives.new_zeros(len(ids), self.bank.dim)
+        step = self._check(ids, reference, positives, self.device)
+        self._check_batch(len(step.index) * world_size())
+        self._is_checked = True
+
+    def _check_batch(self, num_rows: int) -> None:
+        if num_rows > self.queue.size:
+            raise ValueError(
+                f"A step brings {num_rows} utterances (over all ranks), "
+                f"but queue_size is {self.queue.size}. Set queue_size to at "
+                "least the global batch size."
+            )
 
     def warm_start(
         self,
@@ -350,12 +380,7 @@ class PositiveSampler(nn.Module):
             rows,
         )
         step = Step(index, reference, positives.transpose(0, 1))
-        if len(step.index) > self.queue.size:
-            raise ValueError(
-                f"A step brings {len(step.index)} utterances (over all ranks), "
-                f"but queue_size is {self.queue.size}. Set queue_size to at "
-                "least the global batch size."
-            )
+        self._check_batch(len(step.index))
         drawn = self.strategy.drawn_utterances(rows, self.queue)
         self.last_draw = (step.index, drawn)
         # A row that is not finite is not remembered, and counted.

@@ -51,7 +51,8 @@ def _take_up(brain: "SSLBrain", folder: str) -> int:
     finished = Checkpointer(
         folder,
         recoverables={
-            "framework": brain.modules.framework,
+            # The bare module: DDP and compile wrap that of `modules`.
+            "framework": brain.checkpointer.recoverables["framework"],
             "optimizer": brain.optimizer,
             "epoch_counter": brain.epoch_counter,
         },
@@ -67,7 +68,8 @@ def _take_up(brain: "SSLBrain", folder: str) -> int:
     if epoch + 1 != start_epoch:
         raise ValueError(
             f"The run in {folder} ended after epoch {epoch}, but SSPS starts "
-            f"in epoch {start_epoch}: set ssps_start_epoch to {epoch + 1}."
+            f"in epoch {start_epoch}: set ssps_start_epoch to {epoch + 1}, "
+            "and num_epochs to more than that."
         )
     logger.info("Warm start from %s, epoch %d", checkpoint.path, epoch)
     return epoch

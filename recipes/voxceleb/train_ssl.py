@@ -45,7 +45,8 @@ def main(argv: list[str]) -> None:
     """Parse, prepare, train, verify."""
     configuration = parse_configuration(argv)
     ddp_init_group(configuration.run_opts)
-    if configuration["data_folder"] is None:
+    own_manifest = "train_manifest" in configuration.overrides
+    if configuration["data_folder"] is None and not own_manifest:
         use_minivox(configuration)
     with open(configuration.hparams_file, encoding="utf-8") as fin:
         hparams = load_hyperpyyaml(fin, configuration.overrides)
@@ -57,6 +58,7 @@ def main(argv: list[str]) -> None:
     for note in configuration.notes:
         logger.info(note)
 
+    say_what_is_unusual(hparams)
     run_on_main(prepare_data_folder, kwargs={"hparams": hparams})
     run_on_main(prepare_voxceleb, kwargs={"hparams": hparams})
     epoch = SharedEpoch()
@@ -116,8 +118,24 @@ def use_minivox(configuration: Configuration) -> None:
         f"{configuration.hparams_file} --data_folder VOXCELEB2 "
         "--trials veri_test.txt --trials_folder VOXCELEB1"
     )
-    if configuration["overlay"] is None:
+    if not configuration.overlays:
         configuration.lay_over(MINIVOX)
+
+
+def say_what_is_unusual(hparams: dict[str, Any]) -> None:
+    """Warn of settings that take away what a run is likely meant to do."""
+    start_epoch = hparams["sampler"].start_epoch
+    if start_epoch is not None and hparams["num_epochs"] < start_epoch:
+        logger.warning(
+            "SSPS never starts: num_epochs is %d, ssps_start_epoch %d",
+            hparams["num_epochs"],
+            start_epoch,
+        )
+    if hparams["noise_folder"] is None and hparams["rir_folder"] is None:
+        logger.warning(
+            "No augmentation: noise_folder and rir_folder are not given. The "
+            "published results on VoxCeleb use both (MUSAN, simulated RIRs)."
+        )
 
 
 def training_data(hparams: dict[str, Any], epoch: SharedEpoch) -> Any:

@@ -19,12 +19,25 @@ from speechbrain.utils.logger import setup_logging
 from voxceleb_prepare import load_verification
 
 from ssps_plugin.configuration import parse_configuration
+from ssps_plugin.history import History
 from ssps_plugin.outcome import write_outcome
 
 
 def main(argv: list[str]) -> None:
     """Load the newest checkpoint's encoder, embed, score, write."""
     configuration = parse_configuration(argv)
+    saved = configuration.hparams_file
+    if saved.name == "hyperparams.yaml":
+        # Found from any folder, whatever folder the training was started in;
+        # and nothing is augmented here.
+        for key, value in {
+            "output_folder": str(saved.parent),
+            "save_folder": str(saved.parent / "save"),
+            "made_trials": str(saved.parent / "trials.txt"),
+            "noise_folder": None,
+            "rir_folder": None,
+        }.items():
+            configuration.overrides.setdefault(key, value)
     with open(configuration.hparams_file, encoding="utf-8") as fin:
         hparams = load_hyperpyyaml(fin, configuration.overrides)
     setup_logging()
@@ -46,6 +59,7 @@ def main(argv: list[str]) -> None:
     framework.to(device).eval()
     result = verification.run(framework.embed, device)
 
+    history = History(pathlib.Path(hparams["output_folder"]) / "history.json")
     name = pathlib.Path(verification.path).stem
     folder = pathlib.Path(hparams["output_folder"]) / "verify" / name
     folder.mkdir(parents=True, exist_ok=True)
@@ -57,6 +71,7 @@ def main(argv: list[str]) -> None:
         config=configuration.hparams_file,
         seed=hparams["seed"],
         epochs=counter.current,
+        coverage=history.at(counter.current).get("coverage"),
     )
 
 

@@ -27,8 +27,8 @@ def prepare_data_folder(hparams: dict[str, Any]) -> None:
 def prepare_voxceleb(hparams: dict[str, Any]) -> None:
     """Write the training manifest, and trials where there is no list.
 
-    Speakers of the trials never enter the manifest. A manifest of one's own
-    (`train_manifest` outside the output folder) is used as it is.
+    Speakers of the trials never enter the manifest. A manifest of one's own is
+    used as it is, and nobody is held out.
 
     Arguments
     ---------
@@ -37,6 +37,14 @@ def prepare_voxceleb(hparams: dict[str, Any]) -> None:
         made from speakers held out), `made_trials`, `num_held_out_speakers`,
         `num_made_trials`, `train_manifest`, `min_seconds`, `seed`.
     """
+    manifest = pathlib.Path(hparams["train_manifest"])
+    if manifest.is_file() and not pathlib.Path(f"{manifest}.json").is_file():
+        logger.warning(
+            "Training on %s as it is: see to it that no speaker of the trials "
+            "is in it",
+            manifest,
+        )
+        return
     trials_path = locate_trials(hparams)
     if trials_path is None and hold_out_trials(
         hparams["data_folder"],
@@ -44,19 +52,15 @@ def prepare_voxceleb(hparams: dict[str, Any]) -> None:
         hparams["num_held_out_speakers"],
         hparams["num_made_trials"],
         hparams["seed"],
+        hparams["min_seconds"],
     ):
         trials_path = pathlib.Path(hparams["made_trials"])
-    if pathlib.Path(hparams["train_manifest"]).is_file():
-        settings = pathlib.Path(f"{hparams['train_manifest']}.json")
-        if not settings.is_file():
-            logger.info("Training on %s as it is", hparams["train_manifest"])
-            return
     speakers = set()
     if trials_path is not None:
         speakers = trial_speakers(read_trials(trials_path))
     prepare_manifest(
         hparams["data_folder"],
-        hparams["train_manifest"],
+        manifest,
         exclude_speakers=speakers,
         min_seconds=hparams["min_seconds"],
     )
@@ -67,18 +71,21 @@ def load_verification(hparams: dict[str, Any]) -> Verification | None:
     path = locate_trials(hparams)
     if path is None:
         logger.warning(
-            "No trials: the corpus has too few speakers to hold any out. Give "
-            "a list with --trials and --trials_folder to get error rates."
+            "No trials, so no error rates: give a list with --trials and "
+            "--trials_folder. (None was found, and none could be made: too "
+            "few speakers to hold any out, or a manifest of one's own.)"
         )
         return None
-    folder = hparams["trials_folder"] or hparams["data_folder"]
-    return Verification(path, folder)
+    folder = hparams["trials_folder"] or hparams["data_folder"] or "."
+    return Verification(path, folder, sample_rate=hparams["sample_rate"])
 
 
 def locate_trials(hparams: dict[str, Any]) -> pathlib.Path | None:
     """Return the trial list given, found in the corpus, or made, if any."""
     if hparams["trials"] is not None:
         return pathlib.Path(hparams["trials"])
-    found = find_trial_list(hparams["data_folder"])
+    found = None
+    if hparams["data_folder"] is not None:
+        found = find_trial_list(hparams["data_folder"])
     made = pathlib.Path(hparams["made_trials"])
     return made if found is None and made.is_file() else found

@@ -153,9 +153,26 @@ def _read_frames(
         frames = np.empty(0, dtype=np.float32)
     if len(frames) == count:
         return frames
-    frames = _decodable_frames(file.name)
+    try:
+        frames = _decodable_frames(file.name)
+    except TruncatedAudioError:
+        if not _last_sample_decodes(file.name):
+            raise
+        # Damaged where the stretch begins, sound further on: no reason to
+        # stop a training run.
+        frames = np.zeros((first + count, file.channels), dtype=np.float32)
+        frames = frames.squeeze(1) if file.channels == 1 else frames
     _warn_once(file.name, f"{file.frames} frames", str(len(frames)))
     return frames[max(0, min(first, len(frames) - count)) :][:count]
+
+
+def _last_sample_decodes(path: str) -> bool:
+    with open_audio(path) as file:
+        try:
+            file.seek(file.frames - 1)
+            return len(file.read(1)) == 1
+        except soundfile.SoundFileError:
+            return False
 
 
 def _decodable_frames(path: str) -> np.ndarray:

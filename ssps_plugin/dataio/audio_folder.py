@@ -5,7 +5,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import torch
+from speechbrain.utils.distributed import if_main_process
 from speechbrain.utils.logger import get_logger
+from tqdm import tqdm
 
 from ssps_plugin.dataio.audio import SAMPLE_RATE, read_audio
 from ssps_plugin.dataio.audio_check import check_audio
@@ -57,7 +59,10 @@ class AudioFolder:
             if name.lower().endswith(SUFFIXES) and not name.startswith(".")
         )
         with ThreadPoolExecutor(max_workers=16) as pool:
-            seconds = list(pool.map(_seconds_or_zero, paths))
+            lengths = pool.map(_seconds_or_zero, paths)
+            quiet = not if_main_process()
+            bar = tqdm(lengths, yaml_key, len(paths), disable=quiet)
+            seconds = list(bar)
         usable = [(p, s) for p, s in zip(paths, seconds, strict=True) if s > 0]
         if len(usable) < len(paths):
             logger.warning(

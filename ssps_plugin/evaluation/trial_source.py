@@ -36,7 +36,16 @@ def trial_speakers(trials: TrialList) -> set[str]:
     >>> sorted(trial_speakers(trials))
     ['id1', 'id2']
     """
-    parts = (pathlib.PurePath(name).parts for name in trials.utterances)
+    parts = [pathlib.PurePath(name).parts for name in trials.utterances]
+    nameless = sum(len(part) < 3 for part in parts)
+    if nameless:
+        logger.warning(
+            "%d of %d utterances of the trials name no speaker (expected "
+            "<speaker>/<recording>/<utterance>): theirs are not kept out of "
+            "training",
+            nameless,
+            len(parts),
+        )
     return {part[-3] for part in parts if len(part) >= 3}
 
 
@@ -46,6 +55,7 @@ def hold_out_trials(
     num_speakers: int,
     num_trials: int,
     seed: int,
+    min_seconds: float = 0.0,
 ) -> bool:
     """Make trials from speakers of a corpus that has no list.
 
@@ -64,6 +74,8 @@ def hold_out_trials(
         Most trials, half of them target trials where there are that many.
     seed : int
         Decides who is held out.
+    min_seconds : float
+        Shorter utterances are in no trial.
 
     Returns
     -------
@@ -77,8 +89,13 @@ def hold_out_trials(
     drawn = np.random.default_rng(seed).permutation(len(speakers))[:num]
     held_out = {speakers[place] for place in drawn}
     corpus = Corpus(data_folder, set(speakers) - held_out)
-    checked = check_files(corpus, min_seconds=0.0, num_threads=16)
-    usable = [entry for entry in checked if not entry.reason]
+    checked = check_files(corpus, min_seconds, num_threads=8)
+    # A list separates names by white space, so none may be within one.
+    usable = [
+        entry
+        for entry in checked
+        if not entry.reason and not any(map(str.isspace, entry.file.path))
+    ]
     num_pairs = _num_pairs(usable)
     num_each = min(num_trials // 2, *num_pairs)
     if num_each == 0:

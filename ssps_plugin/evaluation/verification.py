@@ -5,10 +5,14 @@ import pathlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 
 import torch
+from speechbrain.utils.distributed import if_main_process
 from torch import Tensor
+from tqdm import tqdm
 
+from ssps_plugin.dataio.audio import SAMPLE_RATE, read_audio, tile
 from ssps_plugin.dataio.audio_check import check_audio
 from ssps_plugin.dataio.audio_file import AudioError
 from ssps_plugin.evaluation.detection_curve import detection_curve
@@ -19,6 +23,7 @@ from ssps_plugin.evaluation.trials import read_trials
 
 _NUM_THREADS = 8
 _NUM_SHOWN = 3
+_SHORTEST_SECONDS = 0.1
 
 
 @dataclass(frozen=True)
@@ -56,6 +61,8 @@ class Verification:
         Priors for the detection cost.
     batch_seconds : float
         Most audio in a batch, in seconds.
+    sample_rate : int
+        Samples per second that the encoder takes.
 
     Raises
     ------
@@ -72,13 +79,15 @@ class Verification:
         folder: str | os.PathLike[str],
         p_targets: tuple[float, ...] = (0.01, 0.05),
         batch_seconds: float = 100.0,
+        sample_rate: int = SAMPLE_RATE,
     ) -> None:
         self.path = path
         self.trials = read_trials(path)
         self.files = find_trial_files(self.trials, folder)
         _check_readable(self.files)
         self.p_targets = p_targets
-        self.batch_seconds = batch_seconds
+        self.batch_seconds = batch_seconds * sample_rate / SAMPLE_RATE
+        self.read = partial(_read_long_enough, sample_rate=sample_rate)
 
     def run(
         self,
@@ -103,6 +112,7 @@ class Verification:
             self.files,
             batch_seconds=self.batch_seconds,
             device=device,
+            read=self.read,
             progress=progress,
         )
         scores = cosine_scores(embeddings, self.trials)
@@ -112,10 +122,22 @@ class Verification:
         return VerificationResult(eer, threshold, min_dcf, scores)
 
 
+def _read_long_enough(file: str | os.PathLike[str], sample_rate: int) -> Tensor:
+    """Read an utterance; one of a few frames is repeated.
+
+    Encoders cannot pad less than about 40 ms.
+    """
+    samples = read_audio(file, sample_rate=sample_rate)
+    shortest = round(_SHORTEST_SECONDS * sample_rate)
+    return tile(samples, max(len(samples), shortest))
+
+
 def _check_readable(files: list[pathlib.Path]) -> None:
     """Raise an AudioError that names what cannot be read, and how many."""
     with ThreadPoolExecutor(_NUM_THREADS) as threads:
-        problems = [text for text in threads.map(_problem, files) if text]
+        checked = threads.map(_problem, files)
+        bar = tqdm(checked, "Checking trials", len(files), disable=_is_quiet())
+        problems = [text for text in bar if text]
     if problems:
         shown = "; ".join(problems[:_NUM_SHOWN])
         raise AudioError(
@@ -123,6 +145,10 @@ def _check_readable(files: list[pathlib.Path]) -> None:
             f"{len(problems)} of {len(files)} files cannot be: {shown}. "
             "Replace them, or take their lines out of the trial list."
         )
+
+
+def _is_quiet() -> bool:
+    return not if_main_process()
 
 
 def _problem(file: pathlib.Path) -> str:

@@ -125,6 +125,7 @@ def test_training_reads_no_speaker_label(whole_run, corpus, tmp_path):
         tmp_path / "out",
         data_folder=corpus,
         train_manifest=manifest,
+        trials=labelled / "trials.txt",
     )
     with_labels, without = history(labelled), history(tmp_path / "out")
     assert "speaker_accuracy" not in without[-1]
@@ -203,9 +204,11 @@ def test_warm_start_takes_up_a_finished_run(corpus, tmp_path):
         data_folder=corpus,
         warm_start_from=plain / "save",
     )
-    rows = history(warm)
-    assert [row["epoch"] for row in rows] == [3]
-    assert rows[0]["coverage"] > 0 and rows[0]["seen"] == 1.0
+    start, first = history(warm)
+    assert (start["epoch"], first["epoch"]) == (2, 3)
+    # The same encoder as where the plain run ended.
+    assert start["eer"] == history(plain)[-1]["eer"]
+    assert first["coverage"] > 0 and first["seen"] == 1.0
 
 
 def test_true_positives_are_marked_as_reading_labels(corpus, tmp_path):
@@ -258,7 +261,7 @@ def test_verify_scores_the_same_trials_alike_and_another_list(
         ({"data_folder": "nowhere"}, "data_folder"),
         ({"global_batch_size": 512}, "global_batch_size"),
         ({"num_clusters": 512}, "num_clusters"),
-        ({"queue_size": 4}, "queue_size"),
+        ({"queue_size": 4, "ssps_start_epoch": 9}, "queue_size"),
         ({"num_cluster": 3}, "did you mean --num_clusters"),
         ({"trials": "gone.txt"}, "gone.txt"),
     ],
@@ -282,6 +285,42 @@ def test_checkpoint_of_another_manifest_is_refused(corpus, tmp_path):
     )
     with pytest.raises(RuntimeError, match="another training manifest"):
         run("simclr_ssps.yaml", output, data_folder=other)
+
+
+def test_manifest_of_ones_own_in_any_layout_is_trained_on_as_it_is(
+    corpus, tmp_path
+):
+    flat = tmp_path / "flat"
+    flat.mkdir()
+    rows = ["ID,duration,wav"]
+    for number, path in enumerate(sorted(corpus.glob("wav/*/*/*.wav"))):
+        shutil.copy(path, flat / f"{number} of mine.wav")
+        rows.append(f"u{number},0.6,$data_root/{number} of mine.wav")
+    manifest = tmp_path / "mine.csv"
+    manifest.write_text("\n".join(rows) + "\n")
+    log = run(
+        "simclr_ssps.yaml",
+        tmp_path / "out",
+        data_folder=flat,
+        train_manifest=manifest,
+        num_epochs=1,
+    )
+    assert "MiniVox" not in log
+    assert "No trials, so no error rates" in log
+    assert "SSPS never starts" in log
+    assert "eer" not in history(tmp_path / "out")[0]
+
+
+def test_own_overlay_is_the_only_one_on_minivox(tmp_path):
+    overlay = tmp_path / "mine.yaml"
+    overlay.write_text("num_epochs: 3\n")
+    train_ssl = recipe("train_ssl")
+    configuration = train_ssl.parse_configuration(
+        [str(ROOT / "hparams/simclr_ssps.yaml"), "--overlay", str(overlay)]
+    )
+    train_ssl.use_minivox(configuration)
+    assert configuration["num_epochs"] == 3
+    assert configuration["num_clusters"] == 25000
 
 
 @pytest.mark.slow
