@@ -241,10 +241,10 @@ def test_the_second_clustering_starts_from_the_last_centroids(
     strategy = ClusteringSampling(4, 1, reuse_centroids=reuse)
     starts, fit = [], strategy.kmeans.fit
 
-    def spy(points, seed, initial_centroids=None):
+    def spy(points, seed, initial_centroids=None, **options):
         start = initial_centroids
         starts.append(None if start is None else start.clone())
-        return fit(points, seed=seed, initial_centroids=start)
+        return fit(points, seed=seed, initial_centroids=start, **options)
 
     monkeypatch.setattr(strategy.kmeans, "fit", spy)
     memories.prepare(strategy)
