@@ -222,7 +222,7 @@ def test_true_positives_are_marked_as_reading_labels(corpus, tmp_path):
     assert "READS SPEAKER LABELS" in log
 
 
-def test_bfloat16_and_tensorboard_and_a_projector_run(corpus, tmp_path):
+def test_bfloat16_and_tensorboard_run(corpus, tmp_path):
     output = tmp_path / "out"
     run(
         "simclr_ssps.yaml",
@@ -230,7 +230,6 @@ def test_bfloat16_and_tensorboard_and_a_projector_run(corpus, tmp_path):
         "--precision=bf16",
         data_folder=corpus,
         use_tensorboard=True,
-        projector="!new:ssps_plugin.heads.MLPHead {dims: [8, 8]}",
     )
     assert history(output)[-1]["coverage"] > 0
     assert list((output / "tensorboard").iterdir())
