@@ -5,6 +5,8 @@ import os
 import pathlib
 from typing import Any
 
+from ssps_plugin.evaluation.atomic_write import atomic_write
+
 
 class History:
     """Figures by epoch, saved after each one and taken up by a resume.
@@ -32,9 +34,8 @@ class History:
         """Add an epoch; it replaces its like and whatever came later."""
         kept = [old for old in self.rows if old["epoch"] < row["epoch"]]
         self.rows = [*kept, row]
-        partial = self.path.with_suffix(".partial")
-        partial.write_text(json.dumps(self.rows, indent=1), encoding="utf-8")
-        os.replace(partial, self.path)
+        with atomic_write(self.path) as file:
+            file.write(json.dumps(self.rows, indent=1))
 
     def at(self, epoch: int) -> dict[str, Any]:
         """Return the figures of an epoch, empty where there are none."""
