@@ -5,10 +5,10 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import speechbrain as sb
-from speechbrain.nnet.schedulers import update_learning_rate
 from speechbrain.utils.distributed import if_main_process
 from speechbrain.utils.train_logger import TensorboardLogger
 from torch import Tensor, nn
+from torch.nn.parallel import DataParallel, DistributedDataParallel
 
 from ssps_plugin.allocation import keep_freed_memory
 from ssps_plugin.dataio.shared_epoch import SharedEpoch
@@ -17,9 +17,14 @@ from ssps_plugin.evaluation.verification import (
     Verification,
     VerificationResult,
 )
+from ssps_plugin.frameworks import Framework
 from ssps_plugin.history import History
+from ssps_plugin.loss_wrapper import PositiveSamplingLoss
+from ssps_plugin.objective_module import ObjectiveModule
 from ssps_plugin.reference import reference_representation
 from ssps_plugin.warm_start import warm_start
+
+_WRAPPERS = (DistributedDataParallel, DataParallel)
 
 
 class Predictions(NamedTuple):
@@ -28,6 +33,11 @@ class Predictions(NamedTuple):
     anchors: Tensor
     positives: Tensor
     reference: Tensor | None
+
+
+def _bare(module: Any) -> Any:
+    """Take the wrapper of parallel training off, if there is one."""
+    return module.module if isinstance(module, _WRAPPERS) else module
 
 
 class _KeepBatchNorm:
@@ -42,10 +52,13 @@ class _KeepBatchNorm:
 class SSLBrain(sb.Brain):
     """Train a framework on views, verify speakers, keep the record.
 
-    `modules` holds `framework` (views to anchors and positives, and `embed`)
-    and `sampler`; `hparams` holds `loss`, `lr_schedule` (a function of the
-    epoch), `verify_interval` (epochs), `num_checkpoints`, `train_logger`,
-    `use_tensorboard`, `sync_batchnorm` and `output_folder`.
+    `modules` holds `framework` (a `Framework`) and `sampler`; what else is in
+    it (an `ObjectiveModule`) is passed to the loss by its name. `hparams` holds
+    `crop_groups` (the views), `loss`, `lr_schedule` (a function of the epochs
+    that have passed), `schedule_epochs` (the length of momentum's schedule),
+    `clip_gradients` (a function of the parameters, or null),
+    `reference_in_eval_mode`, `verify_interval` (epochs), `num_checkpoints`,
+    `train_logger`, `use_tensorboard`, `sync_batchnorm` and `output_folder`.
 
     Arguments
     ---------
@@ -86,16 +99,29 @@ class SSLBrain(sb.Brain):
             self.checkpointer.add_recoverable("sampling_report", self.report)
 
     @property
-    def framework(self) -> nn.Module:
+    def framework(self) -> Framework:
         """The framework itself, without the wrapper of parallel training."""
-        framework = self.modules.framework
-        bare: nn.Module = getattr(framework, "module", framework)
+        bare: Framework = _bare(self.modules.framework)
         return bare
+
+    @property
+    def operands(self) -> dict[str, nn.Module]:
+        """What is passed to the loss by its name, wrapped as it is called."""
+        return {
+            name: module
+            for name, module in self.modules.items()
+            if name not in ("framework", "sampler")
+        }
+
+    @property
+    def objective_modules(self) -> list[ObjectiveModule]:
+        """Operands that take part in more than the loss, unwrapped."""
+        bare = map(_bare, self.operands.values())
+        return [one for one in bare if isinstance(one, ObjectiveModule)]
 
     def embed(self, wavs: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Return speaker embeddings, `(batch, dim)`; see the framework's."""
-        embedding: Tensor = self.framework.embed(wavs, lengths)  # type: ignore[operator]
-        return embedding
+        return self.framework.embed(wavs, lengths)
 
     def compute_forward(self, batch: Any, stage: sb.Stage) -> Predictions:
         """Embed the views, and the reference segment once SSPS needs it."""
@@ -103,33 +129,73 @@ class SSLBrain(sb.Brain):
         reference = None
         if self.modules.sampler.remembering or stage != sb.Stage.TRAIN:
             reference = reference_representation(
-                self.embed, batch.reference.data
+                self.embed,
+                batch.reference.data,
+                in_eval_mode=self.hparams.reference_in_eval_mode,
             )
-        anchors, positives = self.modules.framework(batch.views.data)
+        views = [
+            getattr(batch, group.key).data for group in self.hparams.crop_groups
+        ]
+        anchors, positives = self.modules.framework(*views)
         return Predictions(anchors, positives, reference)
 
     def compute_objectives(
         self, predictions: Predictions, batch: Any, stage: sb.Stage
     ) -> Tensor:
         """Compute the loss; with SSPS, on substituted positives."""
-        loss: Tensor = self.hparams.loss(
-            predictions.anchors,
-            predictions.positives,
-            ids=batch.id,
-            reference=predictions.reference,
+        sampling: PositiveSamplingLoss = self.hparams.loss
+        positives, groups = sampling.substitute(
+            predictions.positives, batch.id, predictions.reference
         )
+        targets = self.framework.targets(positives)
+        loss: Tensor = sampling.loss(
+            predictions.anchors, targets, **groups, **self.operands
+        )
+        for module in self.objective_modules:
+            module.update(targets.detach(), groups.get("positive_groups"))
         if self.modules.sampler.last_draw is not None:
             self.report.update(*self.modules.sampler.last_draw)
         return loss
 
+    def init_optimizers(self) -> None:
+        """Make the optimiser, and be there when it really steps.
+
+        A step that is left out (gradients accumulate, or are not finite under
+        mixed precision) neither moves a momentum network nor clips.
+        """
+        super().init_optimizers()
+        self.optimizer.register_step_pre_hook(self._before_step)
+        self.optimizer.register_step_post_hook(self._after_step)
+
+    def _before_step(self, *_: Any) -> None:
+        for part in (self.framework, *self.objective_modules):
+            for parameter in part.frozen_parameters():
+                parameter.grad = None
+        if self.hparams.clip_gradients is not None:
+            self.hparams.clip_gradients(self.modules.parameters())
+
+    def _after_step(self, *_: Any) -> None:
+        progress = self.epochs_passed / self.hparams.schedule_epochs
+        self.framework.update(min(progress, 1.0))
+
+    def on_fit_batch_start(self, batch: Any, should_step: bool) -> None:
+        """Set the learning rate of the step."""
+        steps_before = self.step - 1
+        epoch = self.epoch_counter.current
+        self.epochs_passed = epoch - 1 + steps_before / self.num_steps
+        learning_rate = self.hparams.lr_schedule(self.epochs_passed)
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate
+        self.learning_rate = learning_rate
+
     def on_stage_start(self, stage: sb.Stage, epoch: int | None = None) -> None:
-        """Bring data, sampler and learning rate to the epoch."""
+        """Bring data, sampler and objective to the epoch."""
         if stage != sb.Stage.TRAIN or epoch is None:
             return
         self.shared_epoch.set(epoch)
         self.modules.sampler.begin_epoch(epoch)
-        self.learning_rate = self.hparams.lr_schedule(epoch)
-        update_learning_rate(self.optimizer, self.learning_rate)
+        for part in (self.framework, *self.objective_modules):
+            part.begin_epoch(epoch)
 
     def on_stage_end(
         self, stage: sb.Stage, stage_loss: float, epoch: int | None = None
@@ -145,6 +211,8 @@ class SSLBrain(sb.Brain):
             **self.report.figures(self._clusters()),
         }
         self.report.reset()
+        for module in self.objective_modules:
+            row |= module.figures()
         meta: dict[str, float] = {}
         if self._verifies_after(epoch):
             rates = self._verified()
@@ -194,8 +262,13 @@ class SSLBrain(sb.Brain):
     ) -> None:
         """Fit as SpeechBrain does; remembers what a warm start reads."""
         self.epoch_counter = epoch_counter
-        self.train_data = train_set, kwargs.get("train_loader_kwargs", {})
-        super().fit(epoch_counter, train_set, *args, **kwargs)
+        loader_kwargs = kwargs.get("train_loader_kwargs", {})
+        self.train_data = train_set, loader_kwargs
+        loader = self.make_dataloader(
+            train_set, stage=sb.Stage.TRAIN, **loader_kwargs
+        )
+        self.num_steps = len(loader)
+        super().fit(epoch_counter, loader, *args, **kwargs)
 
     def _wrap_distributed(self) -> None:
         """Wrap as SpeechBrain does; SyncBatchNorm only where it is asked for.

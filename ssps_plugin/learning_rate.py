@@ -1,4 +1,10 @@
-"""Learning rates as functions of the epoch, with nothing to checkpoint."""
+"""Learning rates as functions of the time, with nothing to checkpoint.
+
+Time is counted in epochs that have passed, from 0: 1.5 is the middle of the
+second epoch.
+"""
+
+import math
 
 
 class StepDecay:
@@ -16,8 +22,8 @@ class StepDecay:
     Example
     -------
     >>> learning_rate = StepDecay(1.0, factor=0.5, interval_epochs=2)
-    >>> [learning_rate(epoch) for epoch in (1, 2, 3, 4, 5)]
-    [1.0, 1.0, 0.5, 0.5, 0.25]
+    >>> [learning_rate(passed) for passed in (0, 1, 1.9, 2, 3, 4)]
+    [1.0, 1.0, 1.0, 0.5, 0.5, 0.25]
     """
 
     def __init__(
@@ -32,7 +38,62 @@ class StepDecay:
         self.factor = factor
         self.interval_epochs = interval_epochs
 
-    def __call__(self, epoch: int) -> float:
-        """Return the learning rate of an epoch, counted from 1."""
-        num_decays = (epoch - 1) // self.interval_epochs
+    def __call__(self, epochs_passed: float) -> float:
+        """Return the learning rate after a number of epochs."""
+        num_decays = math.floor(epochs_passed / self.interval_epochs)
         return float(self.initial * self.factor**num_decays)
+
+
+class WarmupCosine:
+    """Rise linearly to a peak, then fall along a cosine.
+
+    The cosine begins after the warm-up and is `cosine_epochs` long. Where
+    training ends before it does, it is cut off: the published DINO runs warm
+    up for 10 epochs, then follow a cosine over 100 epochs for the other 90.
+
+    Arguments
+    ---------
+    peak : float
+        Highest learning rate, at the end of the warm-up.
+    final : float
+        Learning rate at the end of the cosine, and after it.
+    warmup_epochs : float
+        Length of the warm-up from 0; 0 for none.
+    cosine_epochs : float
+        Length of the cosine.
+
+    Source: the authors' DINO configuration (Lepage and Dehak, arXiv
+    2505.14561).
+
+    Example
+    -------
+    >>> learning_rate = WarmupCosine(0.2, 1e-5, 10, 100)
+    >>> [round(learning_rate(passed), 4) for passed in (0, 5, 10, 80, 100)]
+    [0.0, 0.1, 0.2, 0.0412, 0.0049]
+    """
+
+    def __init__(
+        self,
+        peak: float,
+        final: float,
+        warmup_epochs: float,
+        cosine_epochs: float,
+    ) -> None:
+        if not 0 <= final <= peak or warmup_epochs < 0 or cosine_epochs <= 0:
+            raise ValueError(
+                "Expected 0 <= final <= peak, warmup_epochs >= 0 and "
+                f"cosine_epochs > 0, got final {final}, peak {peak}, "
+                f"{warmup_epochs} and {cosine_epochs} epochs."
+            )
+        self.peak = peak
+        self.final = final
+        self.warmup_epochs = warmup_epochs
+        self.cosine_epochs = cosine_epochs
+
+    def __call__(self, epochs_passed: float) -> float:
+        """Return the learning rate after a number of epochs."""
+        if epochs_passed < self.warmup_epochs:
+            return self.peak * epochs_passed / self.warmup_epochs
+        share = (epochs_passed - self.warmup_epochs) / self.cosine_epochs
+        height = (1 + math.cos(math.pi * min(share, 1.0))) / 2
+        return self.final + (self.peak - self.final) * height

@@ -3,8 +3,10 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
+from ssps_plugin.distributed import rows_before_rank
 from ssps_plugin.positive_sampler import PositiveSampler
 from ssps_plugin.same_utterance import SameUtterancePositives
 
@@ -21,9 +23,10 @@ class PositiveSamplingLoss(nn.Module):
     sampler : PositiveSampler
         Substitutes the positives.
     mask_false_negatives : bool
-        Pass the anchors' clusters to the loss as `groups=`, `(batch,)` int64
-        with -1 for none, so that it can leave other utterances of the
-        anchor's cluster out of its negatives.
+        Pass clusters to the loss, `groups=` of the anchors and
+        `positive_groups=` of the positives, `(batch,)` int64 with -1 for none,
+        so that it can leave views of the anchor's cluster out of its
+        negatives.
 
     Source: Lepage and Dehak, SSPS, Interspeech 2025 (arXiv 2505.14561).
 
@@ -76,8 +79,47 @@ class PositiveSamplingLoss(nn.Module):
         torch.Tensor
             What the loss returns.
         """
+        substituted, groups = self.substitute(positives, ids, reference)
+        return self.loss(anchors, substituted, **groups, **operands)
+
+    def substitute(
+        self,
+        positives: Tensor,
+        ids: Sequence[str] | Tensor | None = None,
+        reference: Tensor | None = None,
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Do what comes before the loss: for methods that do more after it.
+
+        Arguments
+        ---------
+        positives, ids, reference
+            As in `forward`.
+
+        Returns
+        -------
+        torch.Tensor
+            Substituted positives, in the shape of `positives`.
+        dict of str to torch.Tensor
+            Operands for the loss that mask false negatives, if any are to be:
+            `groups` and `positive_groups`, `(batch,)` int64, the clusters of
+            the anchors and of the utterances that the positives are of.
+        """
         substituted = self.sampler(ids, reference, positives)
         masks = self.mask_false_negatives and self.sampler.substituting
-        if masks and ids is not None:
-            operands["groups"] = self.sampler.cluster_of(ids)
-        return self.loss(anchors, substituted, **operands)
+        if not masks or ids is None:
+            return substituted, {}
+        groups = self.sampler.cluster_of(ids)
+        return substituted, {
+            "groups": groups,
+            "positive_groups": self._positive_groups(groups),
+        }
+
+    def _positive_groups(self, groups: Tensor) -> Tensor:
+        """Clusters of the utterances that this rank's positives come from."""
+        draw = self.sampler.last_draw
+        if draw is None:
+            return groups
+        # The draw is that of all ranks.
+        start = rows_before_rank(len(groups), groups.device)
+        index, drawn = (part[start : start + len(groups)] for part in draw)
+        return self.sampler.cluster_of(torch.where(drawn >= 0, drawn, index))

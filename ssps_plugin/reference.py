@@ -1,7 +1,7 @@
 """Reference representations: the encoder in eval mode, without gradient."""
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -14,6 +14,7 @@ def reference_representation(
     embed: Callable[..., Tensor],
     *inputs: Any,
     modules: nn.Module | None = None,
+    in_eval_mode: bool = True,
     **operands: Any,
 ) -> Tensor:
     """Embed a clean reference segment, as SSPS compares utterances.
@@ -32,6 +33,9 @@ def reference_representation(
     modules : torch.nn.Module
         The modules that `embed` runs, where that cannot be told from it (a
         plain function).
+    in_eval_mode : bool
+        False leaves the modules in the mode they are in, so that batch
+        statistics are used and updated: as published for DINO's teacher.
 
     Returns
     -------
@@ -55,7 +59,8 @@ def reference_representation(
     True
     """
     owner = modules if modules is not None else _modules_of(embed)
-    with torch.no_grad(), _unwrapped(owner, embed) as bare, _evaluating(owner):
+    mode = _evaluating(owner) if in_eval_mode else nullcontext()
+    with torch.no_grad(), _unwrapped(owner, embed) as bare, mode:
         representation = bare(*inputs, **operands)
         if representation.dim() == 3 and representation.shape[1] == 1:
             representation = representation.squeeze(1)

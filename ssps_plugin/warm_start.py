@@ -48,14 +48,12 @@ def warm_start(brain: "SSLBrain", folder: str) -> None:
 
 
 def _take_up(brain: "SSLBrain", folder: str) -> int:
+    # The bare modules: DDP and compile wrap those of `modules`.
+    names = ("framework", *brain.operands, "optimizer", "epoch_counter")
+    recoverables = brain.checkpointer.recoverables
     finished = Checkpointer(
         folder,
-        recoverables={
-            # The bare module: DDP and compile wrap that of `modules`.
-            "framework": brain.checkpointer.recoverables["framework"],
-            "optimizer": brain.optimizer,
-            "epoch_counter": brain.epoch_counter,
-        },
+        recoverables={name: recoverables[name] for name in names},
     )
     checkpoint = finished.recover_if_possible()
     if checkpoint is None:

@@ -15,15 +15,19 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 ALLOWED = {
     "clustering": set(),
     "distributed": set(),
-    "heads": set(),
+    "heads": {"objective_module"},
     "memory": set(),
     "reference": set(),
     "same_utterance": set(),
-    "losses": {"distributed"},
-    "frameworks": {"heads", "losses", "momentum"},
+    "objective_module": set(),
+    "momentum": {"distributed"},
+    "learning_rate": set(),
+    "gradients": set(),
+    "losses": {"distributed", "objective_module"},
+    "frameworks": {"distributed", "heads", "momentum"},
     "sampling": {"clustering", "memory"},
     "positive_sampler": {"distributed", "memory", "sampling"},
-    "loss_wrapper": {"positive_sampler", "same_utterance"},
+    "loss_wrapper": {"distributed", "positive_sampler", "same_utterance"},
 }
 # SSPS itself, which neither data nor diagnostics know.
 SAMPLER = {"positive_sampler", "loss_wrapper", "memory", "sampling"}

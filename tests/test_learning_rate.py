@@ -1,14 +1,14 @@
-"""StepDecay against a loop over the epochs."""
+"""Schedules against loops and the published figures."""
 
 import pytest
 
-from ssps_plugin.learning_rate import StepDecay
+from ssps_plugin.learning_rate import StepDecay, WarmupCosine
 
 
 def test_the_published_schedule_at_the_start_of_ssps():
     # Adam 1e-3, times 0.95 every five epochs: 3.6e-4 after 100 epochs.
     learning_rate = StepDecay(1e-3, factor=0.95, interval_epochs=5)
-    assert learning_rate(101) == pytest.approx(3.585e-4, rel=1e-3)
+    assert learning_rate(100) == pytest.approx(3.585e-4, rel=1e-3)
 
 
 @pytest.mark.parametrize("interval", [1, 3, 5])
@@ -18,7 +18,9 @@ def test_equals_a_loop(interval):
     for epoch in range(1, 30):
         if epoch > 1 and (epoch - 1) % interval == 0:
             expected *= 0.5
-        assert learning_rate(epoch) == pytest.approx(expected)
+        for step in (0.0, 0.5, 0.99):
+            found = learning_rate(epoch - 1 + step)
+            assert found == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(
@@ -27,3 +29,28 @@ def test_equals_a_loop(interval):
 def test_numbers_that_make_no_schedule_are_an_error(arguments):
     with pytest.raises(ValueError, match="Expected initial > 0"):
         StepDecay(*arguments)
+
+
+def test_the_published_dino_schedule():
+    # A cosine over 100 epochs behind 10 of warm-up, cut off at epoch 100.
+    learning_rate = WarmupCosine(0.2, 1e-5, warmup_epochs=10, cosine_epochs=100)
+    assert learning_rate(0) == 0.0
+    assert learning_rate(2.5) == pytest.approx(0.05)
+    assert learning_rate(10) == pytest.approx(0.2)
+    assert learning_rate(60) == pytest.approx((0.2 + 1e-5) / 2)
+    assert learning_rate(80) == pytest.approx(0.041, abs=5e-4)
+    assert learning_rate(100) == pytest.approx(0.0049, abs=5e-5)
+    assert learning_rate(200) == pytest.approx(1e-5)
+
+
+def test_without_warm_up_it_starts_at_the_peak():
+    assert WarmupCosine(1.0, 0.0, 0, 5)(0) == 1.0
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [(1.0, 2.0, 1, 1), (1.0, -1.0, 1, 1), (1.0, 0.0, -1, 1), (1.0, 0.0, 1, 0)],
+)
+def test_numbers_that_make_no_warm_up_and_cosine_are_an_error(arguments):
+    with pytest.raises(ValueError, match="Expected 0 <= final <= peak"):
+        WarmupCosine(*arguments)

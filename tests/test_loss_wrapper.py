@@ -95,14 +95,20 @@ def test_only_own_positives_get_a_gradient():
     assert torch.equal(gradient.abs().sum(1) > 0, own)
 
 
-def test_false_negatives_are_masked_by_the_anchors_clusters():
+def test_false_negatives_are_masked_by_where_each_view_comes_from():
     strategy = ClusteringSampling(3, 1)
     sampler = started(strategy)
     loss = PositiveSamplingLoss(NTXentLoss(), sampler, True)
     (found, *_) = with_gradients(loss, ids=IDS, reference=references())
     drawn = sampler.last_draw[1]
     positives = torch.where((drawn >= 0)[:, None], rows(8)[drawn], rows(1))
-    expected = NTXentLoss()(rows(0), positives, groups=sampler.clusters())
+    clusters = sampler.clusters()
+    expected = NTXentLoss()(
+        rows(0),
+        positives,
+        groups=clusters,
+        positive_groups=torch.where(drawn >= 0, clusters[drawn], clusters),
+    )
     assert torch.equal(found, expected)
     assert expected < NTXentLoss()(rows(0), positives)
 
@@ -120,7 +126,7 @@ def test_masking_is_left_out_when_not_asked_for():
         )
         loss(rows(0), rows(1), ids=IDS, reference=references(), margin=2)
     assert groups[0] == {"margin": 2}
-    assert groups[1].keys() == {"margin", "groups"}
+    assert groups[1].keys() == {"margin", "groups", "positive_groups"}
 
 
 def test_a_queue_as_large_as_the_batch_holds_the_last_step():

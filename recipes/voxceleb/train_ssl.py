@@ -27,9 +27,11 @@ from voxceleb_prepare import (
 from ssps_plugin.brain import SSLBrain
 from ssps_plugin.configuration import Configuration, parse_configuration
 from ssps_plugin.dataio import (
+    CropGroup,
+    OracleViewSampler,
     SharedEpoch,
-    add_oracle_views,
-    add_views,
+    ViewSampler,
+    add_crop_groups,
     load_manifest,
 )
 from ssps_plugin.dataio.loading import train_loader_kwargs
@@ -143,22 +145,23 @@ def training_data(hparams: dict[str, Any], epoch: SharedEpoch) -> Any:
     train_data = load_manifest(
         hparams["train_manifest"], hparams["data_folder"]
     )
-    add = add_views
+    groups = list(hparams["crop_groups"])
+    if hparams["sampler"].start_epoch is not None:
+        seconds = hparams["reference_seconds"]
+        groups.append(CropGroup("reference", seconds, augmented=False))
+    options = {
+        "groups": groups,
+        "seed": hparams["seed"],
+        "epoch": epoch,
+        "augmentation": hparams["augmentation"],
+        "sample_rate": hparams["sample_rate"],
+    }
     if hparams["true_positives"]:
         logger.warning("true_positives: READS SPEAKER LABELS, an upper bound")
-        add = add_oracle_views
-    uses_reference = hparams["sampler"].start_epoch is not None
-    add(
-        train_data,
-        crop_seconds=hparams["crop_seconds"],
-        reference_seconds=(
-            hparams["reference_seconds"] if uses_reference else None
-        ),
-        seed=hparams["seed"],
-        epoch=epoch,
-        augmentation=hparams["augmentation"],
-        sample_rate=hparams["sample_rate"],
-    )
+        views = OracleViewSampler(train_data, **options)
+    else:
+        views = ViewSampler(**options)
+    add_crop_groups(train_data, views)
     return train_data
 
 

@@ -1,25 +1,21 @@
 """SimCLR for speaker embeddings."""
 
-import torch
 from torch import Tensor, nn
 
+from ssps_plugin.frameworks.framework import Framework
+from ssps_plugin.frameworks.view_pair import check_view_pair
 
-class SimCLR(nn.Module):
-    """Features, encoder and optional projector, called once for both views.
 
-    One module, so that DDP, SyncBatchNorm and compilation see everything.
+class SimCLR(Framework):
+    """Embedding model and optional projector, called once for both views.
+
+    Also the framework of every method that compares two views by one network:
+    what differs between them is the loss and the projector.
 
     Arguments
     ---------
-    features : torch.nn.Module
-        `(batch, samples) -> (batch, frames, bands)`, such as SpeechBrain's
-        Fbank.
-    normalization : torch.nn.Module
-        `(features, lengths) -> features`, such as SpeechBrain's
-        InputNormalization per sentence.
-    encoder : torch.nn.Module
-        `(features, lengths) -> (batch, 1, dim)`, such as SpeechBrain's
-        ECAPA_TDNN.
+    embedding_model : torch.nn.Module
+        `(wavs, lengths) -> (batch, dim)`, such as `EmbeddingModel`.
     projector : torch.nn.Module, optional
         `(batch, dim) -> (batch, projected)`; none by default, as published for
         speaker verification.
@@ -29,25 +25,19 @@ class SimCLR(nn.Module):
     """
 
     def __init__(
-        self,
-        features: nn.Module,
-        normalization: nn.Module,
-        encoder: nn.Module,
-        projector: nn.Module | None = None,
+        self, embedding_model: nn.Module, projector: nn.Module | None = None
     ) -> None:
         super().__init__()
-        self.features = features
-        self.normalization = normalization
-        self.encoder = encoder
+        self.embedding_model = embedding_model
         self.projector = nn.Identity() if projector is None else projector
 
-    def forward(self, views: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, *views: Tensor) -> tuple[Tensor, Tensor]:
         """Embed both views in one pass.
 
         Arguments
         ---------
-        views : torch.Tensor
-            `(batch, 2, samples)` float, 16 kHz.
+        *views : torch.Tensor
+            One, `(batch, 2, samples)`.
 
         Returns
         -------
@@ -59,33 +49,13 @@ class SimCLR(nn.Module):
         ValueError
             Not two views.
         """
-        if views.dim() != 3 or views.shape[1] != 2:
-            raise ValueError(
-                "SimCLR expects views of shape (batch, 2, samples), got "
-                f"{tuple(views.shape)}. Set num_views to 2."
-            )
+        pair = check_view_pair(views)
         # (batch, 2, samples) -> (2 * batch, samples), view by view
-        wavs = views.transpose(0, 1).flatten(0, 1)
-        anchors, positives = self.projector(self.embed(wavs)).chunk(2)
+        wavs = pair.transpose(0, 1).flatten(0, 1)
+        anchors, positives = self.projector(self.embedding_model(wavs)).chunk(2)
         return anchors, positives
 
     def embed(self, wavs: Tensor, lengths: Tensor | None = None) -> Tensor:
-        """Return speaker embeddings: the encoder's output.
-
-        Arguments
-        ---------
-        wavs : torch.Tensor
-            `(batch, samples)` float, 16 kHz.
-        lengths : torch.Tensor, optional
-            `(batch,)`, relative to the longest; all full when left out.
-
-        Returns
-        -------
-        torch.Tensor
-            `(batch, dim)`.
-        """
-        if lengths is None:
-            lengths = torch.ones(len(wavs), device=wavs.device)
-        features = self.normalization(self.features(wavs), lengths)
-        embedding: Tensor = self.encoder(features, lengths)
-        return embedding.squeeze(1)
+        """Return embeddings, `(batch, dim)`: before the projector."""
+        embedding: Tensor = self.embedding_model(wavs, lengths)
+        return embedding

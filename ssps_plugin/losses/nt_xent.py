@@ -41,7 +41,11 @@ class NTXentLoss(nn.Module):
         self.temperature = temperature
 
     def forward(
-        self, anchors: Tensor, positives: Tensor, groups: Tensor | None = None
+        self,
+        anchors: Tensor,
+        positives: Tensor,
+        groups: Tensor | None = None,
+        positive_groups: Tensor | None = None,
     ) -> Tensor:
         """Compute the loss.
 
@@ -52,8 +56,11 @@ class NTXentLoss(nn.Module):
         positives : torch.Tensor
             `(batch, dim)`, row i is the positive of anchor i.
         groups : torch.Tensor, optional
-            `(batch,)` int64. Views of other utterances of the same group
-            (-1: no group) are left out of the denominator.
+            `(batch,)` int64. Views of the same group (-1: no group) are left
+            out of the denominator, but for a view's own partner.
+        positive_groups : torch.Tensor, optional
+            `(batch,)` int64, where positives are of other groups than their
+            anchors; as `groups` when left out.
 
         Returns
         -------
@@ -72,11 +79,15 @@ class NTXentLoss(nn.Module):
                 f"{tuple(anchors.shape)} and {tuple(positives.shape)}."
             )
         with torch.autocast(anchors.device.type, enabled=False):
+            if groups is not None:
+                theirs = groups if positive_groups is None else positive_groups
+                groups = torch.stack([groups, theirs], dim=1)
             return self._loss(anchors.float(), positives.float(), groups)
 
     def _loss(
         self, anchors: Tensor, positives: Tensor, groups: Tensor | None
     ) -> Tensor:
+        # groups: (batch, 2), of anchor and positive
         batch = len(anchors)
         own = F.normalize(torch.stack([anchors, positives], dim=1), dim=-1)
         every = gather_with_gradient(own)  # (total, 2, dim)
@@ -85,20 +96,19 @@ class NTXentLoss(nn.Module):
         # View 2i and 2i + 1 of a rank are partners: flip the last bit.
         views = torch.arange(2 * batch, device=anchors.device)
         views = views + 2 * rows_before_rank(batch, anchors.device)
-        hidden = views[:, None] == torch.arange(2 * total, device=views.device)
+        every_view = torch.arange(2 * total, device=anchors.device)
+        hidden = views[:, None] == every_view
         if groups is not None:
-            hidden = hidden | self._same_group(groups)
+            partner = (views ^ 1)[:, None] == every_view
+            hidden = hidden | (_same_group(groups) & ~partner)
         logits = logits.masked_fill(hidden, -torch.inf)
         loss = F.cross_entropy(logits, views ^ 1, reduction="sum")
         # Ranks are averaged with equal weight, whatever their batches.
         return loss * world_size() / (2 * total)
 
-    def _same_group(self, groups: Tensor) -> Tensor:
-        """Mask the views of other utterances of the group, `(2b, 2t)`."""
-        (every,) = gather_rows(groups)
-        start = rows_before_rank(len(groups), groups.device)
-        own = torch.arange(len(groups), device=groups.device) + start
-        place = torch.arange(len(every), device=groups.device)
-        same = (groups[:, None] == every) & (groups >= 0)[:, None]
-        same = same & (own[:, None] != place)
-        return same.repeat_interleave(2, 0).repeat_interleave(2, 1)
+
+def _same_group(groups: Tensor) -> Tensor:
+    """Which views share a group, `(2 · batch, 2 · total)` bool."""
+    (every,) = gather_rows(groups)
+    own, every = groups.flatten(), every.flatten()
+    return (own[:, None] == every) & (own >= 0)[:, None]

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from ssps_plugin.frameworks import SimCLR
+from ssps_plugin.frameworks import EmbeddingModel, SimCLR
 
 
 class Features(nn.Module):
@@ -41,7 +41,8 @@ class Encoder(nn.Module):
 
 def simclr(projector=None):
     torch.manual_seed(0)
-    return SimCLR(Features(), Normalization(), Encoder(), projector)
+    model = EmbeddingModel(Features(), Normalization(), Encoder())
+    return SimCLR(model, projector)
 
 
 def test_the_first_view_is_the_anchor_and_the_second_the_positive():
@@ -57,7 +58,7 @@ def test_the_first_view_is_the_anchor_and_the_second_the_positive():
 def test_both_views_take_one_pass():
     framework = simclr()
     framework(torch.randn(4, 2, 8))
-    assert framework.features.calls == 1
+    assert framework.embedding_model.features.calls == 1
 
 
 def test_the_projector_comes_after_the_embedding():
@@ -78,7 +79,9 @@ def test_both_views_pass_their_gradient_to_the_encoder():
     anchors, positives = framework(views)
     for part in (anchors, positives):
         (gradient,) = torch.autograd.grad(
-            part.sum(), [framework.encoder.linear.weight], retain_graph=True
+            part.sum(),
+            [framework.embedding_model.encoder.linear.weight],
+            retain_graph=True,
         )
         assert gradient.abs().sum() > 0
 
@@ -99,5 +102,5 @@ def test_an_embedding_of_one_utterance_keeps_its_batch():
 
 @pytest.mark.parametrize("shape", [(4, 8), (4, 1, 8), (4, 3, 8)])
 def test_other_than_two_views_are_an_error(shape):
-    with pytest.raises(ValueError, match="Set num_views to 2"):
+    with pytest.raises(ValueError, match="Expected one group of two views"):
         simclr()(torch.randn(shape))

@@ -14,7 +14,9 @@ def views(batch=7, dim=5, seed=0):
     return torch.randn(2, batch, dim, generator=generator)
 
 
-def loss_by_loop(anchors, positives, temperature, groups=None):
+def loss_by_loop(
+    anchors, positives, temperature, groups=None, positive_groups=None
+):
     """Equation 1, view by view; view (u, k) is the k-th of utterance u."""
     rows = {
         (u, k): F.normalize(side[u], dim=0)
@@ -22,15 +24,18 @@ def loss_by_loop(anchors, positives, temperature, groups=None):
         for u in range(len(anchors))
     }
 
-    def same_group(u, v):
-        return groups is not None and groups[u] == groups[v] >= 0 and u != v
+    def same_group(u, k, v, m):
+        if groups is None or u == v:
+            return False
+        of = groups, groups if positive_groups is None else positive_groups
+        return of[k][u] == of[m][v] >= 0
 
     total = 0.0
     for u, k in rows:
         others = [
             torch.dot(rows[u, k], row) / temperature
             for (v, m), row in rows.items()
-            if (v, m) != (u, k) and not same_group(u, v)
+            if (v, m) != (u, k) and not same_group(u, k, v, m)
         ]
         partner = torch.dot(rows[u, k], rows[u, 1 - k]) / temperature
         total = total + torch.stack(others).logsumexp(0) - partner
@@ -83,6 +88,21 @@ def test_other_utterances_of_the_group_leave_the_denominator(groups):
         positives.double(),
     )
     assert_equal(found, expected, atol=1e-5, rtol=1e-4)
+
+
+def test_a_positive_may_be_of_another_group_than_its_anchor():
+    anchors, positives = views()
+    groups, theirs = [0, 0, 1, 1, 2, 2, -1], [1, 3, 0, -1, 2, 0, 1]
+    found = NTXentLoss(0.2)(
+        anchors,
+        positives,
+        groups=torch.tensor(groups),
+        positive_groups=torch.tensor(theirs),
+    )
+    expected = loss_by_loop(
+        anchors.double(), positives.double(), 0.2, groups, theirs
+    )
+    torch.testing.assert_close(found.double(), expected, rtol=1e-5, atol=0)
 
 
 def test_a_batch_all_of_one_group_has_nothing_to_lose():

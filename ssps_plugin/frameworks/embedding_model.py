@@ -1,0 +1,63 @@
+"""From a waveform to an embedding: features, normalisation, encoder."""
+
+import torch
+from torch import Tensor, nn
+
+
+class EmbeddingModel(nn.Module):
+    """Features, normalisation and encoder, as SpeechBrain has them.
+
+    Arguments
+    ---------
+    features : torch.nn.Module
+        `(batch, samples) -> (batch, frames, bands)`, such as SpeechBrain's
+        Fbank.
+    normalization : torch.nn.Module
+        `(features, lengths) -> features`, such as SpeechBrain's
+        InputNormalization per sentence.
+    encoder : torch.nn.Module
+        `(features, lengths) -> (batch, 1, dim)`, such as SpeechBrain's
+        ECAPA_TDNN.
+
+    Example
+    -------
+    >>> from speechbrain.lobes.features import Fbank
+    >>> from speechbrain.lobes.models.ECAPA_TDNN import ECAPA_TDNN
+    >>> from speechbrain.processing.features import InputNormalization
+    >>> model = EmbeddingModel(
+    ...     Fbank(n_mels=40),
+    ...     InputNormalization(norm_type="sentence"),
+    ...     ECAPA_TDNN(40, lin_neurons=8, channels=[16] * 5),
+    ... )
+    >>> model(torch.randn(2, 8000)).shape
+    torch.Size([2, 8])
+    """
+
+    def __init__(
+        self, features: nn.Module, normalization: nn.Module, encoder: nn.Module
+    ) -> None:
+        super().__init__()
+        self.features = features
+        self.normalization = normalization
+        self.encoder = encoder
+
+    def forward(self, wavs: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """Return embeddings: the encoder's output.
+
+        Arguments
+        ---------
+        wavs : torch.Tensor
+            `(batch, samples)` float, at the features' sample rate.
+        lengths : torch.Tensor, optional
+            `(batch,)`, relative to the longest; all full when left out.
+
+        Returns
+        -------
+        torch.Tensor
+            `(batch, dim)`.
+        """
+        if lengths is None:
+            lengths = torch.ones(len(wavs), device=wavs.device)
+        features = self.normalization(self.features(wavs), lengths)
+        embedding: Tensor = self.encoder(features, lengths)
+        return embedding.squeeze(1)
