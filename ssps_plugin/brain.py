@@ -152,6 +152,7 @@ class SSLBrain(sb.Brain):
             predictions.anchors, targets, **groups, **self.operands
         )
         for module in self.objective_modules:
+            module.update_anchors(predictions.anchors.detach())
             module.update(targets.detach(), groups.get("positive_groups"))
         if self.modules.sampler.last_draw is not None:
             self.report.update(*self.modules.sampler.last_draw)

@@ -30,6 +30,17 @@ class ObjectiveModule(nn.Module):
             none, where false negatives are masked.
         """
 
+    def update_anchors(self, anchors: Tensor) -> None:
+        """Take note of a step's anchors, after its loss and before `update`.
+
+        For what remembers both sides of a pair.
+
+        Arguments
+        ---------
+        anchors : torch.Tensor
+            As the framework gives them; without gradient.
+        """
+
     def frozen_parameters(self) -> Iterable[nn.Parameter]:
         """Parameters that this epoch leaves as they are."""
         return ()
