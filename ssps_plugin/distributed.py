@@ -72,11 +72,56 @@ def rows_before_rank(batch_size: int, device: torch.device) -> int:
     return sum(sizes[: dist.get_rank()])
 
 
+def sum_over_ranks(tensor: Tensor) -> Tensor:
+    """Add up what every rank holds, element by element, without gradient.
+
+    Arguments
+    ---------
+    tensor : torch.Tensor
+        Of one shape and dtype on all ranks.
+
+    Returns
+    -------
+    torch.Tensor
+        As `tensor`, detached.
+
+    Example
+    -------
+    >>> sum_over_ranks(torch.tensor([1.0, 2.0]))  # one process
+    tensor([1., 2.])
+    """
+    if not is_distributed():
+        return tensor.detach()
+    total = tensor.detach().clone(memory_format=torch.contiguous_format)
+    dist.all_reduce(total)
+    return total
+
+
 def broadcast_buffers(module: nn.Module) -> None:
     """Overwrite the buffers of every rank with those of rank 0."""
     if is_distributed():
         for buffer in module.buffers():
             dist.broadcast(buffer, src=0)
+
+
+def log_sum_exp_over_ranks(tensor: Tensor) -> Tensor:
+    """Return log(sum(exp(tensor))) over the ranks, without gradient."""
+    own = tensor.detach()
+    if not is_distributed():
+        return own
+    peak = own.clone(memory_format=torch.contiguous_format)
+    dist.all_reduce(peak, op=dist.ReduceOp.MAX)
+    return peak + sum_over_ranks((own - peak).exp()).log()
+
+
+def share_of_rank(tensor: Tensor, dim: int = 0) -> Tensor:
+    """Return this rank's share of what all ranks hold alike.
+
+    The shares are as equal as they can be and make up the whole together.
+    """
+    if not is_distributed():
+        return tensor
+    return tensor.tensor_split(dist.get_world_size(), dim)[dist.get_rank()]
 
 
 def world_size() -> int:

@@ -2,9 +2,12 @@
 
 import copy
 import math
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
+
+Module = TypeVar("Module", bound=nn.Module)
 
 
 class MomentumSchedule:
@@ -41,7 +44,7 @@ class MomentumSchedule:
         return self.initial + (self.final - self.initial) * risen
 
 
-def momentum_copy(student: nn.Module) -> nn.Module:
+def momentum_copy(student: Module) -> Module:
     """Return a teacher that starts as the student, without gradient."""
     teacher = copy.deepcopy(student)
     return teacher.requires_grad_(False)

@@ -56,8 +56,22 @@ class EmbeddingModel(nn.Module):
         torch.Tensor
             `(batch, dim)`.
         """
+        features, lengths = self.analyse(wavs, lengths)
+        return self.encode(features, lengths)
+
+    def analyse(
+        self, wavs: Tensor, lengths: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Return normalised features and relative lengths.
+
+        A student and its teacher share them, `(batch, frames, bands)` and
+        `(batch,)`.
+        """
         if lengths is None:
             lengths = torch.ones(len(wavs), device=wavs.device)
-        features = self.normalization(self.features(wavs), lengths)
+        return self.normalization(self.features(wavs), lengths), lengths
+
+    def encode(self, features: Tensor, lengths: Tensor) -> Tensor:
+        """Return embeddings of normalised features, `(batch, dim)`."""
         embedding: Tensor = self.encoder(features, lengths)
         return embedding.squeeze(1)

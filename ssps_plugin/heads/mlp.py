@@ -1,18 +1,20 @@
 """A multi-layer perceptron as projector."""
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from torch import Tensor, nn
 
 
 class MLPHead(nn.Sequential):
-    """Linear layers with batch norm and ReLU between them.
+    """Linear layers with batch norm and an activation between them.
 
     Arguments
     ---------
     dims : sequence of int
         Input, hidden and output dimensions, at least two.
+    activation : callable
+        Makes the activation, ReLU by default.
 
     Example
     -------
@@ -21,7 +23,11 @@ class MLPHead(nn.Sequential):
     torch.Size([3, 2])
     """
 
-    def __init__(self, dims: Sequence[int]) -> None:
+    def __init__(
+        self,
+        dims: Sequence[int],
+        activation: Callable[[], nn.Module] = nn.ReLU,
+    ) -> None:
         if len(dims) < 2:
             raise ValueError(
                 "MLPHead expects at least an input and an output dimension, "
@@ -33,7 +39,7 @@ class MLPHead(nn.Sequential):
             layers += [
                 nn.Linear(input_dim, output_dim),
                 nn.BatchNorm1d(output_dim),
-                nn.ReLU(),
+                activation(),
             ]
         super().__init__(*layers, nn.Linear(*last))
 

@@ -1,5 +1,18 @@
 """Self-supervised objectives; none of them knows SSPS."""
 
+from ssps_plugin.losses.dino import DINOCentering, DINOLoss
+from ssps_plugin.losses.feature_queue import FeatureQueue
 from ssps_plugin.losses.nt_xent import NTXentLoss
+from ssps_plugin.losses.sinkhorn import sinkhorn_codes
+from ssps_plugin.losses.swav import SwAVLoss
+from ssps_plugin.losses.vicreg import VICRegLoss
 
-__all__ = ["NTXentLoss"]
+__all__ = [
+    "DINOCentering",
+    "DINOLoss",
+    "FeatureQueue",
+    "NTXentLoss",
+    "SwAVLoss",
+    "VICRegLoss",
+    "sinkhorn_codes",
+]

@@ -1,0 +1,130 @@
+"""DINO for speaker embeddings: self-distillation of a student by its average."""
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+
+from ssps_plugin.frameworks.embedding_model import EmbeddingModel
+from ssps_plugin.frameworks.framework import Framework
+from ssps_plugin.heads import DINOHead
+from ssps_plugin.momentum import MomentumSchedule, follow, momentum_copy
+
+
+class DINO(Framework):
+    """A student on global and local views, a momentum teacher on global ones.
+
+    What it gives as positives is the teacher's bottleneck of every global
+    view; the teacher's output layer follows in `targets`, so that a bottleneck
+    out of a memory is compared by the teacher's present weights.
+
+    Arguments
+    ---------
+    embedding_model : EmbeddingModel
+        The student's; the teacher starts as its copy.
+    head : DINOHead
+        Likewise.
+    momentum : callable
+        Momentum of the teacher as a function of the training's progress.
+    average_buffers : bool
+        Average batch statistics too. As published the teacher has its own: it
+        stays in train mode.
+    frozen_epochs : int
+        Epochs in which the output layer does not move.
+
+    Source: M. Caron et al., DINO, ICCV 2021 (arXiv 2104.14294); settings of
+    Lepage and Dehak, SSPS, Interspeech 2025 (arXiv 2505.14561).
+    """
+
+    def __init__(
+        self,
+        embedding_model: EmbeddingModel,
+        head: DINOHead,
+        momentum: MomentumSchedule,
+        average_buffers: bool = False,
+        frozen_epochs: int = 1,
+    ) -> None:
+        super().__init__()
+        self.embedding_model = embedding_model
+        self.head = head
+        self.teacher_model = momentum_copy(embedding_model)
+        self.teacher_head = momentum_copy(head)
+        self.momentum = momentum
+        self.average_buffers = average_buffers
+        self.frozen_epochs = frozen_epochs
+        self._epoch = 0
+
+    def forward(self, *views: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the student's outputs and the teacher's bottlenecks.
+
+        Arguments
+        ---------
+        *views : torch.Tensor
+            The global views, `(batch, num_global, samples)`, then groups of
+            local ones, each of one length; none is padded to another's.
+
+        Returns
+        -------
+        tuple of torch.Tensor
+            Student's outputs `(num_views, batch, num_outputs)`, global views
+            first, with gradient; teacher's bottlenecks of the global views
+            `(num_global, batch, bottleneck_dim)`, float32, of unit norm,
+            without.
+
+        Raises
+        ------
+        ValueError
+            No global views, or a group of another number of dimensions.
+        """
+        if not views or any(group.dim() != 3 for group in views):
+            raise ValueError(
+                "DINO expects groups of views, (batch, num_views, samples) "
+                "each, the global ones first, got shapes "
+                f"{[tuple(group.shape) for group in views]}. Set num_crops in "
+                "every one of crop_groups."
+            )
+        batch, num_global = views[0].shape[:2]
+        # (batch, num_views, samples) -> (num_views * batch, samples)
+        analysed = [
+            self.embedding_model.analyse(group.transpose(0, 1).flatten(0, 1))
+            for group in views
+        ]
+        embeddings = [self.embedding_model.encode(*group) for group in analysed]
+        outputs = self.head(torch.cat(embeddings))
+        with torch.no_grad():
+            embedding = self.teacher_model.encode(*analysed[0])
+            bottleneck = self.teacher_head.bottleneck(embedding)
+        return (
+            outputs.unflatten(0, (-1, batch)),
+            bottleneck.unflatten(0, (num_global, batch)),
+        )
+
+    def embed(self, wavs: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """Return the teacher's embeddings, `(batch, dim)`."""
+        embedding: Tensor = self.teacher_model(wavs, lengths)
+        return embedding
+
+    @torch.no_grad()
+    def targets(self, positives: Tensor) -> Tensor:
+        """Return the teacher's outputs for bottlenecks, its own or drawn."""
+        outputs: Tensor = self.teacher_head.output(positives)
+        return outputs
+
+    def begin_epoch(self, epoch: int) -> None:
+        """Note the epoch, which decides what is frozen."""
+        self._epoch = epoch
+
+    def frozen_parameters(self) -> Iterable[nn.Parameter]:
+        """Return the output layer's, during the first epochs."""
+        if self._epoch > self.frozen_epochs:
+            return ()
+        return self.head.output.parameters()
+
+    def update(self, progress: float) -> None:
+        """Move the teacher towards the student, after a real step."""
+        momentum = self.momentum(progress)
+        for teacher, student in (
+            (self.teacher_model, self.embedding_model),
+            (self.teacher_head, self.head),
+        ):
+            follow(teacher, student, momentum, self.average_buffers)

@@ -1,0 +1,204 @@
+"""DINO's loss and centre against loops in float64 and closed forms."""
+
+import logging
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from ssps_plugin.losses import DINOCentering, DINOLoss
+
+
+def outputs(num_views=5, num_global=2, batch=3, dim=4, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    student = torch.randn(num_views, batch, dim, generator=generator)
+    teacher = torch.randn(num_global, batch, dim, generator=generator)
+    return student, teacher
+
+
+def loss_by_loop(student, teacher, student_temperature, temperature, center):
+    """Equation 3, pair by pair and utterance by utterance."""
+    total, num_pairs = 0.0, 0
+    for g in range(len(teacher)):
+        for v in range(len(student)):
+            if v == g:
+                continue
+            num_pairs += 1
+            for u in range(student.shape[1]):
+                q = ((teacher[g, u] - center) / temperature).softmax(0)
+                log_p = (student[v, u] / student_temperature).log_softmax(0)
+                total = total - (q * log_p).sum()
+    return total / num_pairs / student.shape[1]
+
+
+@pytest.mark.parametrize(("num_views", "num_global"), [(5, 2), (2, 2), (4, 1)])
+def test_loss_and_gradient_equal_a_loop(num_views, num_global):
+    student, teacher = outputs(num_views, num_global)
+    student = student.requires_grad_()
+    centering = DINOCentering(4, temperature=0.3)
+    centering.center.copy_(torch.tensor([0.5, -0.25, 0.0, 1.0]))
+    loss = DINOLoss(0.7)(student, teacher, centering)
+    (gradient,) = torch.autograd.grad(loss, student)
+
+    double = student.detach().double().requires_grad_()
+    center = centering.center.double()
+    expected = loss_by_loop(double, teacher.double(), 0.7, 0.3, center)
+    (slow,) = torch.autograd.grad(expected, double)
+    torch.testing.assert_close(loss.double(), expected, rtol=1e-5, atol=0)
+    torch.testing.assert_close(gradient.double(), slow, rtol=1e-4, atol=1e-6)
+
+
+def test_two_views_and_two_outputs_by_hand():
+    # Both views' targets are (1/2, 1/2); the first view says (3/4, 1/4).
+    student = torch.tensor([[[math.log(3.0), 0.0]], [[0.0, 0.0]]])
+    teacher = torch.zeros(2, 1, 2)
+    loss = DINOLoss(1.0)(student, teacher, DINOCentering(2, temperature=1.0))
+    first = -0.5 * (math.log(0.75) + math.log(0.25))
+    expected = (first + math.log(2.0)) / 2
+    assert loss.item() == pytest.approx(expected, rel=1e-6)
+
+
+def test_a_global_view_is_not_compared_with_itself():
+    student, teacher = outputs(num_views=2)
+    student = student.requires_grad_()
+    loss = DINOLoss()(student, teacher, DINOCentering(4))
+    changed = teacher.clone()
+    changed[0] = -teacher[0]  # only view 1 is compared with it
+    other = DINOLoss()(student, changed, DINOCentering(4))
+    (before,) = torch.autograd.grad(loss, student)
+    (after,) = torch.autograd.grad(other, student)
+    torch.testing.assert_close(before[0], after[0], rtol=0, atol=1e-5)
+    assert not torch.allclose(before[1], after[1], atol=0.1)
+
+
+def test_the_teacher_gets_no_gradient():
+    student, teacher = outputs()
+    teacher = teacher.requires_grad_()
+    loss = DINOLoss()(student.requires_grad_(), teacher, DINOCentering(4))
+    loss.backward()
+    assert student.grad.abs().sum() > 0
+    assert teacher.grad is None
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_low_precision_is_computed_in_float32(dtype):
+    student, teacher = (part.to(dtype) for part in outputs())
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        loss = DINOLoss()(student, teacher, DINOCentering(4))
+    assert loss.dtype == torch.float32
+    exact = DINOLoss()(student.float(), teacher.float(), DINOCentering(4))
+    assert torch.equal(loss, exact)
+
+
+@pytest.mark.parametrize(
+    ("student", "teacher"),
+    [((2, 3, 4), (2, 3, 5)), ((1, 3, 4), (1, 3, 4)), ((1, 3, 4), (2, 3, 4))],
+)
+def test_shapes_that_do_not_fit_are_an_error(student, teacher):
+    with pytest.raises(ValueError, match="Expected the student's outputs"):
+        DINOLoss()(torch.zeros(student), torch.zeros(teacher), DINOCentering(4))
+
+
+def test_the_centre_is_a_moving_average_of_the_batches_means():
+    centering = DINOCentering(4, momentum=0.9)
+    expected = torch.zeros(4)
+    for step in range(4):
+        _, teacher = outputs(batch=3 + step, seed=step)
+        centering.update(teacher)
+        expected = 0.9 * expected + 0.1 * teacher.flatten(0, 1).mean(0)
+    torch.testing.assert_close(centering.center, expected)
+
+
+def test_the_centre_is_subtracted_before_the_temperature_divides():
+    centering = DINOCentering(2, temperature=0.5)
+    centering.center.copy_(torch.tensor([1.0, 0.0]))
+    found = centering(torch.tensor([[2.0, 0.0]]))
+    expected = torch.tensor([[2.0, 0.0]]).softmax(1)  # (2 - 1) / 0.5
+    torch.testing.assert_close(found, expected)
+
+
+def test_the_temperature_warms_up_linearly_over_the_epochs():
+    centering = DINOCentering(
+        2, temperature=0.07, warmup_temperature=0.04, warmup_epochs=4
+    )
+    found = []
+    for epoch in (1, 2, 3, 4, 5, 50):
+        centering.begin_epoch(epoch)
+        found.append(centering.temperature)
+    assert found == pytest.approx([0.04, 0.05, 0.06, 0.07, 0.07, 0.07])
+
+
+def test_without_warm_up_the_temperature_is_constant():
+    centering = DINOCentering(2, temperature=0.04)
+    centering.begin_epoch(1)
+    assert centering.temperature == 0.04
+
+
+def test_figures_are_the_epochs_means_and_start_anew():
+    centering = DINOCentering(4, temperature=0.5, momentum=0.0)
+    entropies, spreads = [], []
+    center = torch.zeros(4)
+    for seed in range(3):
+        _, teacher = outputs(seed=seed)
+        centering.update(teacher)
+        rows = teacher.flatten(0, 1)
+        p = ((rows - center) / 0.5).softmax(1)
+        entropies.append(-(p * p.log()).sum(1).mean())
+        spreads.append(rows.std(0, correction=0).mean())
+        center = rows.mean(0)
+    figures = centering.figures()
+    mean = torch.stack(entropies).mean().item()
+    assert figures["teacher_entropy"] == pytest.approx(mean, rel=1e-5)
+    mean = torch.stack(spreads).mean().item()
+    assert figures["output_std"] == pytest.approx(mean, rel=1e-5)
+    assert centering.figures() == {}
+
+
+@pytest.mark.parametrize(
+    "outputs",
+    [
+        F.one_hot(torch.zeros(16).long(), 8).float(),  # all utterances alike
+        1e-6 * torch.randn(16, 8),  # uniform
+    ],
+)
+def test_a_collapse_is_named(outputs, caplog):
+    centering = DINOCentering(8)
+    centering.update(outputs[None])
+    with caplog.at_level(logging.WARNING):
+        centering.figures()
+    assert "DINO has collapsed" in caplog.text
+
+
+def test_healthy_outputs_are_no_collapse(caplog):
+    centering = DINOCentering(8)
+    centering.update(F.normalize(torch.randn(1, 16, 8), dim=2))
+    with caplog.at_level(logging.WARNING):
+        assert centering.figures()["output_std"] > 0.1
+    assert not caplog.text
+
+
+def test_a_resume_inside_an_epoch_goes_on_with_centre_and_figures():
+    whole, first = DINOCentering(4), DINOCentering(4)
+    for seed in range(2):
+        for centering in (whole, first):
+            centering.update(outputs(seed=seed)[1])
+    resumed = DINOCentering(4)
+    resumed.load_state_dict(first.state_dict())
+    for centering in (whole, resumed):
+        centering.update(outputs(seed=9)[1])
+    assert torch.equal(whole.center, resumed.center)
+    assert whole.figures() == resumed.figures()
+
+
+@pytest.mark.parametrize(
+    "options", [{"temperature": 0.0}, {"momentum": 1.0}, {"momentum": -0.1}]
+)
+def test_numbers_out_of_range_are_an_error(options):
+    with pytest.raises(ValueError, match="Expected temperature > 0"):
+        DINOCentering(4, **options)
+
+
+def test_a_student_temperature_of_zero_is_an_error():
+    with pytest.raises(ValueError, match="student_temperature must be > 0"):
+        DINOLoss(0.0)
