@@ -2,6 +2,7 @@
 
 import pathlib
 from collections.abc import Iterator
+from contextlib import nullcontext
 from typing import Any, NamedTuple
 
 import speechbrain as sb
@@ -22,6 +23,7 @@ from ssps_plugin.history import History
 from ssps_plugin.loss_wrapper import PositiveSamplingLoss
 from ssps_plugin.objective_module import ObjectiveModule
 from ssps_plugin.reference import reference_representation
+from ssps_plugin.sync_batchnorm import unsynchronised_batch_norm
 from ssps_plugin.warm_start import warm_start
 
 _WRAPPERS = (DistributedDataParallel, DataParallel)
@@ -38,15 +40,6 @@ class Predictions(NamedTuple):
 def _bare(module: Any) -> Any:
     """Take the wrapper of parallel training off, if there is one."""
     return module.module if isinstance(module, _WRAPPERS) else module
-
-
-class _KeepBatchNorm:
-    """Stands for SyncBatchNorm and converts nothing."""
-
-    @staticmethod
-    def convert_sync_batchnorm(module: nn.Module) -> nn.Module:
-        """Return the module as it is."""
-        return module
 
 
 class SSLBrain(sb.Brain):
@@ -181,18 +174,20 @@ class SSLBrain(sb.Brain):
 
     def on_fit_batch_start(self, batch: Any, should_step: bool) -> None:
         """Set the learning rate of the step."""
-        steps_before = self.step - 1
-        epoch = self.epoch_counter.current
-        self.epochs_passed = epoch - 1 + steps_before / self.num_steps
-        learning_rate = self.hparams.lr_schedule(self.epochs_passed)
+        self._set_learning_rate(steps_before=self.step - 1)
+
+    def _set_learning_rate(self, steps_before: int) -> None:
+        epochs_before = self.epoch_counter.current - 1
+        self.epochs_passed = epochs_before + steps_before / self.num_steps
+        self.learning_rate = self.hparams.lr_schedule(self.epochs_passed)
         for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate
-        self.learning_rate = learning_rate
+            group["lr"] = self.learning_rate
 
     def on_stage_start(self, stage: sb.Stage, epoch: int | None = None) -> None:
         """Bring data, sampler and objective to the epoch."""
         if stage != sb.Stage.TRAIN or epoch is None:
             return
+        self._set_learning_rate(steps_before=self.step)
         self.shared_epoch.set(epoch)
         self.modules.sampler.begin_epoch(epoch)
         for part in (self.framework, *self.objective_modules):
@@ -272,20 +267,10 @@ class SSLBrain(sb.Brain):
         super().fit(epoch_counter, loader, *args, **kwargs)
 
     def _wrap_distributed(self) -> None:
-        """Wrap as SpeechBrain does; SyncBatchNorm only where it is asked for.
-
-        SpeechBrain converts every BatchNorm, and the converted ones refuse to
-        train on a CPU.
-        """
-        if self.hparams.sync_batchnorm and self.device_type != "cpu":
+        """Wrap as SpeechBrain does; SyncBatchNorm only where asked for."""
+        synchronise = self.hparams.sync_batchnorm and self.device_type != "cpu"
+        with nullcontext() if synchronise else unsynchronised_batch_norm():
             super()._wrap_distributed()
-            return
-        converting = sb.core.SyncBatchNorm
-        sb.core.SyncBatchNorm = _KeepBatchNorm
-        try:
-            super()._wrap_distributed()
-        finally:
-            sb.core.SyncBatchNorm = converting
 
     def on_fit_start(self) -> None:
         """Recover a checkpoint or, where there is none, start warm."""
