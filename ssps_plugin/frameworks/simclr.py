@@ -1,61 +1,19 @@
 """SimCLR for speaker embeddings."""
 
-from torch import Tensor, nn
-
-from ssps_plugin.frameworks.framework import Framework
-from ssps_plugin.frameworks.view_pair import check_view_pair
+from ssps_plugin.frameworks.siamese import Siamese
 
 
-class SimCLR(Framework):
-    """Embedding model and optional projector, called once for both views.
+class SimCLR(Siamese):
+    """Two views by one network, without a projector by default.
 
-    Also the framework of every method that compares two views by one network:
-    what differs between them is the loss and the projector.
+    That is how it is published for speaker verification; the original has a
+    projector, and may have one here.
 
     Arguments
     ---------
-    embedding_model : torch.nn.Module
-        `(wavs, lengths) -> (batch, dim)`, such as `EmbeddingModel`.
-    projector : torch.nn.Module, optional
-        `(batch, dim) -> (batch, projected)`; none by default, as published for
-        speaker verification.
+    embedding_model, projector
+        As in `Siamese`.
 
     Source: T. Chen et al., ICML 2020 (arXiv 2002.05709); settings of Lepage
     and Dehak, SSPS, Interspeech 2025 (arXiv 2505.14561).
     """
-
-    def __init__(
-        self, embedding_model: nn.Module, projector: nn.Module | None = None
-    ) -> None:
-        super().__init__()
-        self.embedding_model = embedding_model
-        self.projector = nn.Identity() if projector is None else projector
-
-    def forward(self, *views: Tensor) -> tuple[Tensor, Tensor]:
-        """Embed both views in one pass.
-
-        Arguments
-        ---------
-        *views : torch.Tensor
-            One, `(batch, 2, samples)`.
-
-        Returns
-        -------
-        tuple of torch.Tensor
-            Anchors and positives, `(batch, dim)` each, with gradient.
-
-        Raises
-        ------
-        ValueError
-            Not two views.
-        """
-        pair = check_view_pair(views)
-        # (batch, 2, samples) -> (2 * batch, samples), view by view
-        wavs = pair.transpose(0, 1).flatten(0, 1)
-        anchors, positives = self.projector(self.embedding_model(wavs)).chunk(2)
-        return anchors, positives
-
-    def embed(self, wavs: Tensor, lengths: Tensor | None = None) -> Tensor:
-        """Return embeddings, `(batch, dim)`: before the projector."""
-        embedding: Tensor = self.embedding_model(wavs, lengths)
-        return embedding

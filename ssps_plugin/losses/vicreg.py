@@ -1,0 +1,108 @@
+"""VICReg's loss: invariance, variance and covariance."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ssps_plugin.distributed import gather_with_gradient
+
+
+class VICRegLoss(nn.Module):
+    """Bring pairs together; keep dimensions spread out and uncorrelated.
+
+    All three terms are over the joint batch of the ranks, in float32:
+
+    - invariance, the mean squared error between anchors and positives;
+    - variance, how far each dimension's standard deviation falls short of 1,
+      mean over the dimensions, for anchors plus for positives;
+    - covariance, the squared covariances of different dimensions, their sum
+      over the number of dimensions, for anchors plus for positives.
+
+    Arguments
+    ---------
+    invariance_weight, variance_weight, covariance_weight : float
+        Weights of the terms, not negative; as published for SSPS by default.
+
+    Source: A. Bardes et al., VICReg, ICLR 2022 (arXiv 2105.04906), equations 1
+    to 6; weights of Lepage and Dehak (arXiv 2501.17772). As there, the squared
+    error is a mean over the dimensions too, and the variance terms of both
+    sides are summed, where other code takes their mean.
+
+    Example
+    -------
+    >>> views = torch.tensor([[-1.0, -1.0], [1.0, 1.0]])
+    >>> # Spread wide enough, but the dimensions say the same: covariance 2.
+    >>> round(VICRegLoss(covariance_weight=0.5)(views, views).item(), 4)
+    4.0
+    """
+
+    def __init__(
+        self,
+        invariance_weight: float = 1.0,
+        variance_weight: float = 1.0,
+        covariance_weight: float = 0.1,
+    ) -> None:
+        super().__init__()
+        for name, weight in (
+            ("invariance_weight", invariance_weight),
+            ("variance_weight", variance_weight),
+            ("covariance_weight", covariance_weight),
+        ):
+            if weight < 0:
+                raise ValueError(f"{name} must be >= 0, got {weight}.")
+        self.invariance_weight = invariance_weight
+        self.variance_weight = variance_weight
+        self.covariance_weight = covariance_weight
+
+    def forward(self, anchors: Tensor, positives: Tensor) -> Tensor:
+        """Compute the loss.
+
+        Arguments
+        ---------
+        anchors : torch.Tensor
+            `(batch, dim)`, any float dtype.
+        positives : torch.Tensor
+            `(batch, dim)`, row i is the positive of anchor i.
+
+        Returns
+        -------
+        torch.Tensor
+            0-d float32, on every rank the loss of the joint batch.
+
+        Raises
+        ------
+        ValueError
+            Anchors and positives of different shapes, or a joint batch of one,
+            which has no variance.
+        """
+        if anchors.shape != positives.shape or anchors.dim() != 2:
+            raise ValueError(
+                "Expected anchors and positives of one shape (batch, dim), got "
+                f"{tuple(anchors.shape)} and {tuple(positives.shape)}."
+            )
+        with torch.autocast(anchors.device.type, enabled=False):
+            own = torch.stack([anchors.float(), positives.float()], dim=1)
+            every = gather_with_gradient(own)  # (total, 2, dim)
+            if len(every) < 2:
+                raise ValueError(
+                    "VICReg needs at least two utterances in a step, for their "
+                    f"variance, got {len(every)}: raise global_batch_size."
+                )
+            return self._loss(every)
+
+    def _loss(self, every: Tensor) -> Tensor:
+        invariance = F.mse_loss(every[:, 0], every[:, 1])
+        centred = (every - every.mean(0)).transpose(0, 1)  # (2, total, dim)
+        degrees = len(every) - 1
+        variances = centred.square().sum(1) / degrees  # (2, dim)
+        # The root has no slope to speak of at 0: a small constant gives it one.
+        shortfalls = F.relu(1 - (variances + 1e-4).sqrt())
+        covariances = centred.mT @ centred / degrees  # (2, dim, dim)
+        dim = covariances.shape[-1]
+        same = torch.eye(dim, dtype=torch.bool, device=every.device)
+        redundancy = covariances.masked_fill(same, 0.0).square().sum() / dim
+        return (
+            self.invariance_weight * invariance
+            + self.variance_weight * shortfalls.mean(1).sum()
+            + self.covariance_weight * redundancy
+        )
