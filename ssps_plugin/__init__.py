@@ -2,7 +2,7 @@
 
 from ssps_plugin.dataio.reference_view import add_reference_view
 from ssps_plugin.loss_wrapper import PositiveSamplingLoss
-from ssps_plugin.losses import NTXentLoss
+from ssps_plugin.losses import NTXentLoss, SwAVLoss, VICRegLoss
 from ssps_plugin.positive_sampler import PositiveSampler
 from ssps_plugin.reference import reference_representation
 from ssps_plugin.same_utterance import SameUtterancePositives
@@ -22,6 +22,8 @@ __all__ = [
     "PositiveSamplingLoss",
     "SameUtterancePositives",
     "SamplingStrategy",
+    "SwAVLoss",
+    "VICRegLoss",
     "add_reference_view",
     "reference_representation",
 ]
