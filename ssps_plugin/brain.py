@@ -1,5 +1,6 @@
 """The Brain that every self-supervised recipe of this package shares."""
 
+import copy
 import pathlib
 from collections.abc import Iterator
 from contextlib import nullcontext
@@ -23,6 +24,7 @@ from ssps_plugin.history import History
 from ssps_plugin.loss_wrapper import PositiveSamplingLoss
 from ssps_plugin.objective_module import ObjectiveModule
 from ssps_plugin.reference import reference_representation
+from ssps_plugin.snapshots import Snapshots
 from ssps_plugin.sync_batchnorm import unsynchronised_batch_norm
 from ssps_plugin.warm_start import warm_start
 
@@ -50,8 +52,9 @@ class SSLBrain(sb.Brain):
     `crop_groups` (the views), `loss`, `lr_schedule` (a function of the epochs
     that have passed), `schedule_epochs` (the length of momentum's schedule),
     `clip_gradients` (a function of the parameters, or null),
-    `reference_in_eval_mode`, `verify_interval` (epochs), `num_checkpoints`,
-    `train_logger`, `use_tensorboard`, `sync_batchnorm` and `output_folder`.
+    `reference_in_eval_mode`, `verify_interval` (epochs), `averaged_epochs`,
+    `num_checkpoints`, `train_logger`, `use_tensorboard`, `sync_batchnorm` and
+    `output_folder`.
 
     Arguments
     ---------
@@ -85,6 +88,9 @@ class SSLBrain(sb.Brain):
         self.verification = verification
         folder = pathlib.Path(self.hparams.output_folder)
         self.history = History(folder / "history.json")
+        self.snapshots = Snapshots(
+            folder / "snapshots", self.hparams.averaged_epochs
+        )
         self.train_loggers = [self.hparams.train_logger]
         if self.hparams.use_tensorboard and if_main_process():
             self.train_loggers.append(TensorboardLogger(folder / "tensorboard"))
@@ -217,6 +223,7 @@ class SSLBrain(sb.Brain):
         if if_main_process():
             self.history.record(row)
             self._log(row)
+            self.snapshots.save(epoch, self.framework.exported_model)
         if self.checkpointer is not None:
             # SpeechBrain resets these after this hook; saved as they are, a
             # resume would go on averaging from this epoch's last step.
@@ -224,6 +231,24 @@ class SSLBrain(sb.Brain):
             self.checkpointer.save_and_keep_only(
                 meta=meta, num_to_keep=self.hparams.num_checkpoints
             )
+
+    def verify_average(self) -> tuple[VerificationResult | None, int]:
+        """Score the trials with the last epochs' average; it is not kept.
+
+        Returns
+        -------
+        VerificationResult or None
+            As `verify` returns it.
+        int
+            How many epochs were averaged.
+        """
+        model = self.framework.exported_model
+        kept = copy.deepcopy(model.state_dict())
+        epoch = self.epoch_counter.current
+        num_averaged = self.snapshots.average_into(model, epoch)
+        result = self.verify()
+        model.load_state_dict(kept)
+        return result, num_averaged
 
     def verify(self) -> VerificationResult | None:
         """Score the trials with the present encoder, on the main process.

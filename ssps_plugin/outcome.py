@@ -64,6 +64,7 @@ def conclude_training(
     folder: str | os.PathLike[str],
     history: History,
     start_epoch: int | None,
+    result: VerificationResult | None = None,
 ) -> None:
     """Draw `curves.png` and say what SSPS changed.
 
@@ -75,21 +76,23 @@ def conclude_training(
         Figures by epoch.
     start_epoch : int or None
         First epoch with SSPS, None without.
+    result : VerificationResult, optional
+        Of the model that training ends with.
     """
     if not history.rows:
         return
     plot_curves(history.rows, pathlib.Path(folder) / "curves.png", start_epoch)
     last = history.rows[-1]
-    if start_epoch is None or "eer" not in last:
+    if start_epoch is None or result is None:
         return
     before = history.at(start_epoch - 1).get("eer")
     if last["epoch"] >= start_epoch and before is not None:
         logger.info(
             "SSPS was switched on after epoch %d: EER %.2f %% then, %.2f %% "
-            "after epoch %d (%.2f times as much)",
+            "at the end, after epoch %d (%.2f times as much)",
             start_epoch - 1,
             before,
-            last["eer"],
+            100 * result.eer,
             last["epoch"],
-            last["eer"] / max(before, 1e-9),
+            100 * result.eer / max(before, 1e-9),
         )

@@ -89,9 +89,9 @@ def main(argv: list[str]) -> None:
         ),
     )
 
-    result = brain.verify()
+    result, averaged_epochs = brain.verify_average()
+    history = brain.history
     if result is not None:
-        history = brain.history
         write_outcome(
             hparams["output_folder"],
             verification,
@@ -100,13 +100,15 @@ def main(argv: list[str]) -> None:
             config=configuration.hparams_file,
             seed=hparams["seed"],
             epochs=hparams["epoch_counter"].current,
+            averaged_epochs=averaged_epochs,
             coverage=history.rows[-1].get("coverage") if history.rows else None,
         )
     if sb.utils.distributed.if_main_process():
         conclude_training(
             hparams["output_folder"],
-            brain.history,
+            history,
             hparams["sampler"].start_epoch,
+            result,
         )
 
 

@@ -21,10 +21,11 @@ from voxceleb_prepare import load_verification
 from ssps_plugin.configuration import parse_configuration
 from ssps_plugin.history import History
 from ssps_plugin.outcome import write_outcome
+from ssps_plugin.snapshots import Snapshots
 
 
 def main(argv: list[str]) -> None:
-    """Load the newest checkpoint's encoder, embed, score, write."""
+    """Load the last epochs' encoder, embed, score, write."""
     configuration = parse_configuration(argv)
     saved = configuration.hparams_file
     if saved.name == "hyperparams.yaml":
@@ -57,11 +58,15 @@ def main(argv: list[str]) -> None:
         )
     device = configuration.run_opts["device"] or infer_device()
     framework.to(device).eval()
+    folder = pathlib.Path(hparams["output_folder"])
+    snapshots = Snapshots(folder / "snapshots", hparams["averaged_epochs"])
+    averaged_epochs = snapshots.average_into(
+        framework.exported_model, counter.current
+    )
     result = verification.run(framework.embed, device)
 
-    history = History(pathlib.Path(hparams["output_folder"]) / "history.json")
-    name = pathlib.Path(verification.path).stem
-    folder = pathlib.Path(hparams["output_folder"]) / "verify" / name
+    history = History(folder / "history.json")
+    folder = folder / "verify" / pathlib.Path(verification.path).stem
     folder.mkdir(parents=True, exist_ok=True)
     write_outcome(
         folder,
@@ -71,6 +76,7 @@ def main(argv: list[str]) -> None:
         config=configuration.hparams_file,
         seed=hparams["seed"],
         epochs=counter.current,
+        averaged_epochs=averaged_epochs,
         coverage=history.at(counter.current).get("coverage"),
     )
 

@@ -64,6 +64,7 @@ def verification_results(
     config: str | os.PathLike[str] | None = None,
     seed: int | None = None,
     epochs: int | None = None,
+    averaged_epochs: int = 1,
     coverage: float | None = None,
 ) -> dict[str, Any]:
     """The figures of a run and what is needed to repeat it.
@@ -82,6 +83,8 @@ def verification_results(
         The seed of the run.
     epochs : int, optional
         How many epochs the model was trained for.
+    averaged_epochs : int
+        Of how many of them the weights were averaged.
     coverage : float, optional
         Share of anchors that got a pseudo-positive in the last epoch.
 
@@ -89,8 +92,8 @@ def verification_results(
     -------
     results : dict
         ``config``, ``git_commit`` (null where the package is not run from a
-        checkout), ``package_version``, ``seed``, ``epochs``, ``trial_list``,
-        ``num_trials``, ``eer_percent``, ``eer_threshold``, ``min_dcf_p01``,
+        checkout), ``package_version``, ``seed``, ``epochs``,
+        ``averaged_epochs``, ``trial_list``, ``num_trials``, ``eer_percent``, ``eer_threshold``, ``min_dcf_p01``,
         ``min_dcf_p01_threshold``, the same two for ``p05`` (p_target 0.01 and
         0.05), ``coverage``. A threshold that no score reaches is null.
 
@@ -109,6 +112,7 @@ def verification_results(
         "package_version": package_version(),
         "seed": seed,
         "epochs": epochs,
+        "averaged_epochs": averaged_epochs,
         "trial_list": os.fspath(trial_list),
         "num_trials": len(trials),
         "eer_percent": 100 * eer,

@@ -45,7 +45,7 @@ class DINO(Framework):
         frozen_epochs: int = 1,
     ) -> None:
         super().__init__()
-        self.embedding_model = embedding_model
+        self.embedding_model: EmbeddingModel = embedding_model
         self.head = head
         self.teacher_model = momentum_copy(embedding_model)
         self.teacher_head = momentum_copy(head)
@@ -99,10 +99,10 @@ class DINO(Framework):
             bottleneck.unflatten(0, (num_global, batch)),
         )
 
-    def embed(self, wavs: Tensor, lengths: Tensor | None = None) -> Tensor:
-        """Return the teacher's embeddings, `(batch, dim)`."""
-        embedding: Tensor = self.teacher_model(wavs, lengths)
-        return embedding
+    @property
+    def exported_model(self) -> EmbeddingModel:
+        """The teacher's embedding model."""
+        return self.teacher_model
 
     @torch.no_grad()
     def targets(self, positives: Tensor) -> Tensor:

@@ -13,6 +13,8 @@ class Framework(nn.Module):
     The defaults suit a framework of one network without momentum.
     """
 
+    embedding_model: nn.Module
+
     def forward(self, *views: Tensor) -> tuple[Tensor, Tensor]:
         """Return anchors and positives of a batch.
 
@@ -29,8 +31,13 @@ class Framework(nn.Module):
         """
         raise NotImplementedError
 
+    @property
+    def exported_model(self) -> nn.Module:
+        """The embedding model that is verified and exported."""
+        return self.embedding_model
+
     def embed(self, wavs: Tensor, lengths: Tensor | None = None) -> Tensor:
-        """Return embeddings, `(batch, dim)`: what is verified and exported.
+        """Return embeddings, `(batch, dim)`, by the exported model.
 
         Arguments
         ---------
@@ -39,7 +46,8 @@ class Framework(nn.Module):
         lengths : torch.Tensor, optional
             `(batch,)`, relative to the longest; all full when left out.
         """
-        raise NotImplementedError
+        embedding: Tensor = self.exported_model(wavs, lengths)
+        return embedding
 
     def targets(self, positives: Tensor) -> Tensor:
         """Return what anchors are compared with, given final positives.

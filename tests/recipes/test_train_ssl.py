@@ -77,6 +77,7 @@ def test_main_job_leaves_results_curves_and_the_configuration(whole_run):
     results = json.loads((output / "results.json").read_text())
     assert 0 <= results["eer_percent"] <= 100
     assert results["epochs"] == 3 and results["num_trials"] > 0
+    assert results["averaged_epochs"] == 3
     assert results["coverage"] == history(output)[-1]["coverage"] > 0
     for name in ("curves.png", "scores.txt", "hyperparams.yaml", "log.txt"):
         assert (output / name).stat().st_size > 0
