@@ -24,7 +24,7 @@ from ssps_plugin import (
     reference_representation,
 )
 from ssps_plugin.allocation import keep_freed_memory
-from ssps_plugin.frameworks import SimCLR
+from ssps_plugin.frameworks import EmbeddingModel, SimCLR
 
 RATE = 16000
 VOXCELEB2_UTTERANCES = 1_092_009
@@ -75,7 +75,7 @@ SETTINGS = [
 
 def build(setting: Setting) -> SimCLR:
     """Return the framework of a setting."""
-    return SimCLR(
+    model = EmbeddingModel(
         Fbank(n_fft=512, n_mels=40),
         InputNormalization(norm_type="sentence"),
         ECAPA_TDNN(
@@ -85,6 +85,7 @@ def build(setting: Setting) -> SimCLR:
             attention_channels=setting.attention_channels,
         ),
     )
+    return SimCLR(model)
 
 
 def measure(setting: Setting, repeats: int) -> str:
