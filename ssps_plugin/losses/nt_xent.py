@@ -10,6 +10,7 @@ from ssps_plugin.distributed import (
     rows_before_rank,
     world_size,
 )
+from ssps_plugin.losses.margins import Margin
 
 
 class NTXentLoss(nn.Module):
@@ -46,6 +47,7 @@ class NTXentLoss(nn.Module):
         positives: Tensor,
         groups: Tensor | None = None,
         positive_groups: Tensor | None = None,
+        margin: Margin | None = None,
     ) -> Tensor:
         """Compute the loss.
 
@@ -61,6 +63,8 @@ class NTXentLoss(nn.Module):
         positive_groups : torch.Tensor, optional
             `(batch,)` int64, where positives are of other groups than their
             anchors; as `groups` when left out.
+        margin : Margin, optional
+            Makes the cosines of views and their partners harder to raise.
 
         Returns
         -------
@@ -82,27 +86,34 @@ class NTXentLoss(nn.Module):
             if groups is not None:
                 theirs = groups if positive_groups is None else positive_groups
                 groups = torch.stack([groups, theirs], dim=1)
-            return self._loss(anchors.float(), positives.float(), groups)
+            pairs = torch.stack([anchors.float(), positives.float()], dim=1)
+            return self._loss(pairs, groups, margin)
 
     def _loss(
-        self, anchors: Tensor, positives: Tensor, groups: Tensor | None
+        self, pairs: Tensor, groups: Tensor | None, margin: Margin | None
     ) -> Tensor:
-        # groups: (batch, 2), of anchor and positive
-        batch = len(anchors)
-        own = F.normalize(torch.stack([anchors, positives], dim=1), dim=-1)
+        # pairs: (batch, 2, dim); groups: (batch, 2), of anchor and positive
+        batch = len(pairs)
+        own = F.normalize(pairs, dim=-1)
         every = gather_with_gradient(own)  # (total, 2, dim)
         total = len(every)
-        logits = own.flatten(0, 1) @ every.flatten(0, 1).T / self.temperature
+        cosines = own.flatten(0, 1) @ every.flatten(0, 1).T
         # View 2i and 2i + 1 of a rank are partners: flip the last bit.
-        views = torch.arange(2 * batch, device=anchors.device)
-        views = views + 2 * rows_before_rank(batch, anchors.device)
-        every_view = torch.arange(2 * total, device=anchors.device)
+        views = torch.arange(2 * batch, device=pairs.device)
+        views = views + 2 * rows_before_rank(batch, pairs.device)
+        every_view = torch.arange(2 * total, device=pairs.device)
+        partners = views ^ 1
         hidden = views[:, None] == every_view
         if groups is not None:
-            partner = (views ^ 1)[:, None] == every_view
+            partner = partners[:, None] == every_view
             hidden = hidden | (_same_group(groups) & ~partner)
-        logits = logits.masked_fill(hidden, -torch.inf)
-        loss = F.cross_entropy(logits, views ^ 1, reduction="sum")
+        if margin is not None:
+            norms = pairs.detach().norm(dim=-1).flatten()[:, None]
+            targets = cosines.gather(1, partners[:, None])
+            targets, cosines = margin(targets, cosines, norms)
+            cosines = cosines.scatter(1, partners[:, None], targets)
+        logits = (cosines / self.temperature).masked_fill(hidden, -torch.inf)
+        loss = F.cross_entropy(logits, partners, reduction="sum")
         # Ranks are averaged with equal weight, whatever their batches.
         return loss * world_size() / (2 * total)
 

@@ -1,0 +1,71 @@
+"""CurricularFace: hard negatives count more as training goes on."""
+
+import math
+
+import torch
+from torch import Tensor
+
+from ssps_plugin.distributed import sum_over_ranks
+from ssps_plugin.losses.margins.angular import widened
+from ssps_plugin.losses.margins.margin import Margin, check_not_negative
+
+
+class CurricularMargin(Margin):
+    """Widen the target's angle, and weigh hard negatives by progress.
+
+    The target becomes T = cos(theta + m). A negative that is nearer than that
+    is hard: its cosine c becomes c (t + c). t, the running mean of the
+    targets' cosines, starts at 0 and tells how far training has come.
+
+    Carried over: a target is the cosine of an anchor and its positive, a hard
+    negative one of another utterance. The mean is over the anchors of all
+    ranks, so all hold one t; it moves in train mode only, before it is used.
+
+    Arguments
+    ---------
+    margin : float
+        m in radians, in [0, pi / 2].
+    momentum : float
+        Share of the old t that is kept, in [0, 1).
+
+    Source: Y. Huang et al., CurricularFace: Adaptive Curriculum Learning Loss
+    for Deep Face Recognition, CVPR 2020 (arXiv 2004.00288), section 3.
+
+    Example
+    -------
+    >>> margin = CurricularMargin(0.0, momentum=0.0)
+    >>> targets, others = torch.tensor([[0.5]]), torch.tensor([[0.2, 0.8]])
+    >>> margin(targets, others, norms=targets)[1]  # 0.8 (0.5 + 0.8)
+    tensor([[0.2000, 1.0400]])
+    """
+
+    t: Tensor
+
+    def __init__(self, margin: float = 0.2, momentum: float = 0.99) -> None:
+        super().__init__()
+        check_not_negative("margin", margin, math.pi / 2)
+        check_not_negative("momentum", momentum, 1.0)
+        self.margin = margin
+        self.momentum = momentum
+        self.register_buffer("t", torch.zeros(()))
+
+    def forward(
+        self, targets: Tensor, others: Tensor, norms: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Return targets at a wider angle, and others with hard ones raised."""
+        if self.training:
+            self._advance(targets.detach())
+        wider = widened(targets, self.margin)
+        hard = others > wider.detach()
+        # A copy: t moves on before a backward that comes late.
+        raised = others * (self.t.clone() + others)
+        return wider, torch.where(hard, raised, others)
+
+    def _advance(self, targets: Tensor) -> None:
+        count = torch.full_like(targets.sum(), targets.numel())
+        total, count = sum_over_ranks(torch.stack([targets.sum(), count]))
+        self.t.lerp_(total / count, 1 - self.momentum)
+
+    def figures(self) -> dict[str, float]:
+        """Return t, the running mean of the targets' cosines."""
+        return {"curricular_t": float(self.t)}
