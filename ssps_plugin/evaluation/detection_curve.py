@@ -107,6 +107,33 @@ class DetectionCurve:
         min_dcf = cost[best] / min(miss_weight, false_alarm_weight)
         return float(min_dcf), float(self.thresholds[best])
 
+    def threshold_at(self, false_alarm_rate: float) -> float:
+        """The most lenient threshold that keeps false acceptances rare enough.
+
+        Arguments
+        ---------
+        false_alarm_rate : float
+            Largest share of impostor trials to accept, in [0, 1].
+
+        Returns
+        -------
+        float
+            Accept where ``score >= threshold``; ``inf`` where every score
+            would let in more.
+
+        Raises
+        ------
+        ValueError
+            If the rate is out of its range.
+        """
+        if not 0 <= false_alarm_rate <= 1:
+            raise ValueError(
+                "false_alarm_rate: expected a share in [0, 1], got "
+                f"{false_alarm_rate}."
+            )
+        within = self.false_alarm_rate <= false_alarm_rate
+        return float(self.thresholds[np.flatnonzero(within)[-1]])
+
 
 def detection_curve(
     scores: ArrayLike | torch.Tensor, labels: ArrayLike | torch.Tensor

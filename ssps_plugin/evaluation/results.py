@@ -93,7 +93,8 @@ def verification_results(
     results : dict
         ``config``, ``git_commit`` (null where the package is not run from a
         checkout), ``package_version``, ``seed``, ``epochs``,
-        ``averaged_epochs``, ``trial_list``, ``num_trials``, ``eer_percent``, ``eer_threshold``, ``min_dcf_p01``,
+        ``averaged_epochs``, ``trial_list``, ``num_trials``,
+        ``eer_percent``, ``eer_threshold``, ``min_dcf_p01``,
         ``min_dcf_p01_threshold``, the same two for ``p05`` (p_target 0.01 and
         0.05), ``coverage``. A threshold that no score reaches is null.
 

@@ -189,3 +189,22 @@ def test_refuses_a_cost_of_nothing():
     curve = detection_curve([1.0, 0.0], [1, 0])
     with pytest.raises(ValueError, match="c_miss and c_fa"):
         curve.min_dcf(c_miss=0)
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.1, 0.25, 0.5, 1.0])
+def test_the_threshold_of_a_false_acceptance_rate_is_the_most_lenient(rate):
+    rng = np.random.default_rng(0)
+    labels = np.arange(60) % 3 == 0
+    scores = np.round(rng.normal(size=60) + labels, 1)  # with ties
+    threshold = detection_curve(scores, labels).threshold_at(rate)
+    impostors = scores[~labels]
+    assert (impostors >= threshold).mean() <= rate
+    lower = scores[scores < threshold]
+    if len(lower):
+        assert (impostors >= lower.max()).mean() > rate
+
+
+def test_a_false_acceptance_rate_out_of_range_is_an_error():
+    curve = detection_curve([0.1, 0.9], [0, 1])
+    with pytest.raises(ValueError, match="expected a share in"):
+        curve.threshold_at(1.5)
