@@ -2,7 +2,13 @@
 
 from ssps_plugin.dataio.reference_view import add_reference_view
 from ssps_plugin.loss_wrapper import PositiveSamplingLoss
-from ssps_plugin.losses import NTXentLoss, SwAVLoss, VICRegLoss
+from ssps_plugin.losses import (
+    MoCoLoss,
+    NegativeQueue,
+    NTXentLoss,
+    SwAVLoss,
+    VICRegLoss,
+)
 from ssps_plugin.positive_sampler import PositiveSampler
 from ssps_plugin.reference import reference_representation
 from ssps_plugin.same_utterance import SameUtterancePositives
@@ -16,8 +22,10 @@ from ssps_plugin.sampling import (
 __all__ = [
     "CentroidSampling",
     "ClusteringSampling",
+    "MoCoLoss",
     "NTXentLoss",
     "NearestNeighborSampling",
+    "NegativeQueue",
     "PositiveSampler",
     "PositiveSamplingLoss",
     "SameUtterancePositives",

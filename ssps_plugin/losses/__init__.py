@@ -11,6 +11,8 @@ from ssps_plugin.losses.margins import (
     MultiplicativeAngularMargin,
     NoMargin,
 )
+from ssps_plugin.losses.moco import MoCoLoss
+from ssps_plugin.losses.negative_queue import NegativeQueue
 from ssps_plugin.losses.nt_xent import NTXentLoss
 from ssps_plugin.losses.sinkhorn import sinkhorn_codes
 from ssps_plugin.losses.swav import SwAVLoss
@@ -25,8 +27,10 @@ __all__ = [
     "DINOLoss",
     "FeatureQueue",
     "Margin",
+    "MoCoLoss",
     "MultiplicativeAngularMargin",
     "NTXentLoss",
+    "NegativeQueue",
     "NoMargin",
     "SwAVLoss",
     "VICRegLoss",

@@ -1,0 +1,133 @@
+"""MoCo for speaker embeddings."""
+
+import torch
+from torch import Tensor, nn
+
+from ssps_plugin.distributed import (
+    gather_rows,
+    is_distributed,
+    rows_before_rank,
+)
+from ssps_plugin.frameworks.embedding_model import EmbeddingModel
+from ssps_plugin.frameworks.framework import Framework
+from ssps_plugin.frameworks.view_pair import check_view_pair
+from ssps_plugin.momentum import MomentumSchedule, follow, momentum_copy
+
+
+class MoCo(Framework):
+    """Queries by the encoder, keys by a momentum copy that follows it.
+
+    Symmetric: both views are queries, each against the key of the other view.
+    Over several ranks the keys are encoded with shuffled batch norm: on a rank
+    other than their queries, in other company, so that batch statistics do
+    not give away which key belongs to a query. The query network is what is
+    verified and exported.
+
+    Arguments
+    ---------
+    embedding_model : EmbeddingModel
+        Of the queries; that of the keys starts as its copy.
+    momentum : MomentumSchedule
+        Of the key network: 0.999 as published.
+    projector : torch.nn.Module, optional
+        `(batch, dim) -> (batch, projected)`; none by default, as published for
+        speaker verification.
+    average_buffers : bool
+        Average batch statistics too. As published the key network has its own.
+    seed : int
+        Seed of the shuffles.
+
+    Source: K. He et al., CVPR 2020 (arXiv 1911.05722), section 3.3, and
+    X. Chen et al., arXiv 2003.04297; settings of Lepage and Dehak, SSPS,
+    Interspeech 2025 (arXiv 2505.14561).
+    """
+
+    num_shuffles: Tensor
+
+    def __init__(
+        self,
+        embedding_model: EmbeddingModel,
+        momentum: MomentumSchedule,
+        projector: nn.Module | None = None,
+        average_buffers: bool = False,
+        seed: int = 1986,
+    ) -> None:
+        super().__init__()
+        self.embedding_model: EmbeddingModel = embedding_model
+        self.projector = nn.Identity() if projector is None else projector
+        self.key_embedding_model = momentum_copy(embedding_model)
+        self.key_projector = momentum_copy(self.projector)
+        self.momentum = momentum
+        self.average_buffers = average_buffers
+        self.seed = seed
+        self.register_buffer("num_shuffles", torch.zeros((), dtype=torch.long))
+
+    def forward(self, *views: Tensor) -> tuple[Tensor, Tensor]:
+        """Embed both views, as queries and as keys.
+
+        Arguments
+        ---------
+        *views : torch.Tensor
+            One, `(batch, 2, samples)`. The batch may differ between ranks.
+
+        Returns
+        -------
+        torch.Tensor
+            Queries, `(2, batch, dim)`: of the first view, then of the second.
+        torch.Tensor
+            Keys, `(2, batch, dim)`: of the second view, then of the first,
+            so row by row the positives of the queries. Without gradient.
+
+        Raises
+        ------
+        ValueError
+            Not two views.
+        """
+        pair = check_view_pair(views)
+        # (batch, 2, samples) -> (2 * batch, samples), view by view
+        wavs = pair.transpose(0, 1).flatten(0, 1)
+        features, lengths = self.embedding_model.analyse(wavs)
+        queries = self.projector(self.embedding_model.encode(features, lengths))
+        with torch.no_grad():
+            if self.training and is_distributed():
+                keys = self._shuffled_keys(features, lengths)
+            else:
+                keys = self._keys(features, lengths)
+        # (2 * batch, dim) -> (2, batch, dim); keys in the order of the queries
+        return queries.unflatten(0, (2, -1)), keys.unflatten(0, (2, -1)).flip(0)
+
+    def update(self, progress: float) -> None:
+        """Move the key network towards the query network."""
+        momentum = self.momentum(progress)
+        for keys, queries in (
+            (self.key_embedding_model, self.embedding_model),
+            (self.key_projector, self.projector),
+        ):
+            follow(keys, queries, momentum, buffers=self.average_buffers)
+
+    def _keys(self, features: Tensor, lengths: Tensor) -> Tensor:
+        embedding = self.key_embedding_model.encode(features, lengths)
+        keys: Tensor = self.key_projector(embedding)
+        return keys
+
+    def _shuffled_keys(self, features: Tensor, lengths: Tensor) -> Tensor:
+        """Encode a share of all ranks' views, and return those of one's own."""
+        num_rows = len(features)
+        start = rows_before_rank(num_rows, features.device)
+        own = slice(start, start + num_rows)
+        features, lengths = gather_rows(features, lengths)
+        order = self._next_order(len(features)).to(features.device)
+        share = order[own]
+        keys = self._keys(features[share], lengths[share])
+        (shuffled,) = gather_rows(keys)
+        # View i of all ranks was encoded in place i of the inverse.
+        return shuffled[order.argsort()[own]]
+
+    def _next_order(self, num_rows: int) -> Tensor:
+        """Permutation of this step, the same on every rank."""
+        # The gather before has waited for the device already.
+        generator = torch.Generator().manual_seed(
+            self.seed * 2**32 + int(self.num_shuffles)
+        )
+        self.num_shuffles += 1
+        return torch.randperm(num_rows, generator=generator)
