@@ -137,6 +137,46 @@ def test_voxceleb_settings_are_the_published_ones():
     assert {key: keys[key] for key in published} == published
 
 
+@pytest.mark.parametrize(
+    ("name", "published"),
+    [
+        (
+            "vicreg",
+            {
+                "invariance_weight": 1.0,
+                "variance_weight": 1.0,
+                "covariance_weight": 0.1,
+            },
+        ),
+        (
+            "swav",
+            {
+                "num_prototypes": 6000,
+                "temperature": 0.1,
+                "sinkhorn_epsilon": 0.05,
+                "num_sinkhorn_iterations": 3,
+                "feature_queue_size": 3840,
+                "feature_queue_start_epoch": 16,  # 15, counted from 0
+                "frozen_epochs": 1,
+            },
+        ),
+    ],
+)
+def test_a_framework_has_the_published_settings_and_else_those_of_simclr(
+    name, published
+):
+    keys = _read(ROOT / "hparams" / f"{name}_ssps.yaml")
+    published = {**published, "hidden_dim": 2048, "projection_dim": 512}
+    assert {key: keys[key] for key in published} == published
+    simclr = _read(SSPS_YAML)
+    assert keys["encoder_channels"] == simclr["encoder_channels"]
+    shared = keys.keys() & simclr.keys() - {"experiment", "temperature"}
+    numbers = {key for key in shared if isinstance(simclr[key], (int, float))}
+    assert {"num_mels", "lr", "num_clusters", "num_epochs"} < numbers
+    for key in numbers:
+        assert keys[key] == simclr[key], key
+
+
 def test_every_overlay_key_is_known_to_a_recipe():
     recipes = [path for path in HPARAMS if path.stem != "minivox"]
     known = {key for path in recipes for key in _read(path)}

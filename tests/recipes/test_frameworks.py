@@ -1,0 +1,149 @@
+"""Claims about every framework's YAML pair, run on a tiny corpus."""
+
+import json
+import shutil
+
+import pytest
+import torch
+
+from ssps_plugin.heads import Prototypes
+from tests.recipes.corpora import write_corpus
+from tests.recipes.test_train_ssl import history, newest_checkpoint, run
+
+# What makes a framework's settings tiny, beside those that all share.
+FRAMEWORKS = {
+    "moco": {
+        "negatives_size": 16,
+        "mask_false_negatives": True,
+        "margin": "!new:ssps_plugin.losses.CurricularMargin",
+    },
+    "vicreg": {"hidden_dim": 16, "projection_dim": 8},
+    "swav": {
+        "hidden_dim": 16,
+        "projection_dim": 8,
+        "num_prototypes": 6,
+        "feature_queue_size": 16,
+        "feature_queue_start_epoch": 2,
+    },
+}
+SSPS = {"ssps_start_epoch": 2}
+# Files of a checkpoint that say where a run is, not what it has learnt.
+PLACE = {"brain.ckpt", "dataloader-TRAIN.ckpt", "epoch_counter.ckpt"}
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    return write_corpus(tmp_path_factory.mktemp("corpus"))
+
+
+@pytest.fixture(scope="module", params=FRAMEWORKS)
+def whole_run(request, corpus, tmp_path_factory):
+    """Two epochs, SSPS in the second; a checkpoint inside each."""
+    options = {
+        "data_folder": corpus,
+        "num_epochs": 2,
+        "num_checkpoints": 9,
+        "ckpt_interval_steps": 3,
+        **FRAMEWORKS[request.param],
+    }
+    output = tmp_path_factory.mktemp("runs") / request.param
+    run(f"{request.param}_ssps.yaml", output, **SSPS, **options)
+    return request.param, options, output
+
+
+def state_of(checkpoint):
+    """Every tensor and number of a checkpoint, by file and place in it."""
+
+    def leaves(place, value):
+        if isinstance(value, dict):
+            value = list(value.items())
+        elif not isinstance(value, (list, tuple)):
+            return {place: value}
+        else:
+            value = list(enumerate(value))
+        found = {}
+        for key, part in value:
+            found |= leaves(f"{place}/{key}", part)
+        return found
+
+    found = {}
+    for path in sorted(checkpoint.glob("*.ckpt")):
+        if path.name not in PLACE:
+            found |= leaves(path.stem, torch.load(path, weights_only=False))
+    return found
+
+
+def test_whole_run_substitutes_and_verifies(whole_run):
+    _, _, output = whole_run
+    results = json.loads((output / "results.json").read_text())
+    assert 0 <= results["eer_percent"] <= 100
+    assert results["coverage"] > 0
+    assert all(torch.tensor(row["loss"]).isfinite() for row in history(output))
+
+
+def test_a_resume_inside_the_ssps_epoch_changes_nothing(whole_run, tmp_path):
+    name, options, output = whole_run
+    again = tmp_path / name
+    shutil.copytree(output, again)
+    # Left is what a process killed in the last step of the last epoch leaves.
+    shutil.rmtree(newest_checkpoint(again))
+    (again / "results.json").unlink()
+    left = (newest_checkpoint(again) / "CKPT.yaml").read_text()
+    assert "end-of-epoch: false" in left
+    run(f"{name}_ssps.yaml", again, **SSPS, **options)
+    assert history(again) == history(output)
+    assert (again / "results.json").exists()
+    expected = state_of(newest_checkpoint(output))
+    found = state_of(newest_checkpoint(again))
+    assert found.keys() == expected.keys()
+    for place, value in found.items():
+        if torch.is_tensor(value):
+            assert torch.equal(value, expected[place]), place
+        elif isinstance(value, (bool, int, float, str)):
+            assert value == expected[place], place
+
+
+@pytest.fixture(scope="module")
+def plain_run(whole_run, tmp_path_factory):
+    name, options, _ = whole_run
+    output = tmp_path_factory.mktemp("plain") / name
+    run(f"{name}.yaml", output, **options)
+    return output
+
+
+def test_the_plain_twin_is_the_same_run_until_ssps_starts(whole_run, plain_run):
+    plain, ssps = history(plain_run), history(whole_run[2])
+    for figure in ("loss", "eer"):
+        assert plain[0][figure] == ssps[0][figure]
+    assert plain[1]["loss"] != ssps[1]["loss"]
+
+
+def test_a_warm_start_takes_up_all_that_the_plain_twin_trained(
+    whole_run, plain_run, tmp_path
+):
+    name, options, _ = whole_run
+    warm = {**options, "num_epochs": 3, "ssps_start_epoch": 3}
+    save = plain_run / "save"
+    run(f"{name}_ssps.yaml", tmp_path, warm_start_from=save, **warm)
+    start, first = history(tmp_path)
+    assert (start["epoch"], first["epoch"]) == (2, 3)
+    assert start["eer"] == history(plain_run)[-1]["eer"]
+    assert first["coverage"] > 0 and first["seen"] == 1.0
+
+
+def test_prototypes_stay_in_the_first_epoch_and_move_in_the_second(
+    corpus, tmp_path, monkeypatch
+):
+    starts = []
+
+    def noting(prototypes, epoch):
+        starts.append(prototypes.weight.detach().clone())
+        return begin_epoch(prototypes, epoch)
+
+    begin_epoch = Prototypes.begin_epoch
+    monkeypatch.setattr(Prototypes, "begin_epoch", noting)
+    options = {"data_folder": corpus, "num_epochs": 2, **FRAMEWORKS["swav"]}
+    run("swav.yaml", tmp_path, verify_interval=9, **options)
+    end = torch.load(newest_checkpoint(tmp_path) / "prototypes.ckpt")["weight"]
+    assert torch.equal(starts[0], starts[1])
+    assert not torch.allclose(starts[1], end)
