@@ -92,7 +92,7 @@ class SSLBrain(sb.Brain):
             folder / "snapshots", self.hparams.averaged_epochs
         )
         self.train_loggers = [self.hparams.train_logger]
-        if self.hparams.use_tensorboard and if_main_process():
+        if self.hparams.use_tensorboard:
             self.train_loggers.append(TensorboardLogger(folder / "tensorboard"))
         if self.checkpointer is not None:
             self.checkpointer.add_recoverable("sampling_report", self.report)
@@ -222,8 +222,9 @@ class SSLBrain(sb.Brain):
             meta = {"EER": rates["eer"]} if rates else {}
         if if_main_process():
             self.history.record(row)
-            self._log(row)
             self.snapshots.save(epoch, self.framework.exported_model)
+        # Loggers write on the main process, and wait for all of them.
+        self._log(row)
         if self.checkpointer is not None:
             # SpeechBrain resets these after this hook; saved as they are, a
             # resume would go on averaging from this epoch's last step.

@@ -1,0 +1,76 @@
+"""Claims about the recipe on two ranks, over gloo on the CPU."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from tests.recipes.corpora import write_corpus
+from tests.recipes.test_train_ssl import (
+    RECIPES,
+    ROOT,
+    SMALL,
+    assert_same_run,
+    history,
+    newest_checkpoint,
+)
+
+FRAMEWORKS = {
+    "simclr": {},
+    "moco": {
+        "negatives_size": 16,
+        "mask_false_negatives": True,
+        "margin": "!new:ssps_plugin.losses.CurricularMargin",
+    },
+}
+
+
+def run_on_two_ranks(name, output, **options):
+    options = {
+        **SMALL,
+        "overlay": "hparams/minivox.yaml",
+        "output_folder": output,
+        "device": "cpu",
+        "distributed_backend": "gloo",
+        **options,
+    }
+    launcher = ["-m", "torch.distributed.run", "--standalone"]
+    argv = [
+        *(sys.executable, *launcher, "--nproc_per_node=2"),
+        str(RECIPES / "train_ssl.py"),
+        str(ROOT / "hparams" / f"{name}_ssps.yaml"),
+    ]
+    for key, value in options.items():
+        argv += [f"--{key}", str(value)]
+    subprocess.run(
+        [*argv, "--noprogressbar"],
+        check=True,
+        cwd=ROOT,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", FRAMEWORKS)
+def test_two_ranks_train_to_the_end_and_resume_to_the_same_run(name, tmp_path):
+    corpus = write_corpus(tmp_path / "corpus")
+    options = {"data_folder": corpus, **FRAMEWORKS[name]}
+    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
+    run_on_two_ranks(name, whole, use_tensorboard=True, **options)
+    assert history(whole)[-1]["coverage"] > 0
+    assert (whole / "results.json").is_file()
+    assert list((whole / "tensorboard").iterdir())
+    run_on_two_ranks(name, stopped, num_epochs=2, **options)
+    run_on_two_ranks(name, stopped, **options)
+    assert_same_run(whole, stopped)
+
+
+@pytest.mark.slow
+def test_keys_are_shuffled_in_every_step_over_ranks(tmp_path):
+    corpus = write_corpus(tmp_path / "corpus")
+    options = {"data_folder": corpus, **FRAMEWORKS["moco"], "num_epochs": 1}
+    run_on_two_ranks("moco", tmp_path / "out", **options)
+    state = torch.load(newest_checkpoint(tmp_path / "out") / "framework.ckpt")
+    assert state["num_shuffles"] == 4  # 36 utterances in batches of 8
