@@ -17,10 +17,10 @@ FRAMEWORKS = {
         "mask_false_negatives": True,
         "margin": "!new:ssps_plugin.losses.CurricularMargin",
     },
-    "vicreg": {"hidden_dim": 16, "projection_dim": 8},
+    "vicreg": {"hidden_dim": 16, "projection_dim": 6},
     "swav": {
         "hidden_dim": 16,
-        "projection_dim": 8,
+        "projection_dim": 6,
         "num_prototypes": 6,
         "feature_queue_size": 16,
         "feature_queue_start_epoch": 2,
@@ -147,3 +147,15 @@ def test_prototypes_stay_in_the_first_epoch_and_move_in_the_second(
     end = torch.load(newest_checkpoint(tmp_path) / "prototypes.ckpt")["weight"]
     assert torch.equal(starts[0], starts[1])
     assert not torch.allclose(starts[1], end)
+
+
+@pytest.mark.parametrize("whole_run", ["swav"], indirect=True)
+def test_the_feature_queue_holds_both_sides_of_every_step(whole_run):
+    _, _, output = whole_run
+    queue = torch.load(newest_checkpoint(output) / "queue.ckpt")
+    # 4 steps of 8 utterances in each of two epochs.
+    assert queue["_extra_state"] == {"num_taken": [64, 64]}
+    anchors, positives = queue["features"]
+    torch.testing.assert_close(anchors.norm(dim=1), torch.ones(16))
+    torch.testing.assert_close(positives.norm(dim=1), torch.ones(16))
+    assert not torch.allclose(anchors, positives)
