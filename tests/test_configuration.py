@@ -177,6 +177,24 @@ def test_a_framework_has_the_published_settings_and_else_those_of_simclr(
         assert keys[key] == simclr[key], key
 
 
+def test_moco_has_the_published_settings_and_else_those_of_simclr():
+    keys = _read(ROOT / "hparams" / "moco_ssps.yaml")
+    published = {
+        "negatives_size": 32768,
+        "ema_momentum": 0.999,
+        "average_buffers": False,
+        "sync_batchnorm": False,
+    }
+    assert {key: keys[key] for key in published} == published
+    assert keys["sampler"]["num_targets"] == 2
+    simclr = _read(SSPS_YAML)
+    assert simclr.keys() < keys.keys()
+    assert keys["encoder_channels"] == simclr["encoder_channels"]
+    for key, value in simclr.items():
+        if isinstance(value, (int, float)) and key not in published:
+            assert keys[key] == value, key
+
+
 def test_every_overlay_key_is_known_to_a_recipe():
     recipes = [path for path in HPARAMS if path.stem != "minivox"]
     known = {key for path in recipes for key in _read(path)}
