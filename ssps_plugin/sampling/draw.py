@@ -76,11 +76,11 @@ def rank_of(draws: Tensor, num_ranks: Tensor, decay: float) -> Tensor:
     [0, 0, 2]
     """
     if decay == 0.0:
-        ranks = draws * num_ranks
-    else:
-        # The inverse of the truncated geometric distribution function.
-        total = -torch.expm1(-decay * num_ranks.double())
-        ranks = -torch.log1p(-draws * total) / decay
+        # Below num_ranks even when rounded: a draw is at most 1 - 2**-53.
+        return (draws * num_ranks).long()
+    # The inverse of the truncated geometric distribution function.
+    total = -torch.expm1(-decay * num_ranks.double())
+    ranks = -torch.log1p(-draws * total) / decay
     last = (num_ranks - 1).clamp(min=0)
     return ranks.floor().long().clamp(min=0).minimum(last)
 

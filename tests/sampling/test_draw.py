@@ -84,7 +84,7 @@ def test_ranks_fall_as_the_exponential_of_the_decay(decay, num_ranks):
 
 @pytest.mark.parametrize("decay", [0.0, 1e-12, 1.0, 700.0])
 def test_the_extreme_draws_stay_within_the_ranks(decay):
-    draws = torch.tensor([0.0, 1 - 2.0**-53]).double()
+    draws = torch.tensor([0.0, 1 - 2.0**-53], dtype=torch.double)
     for num_ranks in (1, 3, 10**6):
         ranks = rank_of(draws, torch.tensor([num_ranks, num_ranks]), decay)
         assert 0 <= ranks[0] <= ranks[1] < num_ranks
