@@ -1,6 +1,7 @@
 """The brain component of SSPS: substitutes positives, remembers what it saw."""
 
 from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -21,6 +22,7 @@ from ssps_plugin.memory import (
     StepCheck,
     UtteranceIndex,
     resolve_repeats,
+    substitute,
 )
 from ssps_plugin.sampling import Anchors, SamplingStrategy
 
@@ -184,9 +186,12 @@ class PositiveSampler(nn.Module):
         """Where the memories are."""
         return self.counts.values.device
 
-    def _full_precision(self) -> torch.autocast:
+    def _full_precision(self) -> AbstractContextManager[Any]:
         """Keep a caller's autocast away from the memories."""
-        return torch.autocast(self.device.type, enabled=False)
+        device_type = self.device.type
+        if torch.is_autocast_enabled(device_type):
+            return torch.autocast(device_type, enabled=False)
+        return nullcontext()
 
     # -- epochs ------------------------------------------------------------
 
@@ -314,16 +319,15 @@ class PositiveSampler(nn.Module):
         positives: Tensor,
     ) -> Tensor:
         step = self._check(ids, reference, positives, self.device)
-        rows = torch.full_like(step.index, -1)
-        if self.substituting:
-            anchors = Anchors(
-                step.index, step.reference, self.seed, self.epoch or 0
-            )
-            rows = self.strategy.select(anchors, self.queue)
+        if not self.substituting:
+            self._remember(step, torch.full_like(step.index, -1))
+            return positives
+        anchors = Anchors(
+            step.index, step.reference, self.seed, self.epoch or 0
+        )
+        rows = self.strategy.select(anchors, self.queue)
         pool = self.strategy.pool(self.queue)
-        drawn = pool.index_select(1, rows.clamp(min=0)).to(positives.dtype)
-        covered = (rows >= 0)[None, :, None]
-        substituted = torch.where(covered, drawn, step.positives)
+        substituted = substitute(step.positives, pool, rows)
         self._remember(step, rows)
         return self.layout.restore(substituted, positives)
 

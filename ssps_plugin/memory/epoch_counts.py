@@ -21,11 +21,13 @@ class EpochCounts(nn.Module):
         super().__init__()
         self.register_buffer("values", torch.zeros(3, dtype=torch.long))
 
-    def add(self, covered: Tensor, remembered: Tensor) -> None:
-        """Count one step, `(batch,)` bool each."""
-        self.values[0] += covered.numel()
-        self.values[1] += covered.sum()
-        self.values[2] += (~remembered).sum()
+    def add(self, covered: Tensor, remembered: Tensor | None) -> None:
+        """Count one step, `(batch,)` bool each; None: all are remembered."""
+        values = self.values
+        values[0].add_(covered.numel())
+        values[1].add_(covered.sum())
+        if remembered is not None:
+            values[2].add_((~remembered).sum())
 
     def reset(self) -> None:
         """Start counting anew."""

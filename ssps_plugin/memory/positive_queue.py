@@ -3,7 +3,9 @@
 import torch
 from torch import Tensor, nn
 
+from ssps_plugin.memory.huge_pages import in_huge_pages
 from ssps_plugin.memory.repeats import Repeats, resolve_repeats
+from ssps_plugin.memory.row_mask import both, choose
 
 
 class PositiveQueue(nn.Module):
@@ -46,11 +48,13 @@ class PositiveQueue(nn.Module):
     def __init__(self, size: int, dim: int, num_targets: int = 1) -> None:
         super().__init__()
         self.size = size
-        self.register_buffer("_rows", torch.zeros(num_targets, size + 1, dim))
+        rows = in_huge_pages(torch.empty(num_targets, size + 1, dim))
+        self.register_buffer("_rows", rows.zero_())
         self.register_buffer("cursor", torch.zeros((), dtype=torch.long))
         no_slot = torch.full((size + 1,), -1, dtype=torch.long)
         self.register_buffer("_utterance_of_slot", no_slot)
-        no_utterance = torch.full((1,), -1, dtype=torch.long)
+        # int32: strategies look up thousands of them in every step.
+        no_utterance = torch.full((1,), -1, dtype=torch.int32)
         self.register_buffer("_slot_of_utterance", no_utterance)
 
     @property
@@ -65,17 +69,21 @@ class PositiveQueue(nn.Module):
 
     @property
     def slots(self) -> Tensor:
-        """Slot of every utterance, `(num_utterances,)`, -1 where none."""
+        """Slot of every utterance, `(num_utterances,)` int32, -1: none."""
         return self._slot_of_utterance[:-1]
+
+    def utterances_in(self, slots: Tensor) -> Tensor:
+        """Utterance of each of the slots, `(batch,)` int64, -1 for slot -1."""
+        # -1 modulo the number of rows is the last one, the scratch row.
+        return self._utterance_of_slot.index_select(0, slots % (self.size + 1))
 
     def allocate(self, num_utterances: int) -> None:
         """Empty the queue and prepare it for `num_utterances` utterances."""
         self._rows.zero_()
         self.cursor.zero_()
         self._utterance_of_slot.fill_(-1)
-        self._slot_of_utterance = self._slot_of_utterance.new_full(
-            (num_utterances + 1,), -1
-        )
+        slots = self._slot_of_utterance.new_empty(num_utterances + 1)
+        self._slot_of_utterance = in_huge_pages(slots).fill_(-1)
 
     def enqueue(
         self,
@@ -106,18 +114,24 @@ class PositiveQueue(nn.Module):
             slot, for a row that a later one of its utterance replaces.
         """
         repeats = repeats or resolve_repeats(index)
+        is_last = repeats.is_last
         slots = (self.cursor + repeats.place) % self.size
-        slots = torch.where(repeats.is_last, slots, self.size)
-        self._release(slots, index)
-        self._write_rows(slots, positives, repeats)
-        holds = repeats.is_last
-        if valid is not None:
-            holds = holds & valid
-        num_utterances = len(self._slot_of_utterance) - 1
-        self._utterance_of_slot[slots] = torch.where(holds, index, -1)
-        row = torch.where(repeats.is_last, index, num_utterances)
-        self._slot_of_utterance[row] = torch.where(holds, slots, -1)
-        self.cursor.copy_((self.cursor + repeats.num_distinct) % self.size)
+        slots = choose(is_last, slots, self.size)
+        utterance_of_slot = self._utterance_of_slot
+        slot_of_utterance = self._slot_of_utterance
+        no_utterance = len(slot_of_utterance) - 1
+        # Forget what lay in these slots, and the old slots of the utterances.
+        # -1 modulo the number of rows is the last one, the scratch row.
+        evicted = utterance_of_slot.index_select(0, slots) % (no_utterance + 1)
+        slot_of_utterance.index_fill_(0, evicted, -1)
+        old_slots = slot_of_utterance.index_select(0, index) % (self.size + 1)
+        utterance_of_slot.index_fill_(0, old_slots.long(), -1)
+        self._write_rows(slots, positives, is_last)
+        holds = both(is_last, valid)
+        utterance_of_slot.index_copy_(0, slots, choose(holds, index, -1))
+        row = choose(is_last, index, no_utterance)
+        slot_of_utterance.index_copy_(0, row, choose(holds, slots, -1).int())
+        self.cursor.add_(repeats.num_distinct).remainder_(self.size)
         return slots
 
     def num_filled(self) -> Tensor:
@@ -125,31 +139,16 @@ class PositiveQueue(nn.Module):
         return (self.utterances >= 0).sum()
 
     def _write_rows(
-        self, slots: Tensor, positives: Tensor, repeats: Repeats
+        self, slots: Tensor, positives: Tensor, is_last: Tensor | None
     ) -> None:
-        batch = len(slots)
-        # On a CPU, where looking costs nothing: without repeats the slots
-        # are one stretch of the ring, and copying it is three times as fast.
-        one_stretch = (
-            slots.device.type == "cpu" and int(repeats.num_distinct) == batch
-        )
-        start = int(self.cursor) if one_stretch else 0
+        rows = self._rows
+        if is_last is not None:
+            rows.index_copy_(1, slots, positives.to(rows.dtype))
+            return
+        # Without repeats, as seen on a CPU, the slots are one stretch of the
+        # ring, and copying it is three times as fast.
+        batch, start = len(slots), int(self.cursor)
         before_wrap = min(batch, self.size - start)
-        for rows, target in zip(self._rows, positives, strict=True):
-            if one_stretch:
-                rows[start : start + before_wrap] = target[:before_wrap]
-                rows[: batch - before_wrap] = target[before_wrap:]
-            else:
-                rows.index_copy_(0, slots, target.to(rows.dtype))
-
-    def _release(self, slots: Tensor, index: Tensor) -> None:
-        """Forget what lay in `slots`, and the old slots of `index`."""
-        evicted = self._utterance_of_slot[slots]
-        num_utterances = self._slot_of_utterance.numel() - 1
-        self._slot_of_utterance[_or_scratch(evicted, num_utterances)] = -1
-        old_slots = self._slot_of_utterance[index]
-        self._utterance_of_slot[_or_scratch(old_slots, self.size)] = -1
-
-
-def _or_scratch(index: Tensor, scratch: int) -> Tensor:
-    return torch.where(index >= 0, index, scratch)
+        rows[:, start : start + before_wrap] = positives[:, :before_wrap]
+        if before_wrap < batch:
+            rows[:, : batch - before_wrap] = positives[:, before_wrap:]

@@ -3,7 +3,10 @@
 import torch
 from torch import Tensor, nn
 
+from ssps_plugin.memory.huge_pages import in_huge_pages
 from ssps_plugin.memory.repeats import Repeats, resolve_repeats
+from ssps_plugin.memory.row_copy import copy_rows
+from ssps_plugin.memory.row_mask import both, choose
 
 
 class ReferenceBank(nn.Module):
@@ -55,7 +58,8 @@ class ReferenceBank(nn.Module):
 
     def allocate(self, num_utterances: int) -> None:
         """Make room for `num_utterances` references, all unseen."""
-        self._table = self._table.new_zeros(num_utterances + 1, self.dim)
+        table = self._table.new_empty(num_utterances + 1, self.dim)
+        self._table = in_huge_pages(table).zero_()
         self._seen = self._seen.new_zeros(num_utterances + 1)
 
     def write(
@@ -79,13 +83,12 @@ class ReferenceBank(nn.Module):
         repeats : Repeats, optional
             `resolve_repeats(index)` where the caller has it already.
         """
-        stays = (repeats or resolve_repeats(index)).is_last
-        if valid is not None:
-            stays = stays & valid
-        row = torch.where(stays, index, len(self._seen) - 1)
-        self._table.index_copy_(0, row, references.to(self._table.dtype))
-        self._seen[row] = True
-        self._seen[-1] = False
+        stays = both((repeats or resolve_repeats(index)).is_last, valid)
+        row = choose(stays, index, len(self._seen) - 1)
+        copy_rows(self._table, row, references)
+        self._seen.index_fill_(0, row, True)
+        if stays is not None:
+            self._seen[-1] = False
 
     def read_seen(self) -> tuple[Tensor, Tensor]:
         """Return what has been remembered so far.

@@ -73,7 +73,8 @@ class UtteranceIndex:
                 "training: pass ids=batch.id."
             )
         if isinstance(ids, Tensor):
-            return self._checked(ids).to(device, non_blocking=True)
+            checked = self._checked(ids)
+            return checked.to(device, torch.long, non_blocking=True)
         try:
             positions = [self._positions[name] for name in ids]
         except (KeyError, TypeError) as error:
@@ -93,11 +94,12 @@ class UtteranceIndex:
                 f"got {positions.dtype} of shape {tuple(positions.shape)}."
             )
         if positions.device.type == "cpu" and len(positions):
-            low, high = (int(value) for value in positions.aminmax())
+            lowest, highest = positions.aminmax()
+            low, high = int(lowest), int(highest)
             if low < 0 or high >= len(self):
                 raise ValueError(
                     f"Positions must lie in [0, {len(self)}), the utterances "
                     f"given to bind(); got one at {low if low < 0 else high}, "
                     "which was never bound."
                 )
-        return positions.long()
+        return positions

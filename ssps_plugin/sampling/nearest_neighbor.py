@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from ssps_plugin.memory import PositiveQueue, ReferenceBank
+from ssps_plugin.memory import PositiveQueue, ReferenceBank, copy_rows
 from ssps_plugin.sampling.draw import rank_of
 from ssps_plugin.sampling.strategy import Anchors, SamplingStrategy
 
@@ -76,7 +76,7 @@ class NearestNeighborSampling(SamplingStrategy):
         """Select slots of the queue, `(batch,)` int64, -1 where none."""
         anchor = self.whitening(anchors.reference)
         similarity = torch.addmm(self.bias, anchor, self.keys.T)
-        own = queue.slots[anchors.index]
+        own = queue.slots.index_select(0, anchors.index).long()
         # An anchor without a slot writes a similarity back as it was.
         column = torch.where(own >= 0, own, 0)[:, None]
         kept = similarity.gather(1, column)
@@ -97,7 +97,7 @@ class NearestNeighborSampling(SamplingStrategy):
     ) -> None:
         """Keep the keys of the slots just written."""
         keys = self.whitening(bank.references[index].float())
-        self.keys.index_copy_(0, slots, keys)
+        copy_rows(self.keys, slots, keys)
         self._hide_empty_slots(queue)
 
     def _hide_empty_slots(self, queue: PositiveQueue) -> None:

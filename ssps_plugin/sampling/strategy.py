@@ -85,8 +85,7 @@ class SamplingStrategy(nn.Module):
 
     def drawn_utterances(self, rows: Tensor, queue: PositiveQueue) -> Tensor:
         """Utterance of every selected row, -1 where there is none."""
-        drawn = queue.utterances[rows.clamp(min=0)]
-        return torch.where(rows >= 0, drawn, -1)
+        return queue.utterances_in(rows)
 
     def cluster_of(self, index: Tensor) -> Tensor:
         """Cluster of every utterance, -1 where there is none, `(batch,)`."""

@@ -16,7 +16,10 @@ def test_equals_a_loop(num_utterances):
         last = [
             utterance not in rows[i + 1 :] for i, utterance in enumerate(rows)
         ]
-        assert repeats.is_last.tolist() == last
+        is_last = repeats.is_last
+        assert (is_last is None) == all(last)
+        is_last = torch.tensor(last) if is_last is None else is_last
+        assert is_last.tolist() == last
         assert repeats.num_distinct == len(set(rows))
-        places = repeats.place[repeats.is_last].tolist()
+        places = repeats.place[is_last].tolist()
         assert places == list(range(len(set(rows))))
