@@ -1,14 +1,15 @@
 """SSPS-Clustering: a pseudo-positive from a neighbouring cluster."""
 
+from dataclasses import replace
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from speechbrain.utils.distributed import if_main_process
 from torch import Tensor
 
 from ssps_plugin.clustering import SphericalKMeans, nearest_clusters
 from ssps_plugin.memory import PositiveQueue, ReferenceBank
+from ssps_plugin.sampling.cluster_draws import ClusterDraws
 from ssps_plugin.sampling.draw import rank_of
 from ssps_plugin.sampling.strategy import Anchors, SamplingStrategy
 
@@ -58,9 +59,6 @@ class ClusteringSampling(SamplingStrategy):
     centroids: Tensor
     neighbors: Tensor
     clusters: Tensor
-    _members: Tensor
-    _first_member: Tensor
-    _largest_cluster: int | None
 
     def __init__(
         self,
@@ -90,10 +88,11 @@ class ClusteringSampling(SamplingStrategy):
             "neighbors", torch.zeros(num_clusters, max(1, num_neighbors)).long()
         )
         self.register_buffer("clusters", torch.empty(0, dtype=torch.long))
-        for name in ("_members", "_first_member"):  # derived from `clusters`
-            empty = torch.empty(0, dtype=torch.long)
-            self.register_buffer(name, empty, persistent=False)
-        self.register_load_state_dict_post_hook(_index_members)
+        # Of the epoch that a step was last in, made when first needed: the
+        # first rank's clusters may come to lie here after `prepare`.
+        self._draws: ClusterDraws | None = None
+        self._draws_are_for: tuple[int, int, torch.device] | None = None
+        self.register_load_state_dict_post_hook(_forget_draws)
 
     def allocate(
         self, num_utterances: int, reference_dim: int, queue: PositiveQueue
@@ -105,7 +104,7 @@ class ClusteringSampling(SamplingStrategy):
             self.num_clusters, reference_dim
         )
         self.clusters = self.clusters.new_full((num_utterances,), -1)
-        _index_members(self)
+        _forget_draws(self)
 
     def prepare(
         self, bank: ReferenceBank, queue: PositiveQueue, seed: int, epoch: int
@@ -131,26 +130,11 @@ class ClusteringSampling(SamplingStrategy):
         else:
             own = torch.arange(self.num_clusters, device=self.neighbors.device)
             self.neighbors.copy_(own[:, None])
-        _index_members(self)
+        _forget_draws(self)
 
     def select(self, anchors: Anchors, queue: PositiveQueue) -> Tensor:
         """Select slots of the queue, `(batch,)` int64, -1 where none."""
-        anchor, utterance, sizes = self._members_of(self.draw_cluster(anchors))
-        slots = queue.slots.index_select(0, utterance)
-        eligible = (slots >= 0) & (
-            utterance != anchors.index.index_select(0, anchor)
-        )
-        # One running count over the members of all anchors, one after the
-        # other: the r-th eligible member of an anchor is where the count
-        # passes what the anchors before it hold, plus r.
-        ends = sizes.cumsum(0)
-        running = F.pad(eligible.cumsum(0), (1, 0))
-        before = running[ends - sizes]
-        num_eligible = running[ends] - before
-        rank = rank_of(anchors.uniform(stream=1), num_eligible, decay=0.0)
-        place = torch.searchsorted(running, before + rank + 1)
-        selected = F.pad(slots, (1, 0), value=-1)[place.clamp(max=len(slots))]
-        return torch.where(num_eligible > 0, selected, -1)
+        return self._draws_of(anchors).select(anchors.index, queue)
 
     def draw_cluster(self, anchors: Anchors) -> Tensor:
         """Draw a neighbouring cluster per anchor, -1 for an unseen one."""
@@ -171,9 +155,10 @@ class ClusteringSampling(SamplingStrategy):
 
     def figures(self) -> dict[str, float]:
         """Sizes of the clusters: smallest, median, largest; empty ones."""
-        sizes = self._first_member.diff()
-        if not len(self._members):
+        clustered = self.clusters[self.clusters >= 0]
+        if not len(clustered):
             return {}
+        sizes = clustered.bincount(minlength=self.num_clusters)
         return {
             "cluster_size_min": float(sizes.min()),
             "cluster_size_median": float(sizes.median()),
@@ -181,41 +166,21 @@ class ClusteringSampling(SamplingStrategy):
             "empty_clusters": float((sizes == 0).sum()),
         }
 
-    def _members_of(self, cluster: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """List the members of each anchor's drawn cluster, one after another.
-
-        Returns
-        -------
-        tuple of torch.Tensor
-            The anchor's row, ascending, and the utterance, both `(total,)`;
-            and how many members each anchor has, `(batch,)`. On a GPU the list
-            has a fixed length, so that nothing waits for the host; what lies
-            beyond the last member belongs to no anchor.
-        """
-        known = cluster.clamp(min=0)
-        first = self._first_member[known]
-        sizes = self._first_member[known + 1] - first
-        sizes = torch.where(cluster >= 0, sizes, 0)
-        ends = sizes.cumsum(0)
-        if self._on_host:
-            batch = torch.arange(len(cluster))
-            anchor = torch.repeat_interleave(batch, sizes)
-            place = torch.arange(len(anchor))
-        else:
-            if self._largest_cluster is None:  # once an epoch
-                self._largest_cluster = int(self._first_member.diff().max())
-            total = len(cluster) * self._largest_cluster
-            place = torch.arange(total, device=cluster.device)
-            anchor = torch.searchsorted(ends, place, right=True)
-            anchor = anchor.clamp(max=len(cluster) - 1)
-        shift = first - (ends - sizes)
-        member = place + shift.index_select(0, anchor)
-        member = member.clamp(max=max(len(self._members) - 1, 0))
-        return anchor, self._members.index_select(0, member), sizes
-
-    @property
-    def _on_host(self) -> bool:
-        return self.clusters.device.type == "cpu"
+    def _draws_of(self, anchors: Anchors) -> ClusterDraws:
+        """Make what every utterance draws, in an epoch's first step."""
+        needed = (anchors.seed, anchors.epoch, anchors.index.device)
+        if self._draws is None or self._draws_are_for != needed:
+            every = torch.arange(len(self.clusters), device=needed[2])
+            everyone = replace(anchors, index=every)
+            self._draws = ClusterDraws.of(
+                self.clusters,
+                self.num_clusters,
+                drawn=self.draw_cluster(everyone),
+                uniform=everyone.uniform(stream=1),
+                may_draw_itself=self.num_neighbors == 0,
+            )
+            self._draws_are_for = needed
+        return self._draws
 
     def _check_enough(self, num: int, what: str) -> None:
         if num < self.num_clusters:
@@ -227,15 +192,5 @@ class ClusteringSampling(SamplingStrategy):
             )
 
 
-def _index_members(strategy: ClusteringSampling, _: Any = None) -> None:
-    """List the utterances by cluster, so that a cluster is one slice."""
-    clusters = strategy.clusters
-    order = torch.argsort(clusters, stable=True)
-    num_outside = int((clusters < 0).sum())
-    strategy._members = order[num_outside:]
-    strategy._first_member = torch.searchsorted(
-        clusters[strategy._members],
-        torch.arange(strategy.num_clusters + 1, device=clusters.device),
-    )
-    # Counted when first needed: the first rank's clusters may come to lie here.
-    strategy._largest_cluster = None
+def _forget_draws(strategy: ClusteringSampling, _: Any = None) -> None:
+    strategy._draws = None

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from ssps_plugin import ClusteringSampling
+from ssps_plugin.sampling.cluster_draws import ClusterDraws
 
 NUM = 30
 QUEUED = [u for u in range(NUM) if u % 3 != 1]
@@ -198,8 +199,8 @@ def test_lists_of_fixed_length_draw_what_lists_of_members_draw(
 
     expected = draws()
     # As on a GPU, where nothing may wait for the host.
-    on_a_gpu = property(lambda strategy: False)
-    monkeypatch.setattr(ClusteringSampling, "_on_host", on_a_gpu)
+    on_a_gpu = property(lambda draws: False)
+    monkeypatch.setattr(ClusterDraws, "_on_host", on_a_gpu)
     assert draws() == expected
     strategy.prepare(memories.bank, memories.queue, seed=5, epoch=9)
     found = draws()
@@ -223,6 +224,26 @@ def test_another_epoch_and_another_seed_draw_differently(make_memories):
     for other in ({"seed": 2, "epoch": 1}, {"seed": 1, "epoch": 2}):
         share = (memories.draw(strategy, **other) == drawn).float().mean()
         assert share < 0.5
+
+
+def test_clusters_taken_up_inside_an_epoch_are_drawn_from(make_memories):
+    memories = make_memories(NUM, QUEUED)
+    strategy = memories.prepare(ClusteringSampling(6, 1), seed=1)
+    other = memories.prepare(ClusteringSampling(6, 1), seed=2)
+    expected = memories.draw(other, seed=3, epoch=4)
+    assert not torch.equal(memories.draw(strategy, seed=3, epoch=4), expected)
+    strategy.load_state_dict(other.state_dict())
+    assert torch.equal(memories.draw(strategy, seed=3, epoch=4), expected)
+
+
+def test_clusters_prepared_again_are_drawn_from(make_memories):
+    memories = make_memories(NUM, QUEUED)
+    strategy = memories.prepare(ClusteringSampling(6, 1), seed=1)
+    other = memories.prepare(ClusteringSampling(6, 1), seed=2)
+    expected = memories.draw(other, seed=3, epoch=4)
+    assert not torch.equal(memories.draw(strategy, seed=3, epoch=4), expected)
+    strategy.prepare(memories.bank, memories.queue, seed=2, epoch=1)
+    assert torch.equal(memories.draw(strategy, seed=3, epoch=4), expected)
 
 
 def test_the_same_seed_and_epoch_cluster_alike(make_memories):
