@@ -69,6 +69,21 @@ def test_gradient_is_that_of_the_cosines_at_unit_norm():
     torch.testing.assert_close(module.weight.grad, weights.T @ rows)
 
 
+def test_a_second_call_in_a_step_does_not_spoil_the_first():
+    module, rows = prototypes(), features()
+    optimizer = torch.optim.SGD(module.parameters(), 1.0)
+    module(rows).square().sum().backward()
+    optimizer.step()  # off the sphere
+    optimizer.zero_grad()
+    module(rows).sum().backward()
+    once = module.weight.grad.clone()
+    module.zero_grad()
+    first, second = module(rows), module(rows)
+    torch.testing.assert_close(first, second)
+    (first.sum() + second.sum()).backward()
+    torch.testing.assert_close(module.weight.grad, 2 * once)
+
+
 def test_they_stay_in_the_frozen_epochs_and_move_after_them():
     module = prototypes(frozen_epochs=2)
     before = module.weight.detach().clone()
