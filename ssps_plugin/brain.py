@@ -118,6 +118,10 @@ class SSLBrain(sb.Brain):
         bare = map(_bare, self.operands.values())
         return [one for one in bare if isinstance(one, ObjectiveModule)]
 
+    @property
+    def _parts(self) -> list[Framework | ObjectiveModule]:
+        return [self.framework, *self.objective_modules]
+
     def embed(self, wavs: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Return speaker embeddings, `(batch, dim)`; see the framework's."""
         return self.framework.embed(wavs, lengths)
@@ -168,7 +172,7 @@ class SSLBrain(sb.Brain):
         self.optimizer.register_step_post_hook(self._after_step)
 
     def _before_step(self, *_: Any) -> None:
-        for part in (self.framework, *self.objective_modules):
+        for part in self._parts:
             for parameter in part.frozen_parameters():
                 parameter.grad = None
         if self.hparams.clip_gradients is not None:
@@ -196,7 +200,7 @@ class SSLBrain(sb.Brain):
         self._set_learning_rate(steps_before=self.step)
         self.shared_epoch.set(epoch)
         self.modules.sampler.begin_epoch(epoch)
-        for part in (self.framework, *self.objective_modules):
+        for part in self._parts:
             part.begin_epoch(epoch)
 
     def on_stage_end(

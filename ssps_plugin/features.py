@@ -9,7 +9,7 @@ from speechbrain.processing.features import STFT
 from torch import Tensor
 
 
-class WindowedFbank(Fbank):  # type: ignore[misc]
+class WindowedFbank(Fbank):
     """SpeechBrain's Fbank, whose window is a Hamming window otherwise.
 
     Arguments

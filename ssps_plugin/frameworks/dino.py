@@ -1,4 +1,4 @@
-"""DINO for speaker embeddings: self-distillation of a student by its average."""
+"""DINO for speaker embeddings: a student taught by its own average."""
 
 from collections.abc import Iterable
 
