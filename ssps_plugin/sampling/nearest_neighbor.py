@@ -9,7 +9,9 @@ from ssps_plugin.sampling.strategy import Anchors, SamplingStrategy
 
 # The largest of a block of this many similarities is found by a vectorised
 # maximum; only the blocks that can hold a nearest neighbour are then sorted.
-_BLOCK = 32
+_BLOCK = 8
+# Keys come in multiples of this, the queue's scratch row among them.
+_KEY_MULTIPLE = 32
 
 
 class NearestNeighborSampling(SamplingStrategy):
@@ -56,8 +58,7 @@ class NearestNeighborSampling(SamplingStrategy):
     ) -> None:
         """Size the buffers for the queue."""
         super().allocate(num_utterances, reference_dim, queue)
-        # Whole blocks, and at least the queue's scratch row.
-        num_keys = (queue.size // _BLOCK + 1) * _BLOCK
+        num_keys = (queue.size // _KEY_MULTIPLE + 1) * _KEY_MULTIPLE
         self.keys = self.keys.new_zeros(num_keys, reference_dim)
         self.bias = self.bias.new_full((num_keys,), -torch.inf)
 
@@ -75,7 +76,7 @@ class NearestNeighborSampling(SamplingStrategy):
     def select(self, anchors: Anchors, queue: PositiveQueue) -> Tensor:
         """Select slots of the queue, `(batch,)` int64, -1 where none."""
         anchor = self.whitening(anchors.reference)
-        similarity = torch.addmm(self.bias, anchor, self.keys.T)
+        similarity = self._similarity(anchor, queue)
         own = queue.slots.index_select(0, anchors.index).long()
         # An anchor without a slot writes a similarity back as it was.
         column = torch.where(own >= 0, own, 0)[:, None]
@@ -100,21 +101,53 @@ class NearestNeighborSampling(SamplingStrategy):
         copy_rows(self.keys, slots, keys)
         self._hide_empty_slots(queue)
 
+    def _similarity(self, anchor: Tensor, queue: PositiveQueue) -> Tensor:
+        """Cosines to all keys, -inf where a slot is empty."""
+        on_host = self.keys.device.type == "cpu"
+        if not on_host or int(queue.num_filled()) < queue.size:
+            return torch.addmm(self.bias, anchor, self.keys.T)
+        # On a CPU the bias is one more pass over all similarities.
+        similarity = anchor @ self.keys.T
+        similarity[:, queue.size :] = -torch.inf
+        return similarity
+
     def _hide_empty_slots(self, queue: PositiveQueue) -> None:
         self.bias[: queue.size] = torch.where(
             queue.utterances >= 0, 0.0, -torch.inf
         )
 
 
-def _largest(similarity: Tensor, num: int) -> tuple[Tensor, Tensor]:
-    """Find the `num` largest of each row, exactly, `(batch, num)` each."""
-    batch, num_keys = similarity.shape
-    num = min(num, num_keys)
-    blocks = similarity.view(batch, -1, _BLOCK)
-    num_blocks = min(num, blocks.shape[1])
-    # The n largest lie in the n blocks with the largest maxima.
-    best = blocks.amax(2).topk(num_blocks, sorted=False).indices
-    within = torch.arange(_BLOCK, device=similarity.device)
-    column = (best[:, :, None] * _BLOCK + within).flatten(1)
-    values, place = similarity.gather(1, column).topk(num, dim=1)
-    return values, column.gather(1, place)
+def _largest(
+    values: Tensor, num: int, descending: bool = True
+) -> tuple[Tensor, Tensor]:
+    """Find the `num` largest of each row, exactly.
+
+    Arguments
+    ---------
+    values : torch.Tensor
+        `(batch, columns)`.
+    num : int
+        How many; all, where there are fewer columns.
+    descending : bool
+        Whether they must come in descending order.
+
+    Returns
+    -------
+    tuple of torch.Tensor
+        The values and their columns, `(batch, num)` each.
+    """
+    columns = values.shape[1]
+    width = columns // _BLOCK
+    if width <= num:  # no block could be left out
+        return values.topk(min(num, columns), dim=1, sorted=descending)
+    # The n largest lie in the n blocks with the largest maxima. A block is
+    # every width-th column: the maxima of all blocks are then vectorised.
+    blocks = values[:, : _BLOCK * width].unflatten(1, (_BLOCK, width))
+    _, block = _largest(blocks.amax(1), num, descending=False)
+    within = torch.arange(0, _BLOCK * width, width, device=values.device)
+    column = (block[:, None, :] + within[:, None]).flatten(1)
+    # What is left beside the whole blocks competes as it is.
+    rest = torch.arange(_BLOCK * width, columns, device=values.device)
+    column = torch.cat([column, rest.expand(len(values), -1)], dim=1)
+    found, place = values.gather(1, column).topk(num, 1, sorted=descending)
+    return found, column.gather(1, place)

@@ -171,14 +171,14 @@ def test_another_epoch_draws_differently(make_memories):
     assert (memories.draw(strategy, epoch=2) == drawn).float().mean() < 0.5
 
 
-@pytest.mark.parametrize("num_blocks", [1, 2, 9])
-@pytest.mark.parametrize("num", [1, 2, 31, 32, 33, 500])
-def test_the_search_by_blocks_equals_topk(num_blocks, num):
+@pytest.mark.parametrize("num_columns", [1, 7, 8, 9, 64, 288, 1003])
+@pytest.mark.parametrize("num", [1, 2, 8, 31, 33, 500])
+def test_the_search_by_blocks_equals_topk(num_columns, num):
     generator = torch.Generator().manual_seed(num)
-    similarity = torch.randn(20, 32 * num_blocks, generator=generator)
+    similarity = torch.randn(20, num_columns, generator=generator)
     similarity[:, ::5] = -torch.inf
     similarity[0] = -torch.inf
-    expected = similarity.topk(min(num, 32 * num_blocks), dim=1).values
+    expected = similarity.topk(min(num, num_columns), dim=1).values
     values, places = _largest(similarity, num)
     assert torch.equal(values, expected)
     assert torch.equal(similarity.gather(1, places), values)
