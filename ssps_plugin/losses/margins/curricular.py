@@ -57,9 +57,7 @@ class CurricularMargin(Margin):
             self._advance(targets.detach())
         wider = widened(targets, self.margin)
         hard = others > wider.detach()
-        # A copy: t moves on before a backward that comes late.
-        raised = others * (self.t.clone() + others)
-        return wider, torch.where(hard, raised, others)
+        return wider, torch.where(hard, others * (self.t + others), others)
 
     def _advance(self, targets: Tensor) -> None:
         count = torch.full_like(targets.sum(), targets.numel())
