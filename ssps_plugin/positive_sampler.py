@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 from speechbrain.utils.logger import get_logger
-from torch import Tensor, nn
+from torch import Tensor
 
 from ssps_plugin.distributed import (
     broadcast_buffers,
@@ -14,13 +14,8 @@ from ssps_plugin.distributed import (
     world_size,
 )
 from ssps_plugin.memory import (
-    EpochCounts,
-    PositiveLayout,
-    PositiveQueue,
-    ReferenceBank,
+    BoundMemories,
     Step,
-    StepCheck,
-    UtteranceIndex,
     resolve_repeats,
     substitute,
 )
@@ -29,7 +24,7 @@ from ssps_plugin.sampling import Anchors, SamplingStrategy
 logger = get_logger(__name__)
 
 
-class PositiveSampler(nn.Module):
+class PositiveSampler(BoundMemories):
     """Substitute same-utterance positives by pseudo-positives.
 
     Put it into `Brain.modules` and the checkpointer's recoverables, `bind` it
@@ -93,105 +88,32 @@ class PositiveSampler(nn.Module):
         seed: int = 1986,
         reference_dtype: str = "float32",
     ) -> None:
-        super().__init__()
-        for name, value in (
-            ("queue_size", queue_size),
-            ("reference_dim", reference_dim),
-            ("positive_dim", positive_dim),
-            ("start_epoch", start_epoch),
-            ("num_targets", num_targets),
-        ):
-            if value < 1:
-                raise ValueError(f"{name} must be at least 1, got {value}.")
-        if reference_dtype not in ("float32", "float16", "bfloat16"):
+        super().__init__(
+            queue_size,
+            reference_dim,
+            positive_dim,
+            num_targets,
+            reference_dtype,
+        )
+        if start_epoch < 1:
             raise ValueError(
-                "reference_dtype must be float32, float16 or bfloat16, got "
-                f"{reference_dtype!r}."
+                f"start_epoch must be at least 1, got {start_epoch}."
             )
         self.strategy = strategy
         self.start_epoch = start_epoch
         self.seed = seed
-        self.layout = PositiveLayout(num_targets, positive_dim)
-        self.bank = ReferenceBank(
-            reference_dim, getattr(torch, reference_dtype)
-        )
-        self.queue = PositiveQueue(queue_size, positive_dim, num_targets)
-        self.utterances: UtteranceIndex | None = None
-        self.epoch: int | None = None
         self.last_draw: tuple[Tensor, Tensor] | None = None
-        self.counts = EpochCounts()
         self._is_checked = False
-
-    # -- binding -----------------------------------------------------------
-
-    def bind(self, dataset: Any) -> None:
-        """Size the memories by the utterances of the training set.
-
-        Touches no pipeline. Binding the same utterances again does nothing.
-
-        Arguments
-        ---------
-        dataset : DynamicItemDataset or sequence of str
-            The training set, or the ids of its utterances in order.
-
-        Raises
-        ------
-        ValueError
-            No utterance, an id twice, or a strategy that does not fit.
-        RuntimeError
-            Already in use with other utterances.
-        """
-        ids: Sequence[str] = getattr(dataset, "data_ids", dataset)
-        utterances = UtteranceIndex(ids)
-        if self.utterances is not None:
-            if utterances.fingerprint == self.utterances.fingerprint:
-                return
-            if self.epoch is not None:
-                raise RuntimeError(
-                    "PositiveSampler is in use with other utterances "
-                    f"({len(self.utterances)}, now {len(utterances)}). Call "
-                    "reset() first: it forgets what was remembered."
-                )
-        self.utterances = utterances
-        self._check = StepCheck(utterances, self.layout, self.bank.dim)
-        self._allocate()
 
     def reset(self) -> None:
         """Forget everything but the bound utterances, for another fit."""
-        self.epoch = None
         self.last_draw = None
-        if self.utterances is not None:
-            self._allocate()
+        super().reset()
 
     def _allocate(self) -> None:
         num_utterances = len(self._bound())
-        device = self.device
         self.strategy.allocate(num_utterances, self.bank.dim, self.queue)
-        self.bank.allocate(num_utterances)
-        self.queue.allocate(num_utterances)
-        self.counts.reset()
-        self.to(device)
-
-    def _bound(self) -> UtteranceIndex:
-        if self.utterances is None:
-            raise RuntimeError(
-                "PositiveSampler was never bound: call "
-                "sampler.bind(train_data) before training or recovering a "
-                "checkpoint."
-            )
-        return self.utterances
-
-    @property
-    def device(self) -> torch.device:
-        """Where the memories are."""
-        return self.counts.values.device
-
-    def _full_precision(self) -> AbstractContextManager[Any]:
-        """Keep a caller's autocast away from the memories."""
-        device_type = self.device.type
-        if torch.is_autocast_enabled(device_type):
-            return torch.autocast(device_type, enabled=False)
-        return nullcontext()
+        super()._allocate()
 
     # -- epochs ------------------------------------------------------------
 
@@ -263,6 +185,13 @@ class PositiveSampler(nn.Module):
 
     # -- steps -------------------------------------------------------------
 
+    def _full_precision(self) -> AbstractContextManager[Any]:
+        """Keep a caller's autocast away from the memories."""
+        device_type = self.device.type
+        if torch.is_autocast_enabled(device_type):
+            return torch.autocast(device_type, enabled=False)
+        return nullcontext()
+
     def forward(
         self,
         ids: Sequence[str] | Tensor | None,
@@ -318,7 +247,7 @@ class PositiveSampler(nn.Module):
         reference: Tensor | None,
         positives: Tensor,
     ) -> Tensor:
-        step = self._check(ids, reference, positives, self.device)
+        step = self._checked(ids, reference, positives)
         if not self.substituting:
             self._remember(step, torch.full_like(step.index, -1))
             return positives
@@ -342,17 +271,9 @@ class PositiveSampler(nn.Module):
             return
         if reference is None:
             reference = positives.new_zeros(len(ids), self.bank.dim)
-        step = self._check(ids, reference, positives, self.device)
-        self._check_batch(len(step.index) * world_size())
+        step = self._checked(ids, reference, positives)
+        self._check_fits_queue(len(step.index) * world_size())
         self._is_checked = True
-
-    def _check_batch(self, num_rows: int) -> None:
-        if num_rows > self.queue.size:
-            raise ValueError(
-                f"A step brings {num_rows} utterances (over all ranks), "
-                f"but queue_size is {self.queue.size}. Set queue_size to at "
-                "least the global batch size."
-            )
 
     def warm_start(
         self,
@@ -370,7 +291,7 @@ class PositiveSampler(nn.Module):
         """
         self._bound()
         for ids, reference, positives in batches:
-            step = self._check(ids, reference, positives, self.device)
+            step = self._checked(ids, reference, positives)
             with self._full_precision():
                 self._remember(step, torch.full_like(step.index, -1))
         self.counts.reset()
@@ -384,7 +305,7 @@ class PositiveSampler(nn.Module):
             rows,
         )
         step = Step(index, reference, positives.transpose(0, 1))
-        self._check_batch(len(step.index))
+        self._check_fits_queue(len(step.index))
         drawn = self.strategy.drawn_utterances(rows, self.queue)
         self.last_draw = (step.index, drawn)
         # A row that is not finite is not remembered, and counted.
@@ -411,7 +332,7 @@ class PositiveSampler(nn.Module):
         every = torch.arange(len(self._bound()), device=self.device)
         return self.strategy.cluster_of(every)
 
-    # -- state and figures -------------------------------------------------
+    # -- figures -----------------------------------------------------------
 
     def figures(self) -> dict[str, float]:
         """Figures of the epoch so far, to log; waits for the device.
@@ -419,35 +340,9 @@ class PositiveSampler(nn.Module):
         Returns
         -------
         dict of str to float
-            coverage: share of anchors with a pseudo-positive. queue_fill:
-            share of slots in use. seen: share of utterances with a reference.
-            not_remembered: rows that were not finite. The strategy's own.
+            Those of `BoundMemories`, and the strategy's own. None in epochs
+            that remember nothing.
         """
         if not self._has_reached(self.start_epoch - 1):
             return {}
-        return {
-            **self.counts.figures(),
-            "queue_fill": float(self.queue.num_filled()) / self.queue.size,
-            "seen": float(self.bank.seen.float().mean()),
-            **self.strategy.figures(),
-        }
-
-    def get_extra_state(self) -> dict[str, Any]:
-        """Return the epoch and which utterances the memories are about."""
-        bound = self.utterances
-        return {
-            "epoch": self.epoch,
-            "fingerprint": bound.fingerprint if bound else None,
-        }
-
-    def set_extra_state(self, state: dict[str, Any]) -> None:
-        """Take up a saved epoch; refuses memories of other utterances."""
-        fingerprint = state["fingerprint"]
-        if fingerprint not in (None, self._bound().fingerprint):
-            raise RuntimeError(
-                "This checkpoint was written for another training manifest: "
-                "its memories belong to other utterances than the "
-                f"{len(self._bound())} now bound. Resume with the manifest it "
-                "was trained on, or start in another output_folder."
-            )
-        self.epoch = state["epoch"]
+        return {**super().figures(), **self.strategy.figures()}
