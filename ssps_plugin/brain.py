@@ -23,6 +23,7 @@ from ssps_plugin.frameworks import Framework
 from ssps_plugin.history import History
 from ssps_plugin.loss_wrapper import PositiveSamplingLoss
 from ssps_plugin.objective_module import ObjectiveModule
+from ssps_plugin.positive_sampler import PositiveSampler
 from ssps_plugin.reference import reference_representation
 from ssps_plugin.snapshots import Snapshots
 from ssps_plugin.sync_batchnorm import unsynchronised_batch_norm
@@ -42,6 +43,27 @@ class Predictions(NamedTuple):
 def _bare(module: Any) -> Any:
     """Take the wrapper of parallel training off, if there is one."""
     return module.module if isinstance(module, _WRAPPERS) else module
+
+
+def check_spaces(framework: Framework, sampler: nn.Module) -> None:
+    """Refuse to draw references where positives live in another space.
+
+    Raises
+    ------
+    ValueError
+        A strategy that substitutes centroids, and a framework with a head.
+    """
+    if (
+        isinstance(sampler, PositiveSampler)
+        and sampler.strategy.draws_references
+        and not framework.positives_are_embeddings
+    ):
+        raise ValueError(
+            f"{type(sampler.strategy).__name__} substitutes centroids of "
+            f"references, but the positives of {type(framework).__name__} do "
+            "not live in their space: there is a head between them. Use "
+            "ClusteringSampling, or a framework without a head."
+        )
 
 
 class SSLBrain(sb.Brain):
@@ -80,6 +102,7 @@ class SSLBrain(sb.Brain):
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
+        check_spaces(self.framework, self.modules.sampler)
         self.warm_start_from = warm_start_from
         if self.device_type == "cpu":
             keep_freed_memory()

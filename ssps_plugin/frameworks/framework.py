@@ -32,6 +32,11 @@ class Framework(nn.Module):
         raise NotImplementedError
 
     @property
+    def positives_are_embeddings(self) -> bool:
+        """Whether positives live in the space of `embed`: no head."""
+        return False
+
+    @property
     def exported_model(self) -> nn.Module:
         """The embedding model that is verified and exported."""
         return self.embedding_model

@@ -24,6 +24,11 @@ class Siamese(Framework):
         self.embedding_model = embedding_model
         self.projector = nn.Identity() if projector is None else projector
 
+    @property
+    def positives_are_embeddings(self) -> bool:
+        """Whether there is no projector."""
+        return isinstance(self.projector, nn.Identity)
+
     def forward(self, *views: Tensor) -> tuple[Tensor, Tensor]:
         """Embed both views in one pass.
 

@@ -23,6 +23,8 @@ class CentroidSampling(ClusteringSampling):
     (arXiv 2505.14561).
     """
 
+    draws_references = True
+
     def allocate(
         self, num_utterances: int, reference_dim: int, queue: PositiveQueue
     ) -> None:

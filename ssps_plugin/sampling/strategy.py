@@ -51,6 +51,10 @@ class SamplingStrategy(nn.Module):
         Draws fall with rank as exp(-rank_decay · rank); 0 is uniform.
     """
 
+    #: Whether what is drawn are references, which stand for positives only
+    #: where both live in one space.
+    draws_references = False
+
     def __init__(self, reference_whitening: float, rank_decay: float) -> None:
         super().__init__()
         check_decay(rank_decay)

@@ -25,6 +25,16 @@ FRAMEWORKS = {
         "feature_queue_size": 16,
         "feature_queue_start_epoch": 2,
     },
+    "dino": {
+        "crop_seconds": None,
+        "global_crop_seconds": 0.4,
+        "local_crop_seconds": 0.3,
+        "num_mels": 40,
+        "hidden_dim": 16,
+        "bottleneck_dim": 6,
+        "num_outputs": 12,
+        "schedule_epochs": 3,
+    },
 }
 SSPS = {"ssps_start_epoch": 2}
 # Files of a checkpoint that say where a run is, not what it has learnt.

@@ -52,7 +52,8 @@ def run(hparams, output, *flags, **options):
             given.pop(key)
     argv = [str(ROOT / "hparams" / hparams)]
     for key, value in given.items():
-        argv += [f"--{key}", str(value)]
+        if value is not None:  # None: a key that this YAML does not have
+            argv += [f"--{key}", str(value)]
     recipe("train_ssl").main([*argv, "--noprogressbar", *flags])
     return (output / "log.txt").read_text()
 
