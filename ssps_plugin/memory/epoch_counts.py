@@ -25,9 +25,9 @@ class EpochCounts(nn.Module):
         """Count one step, `(batch,)` bool each; None: all are remembered."""
         values = self.values
         values[0].add_(covered.numel())
-        values[1].add_(covered.sum())
+        values[1].add_(covered.count_nonzero())
         if remembered is not None:
-            values[2].add_((~remembered).sum())
+            values[2].add_((~remembered).count_nonzero())
 
     def reset(self) -> None:
         """Start counting anew."""

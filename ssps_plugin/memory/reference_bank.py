@@ -87,8 +87,6 @@ class ReferenceBank(nn.Module):
         row = choose(stays, index, len(self._seen) - 1)
         copy_rows(self._table, row, references)
         self._seen.index_fill_(0, row, True)
-        if stays is not None:
-            self._seen[-1] = False
 
     def read_seen(self) -> tuple[Tensor, Tensor]:
         """Return what has been remembered so far.
