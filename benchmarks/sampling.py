@@ -52,7 +52,7 @@ def switch_on(sampler: PositiveSampler, num_clusters: int | None) -> None:
     num = len(strategy.clusters)
     strategy.clusters.copy_(torch.randint(num_clusters, (num,)))
     strategy.neighbors.copy_(torch.randint(num_clusters, (num_clusters, 1)))
-    strategy.load_state_dict(strategy.state_dict())  # other clusters, other draws
+    strategy.load_state_dict(strategy.state_dict())  # draws anew
     sampler.epoch = 2
 
 
