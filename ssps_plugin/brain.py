@@ -14,6 +14,7 @@ from torch.nn.parallel import DataParallel, DistributedDataParallel
 
 from ssps_plugin.allocation import keep_freed_memory
 from ssps_plugin.dataio.shared_epoch import SharedEpoch
+from ssps_plugin.evaluation.cohort import Cohort
 from ssps_plugin.evaluation.sampling_report import SamplingReport
 from ssps_plugin.evaluation.verification import (
     Verification,
@@ -260,8 +261,15 @@ class SSLBrain(sb.Brain):
                 meta=meta, num_to_keep=self.hparams.num_checkpoints
             )
 
-    def verify_average(self) -> tuple[VerificationResult | None, int]:
+    def verify_average(
+        self, cohort: Cohort | None = None
+    ) -> tuple[VerificationResult | None, int]:
         """Score the trials with the last epochs' average; it is not kept.
+
+        Arguments
+        ---------
+        cohort : Cohort, optional
+            Normalise the scores by it.
 
         Returns
         -------
@@ -274,12 +282,17 @@ class SSLBrain(sb.Brain):
         kept = copy.deepcopy(model.state_dict())
         epoch = self.epoch_counter.current
         num_averaged = self.snapshots.average_into(model, epoch)
-        result = self.verify()
+        result = self.verify(cohort)
         model.load_state_dict(kept)
         return result, num_averaged
 
-    def verify(self) -> VerificationResult | None:
+    def verify(self, cohort: Cohort | None = None) -> VerificationResult | None:
         """Score the trials with the present encoder, on the main process.
+
+        Arguments
+        ---------
+        cohort : Cohort, optional
+            Normalise the scores by it.
 
         Returns
         -------
@@ -294,6 +307,7 @@ class SSLBrain(sb.Brain):
                     self.embed,
                     self.device,
                     progress=not self.noprogressbar,
+                    cohort=cohort,
                 )
         sb.utils.distributed.ddp_barrier()
         return result

@@ -19,7 +19,8 @@ from hyperpyyaml import load_hyperpyyaml
 from speechbrain.utils.distributed import ddp_init_group, run_on_main
 from speechbrain.utils.logger import get_logger
 from voxceleb_prepare import (
-    load_verification,
+    load_cohort,
+    load_verifications,
     prepare_data_folder,
     prepare_voxceleb,
 )
@@ -66,7 +67,7 @@ def main(argv: list[str]) -> None:
     epoch = SharedEpoch()
     train_data = training_data(hparams, epoch)
     hparams["sampler"].bind(train_data)
-    verification = load_verification(hparams)
+    verification = next(iter(load_verifications(hparams)), None)
 
     brain = SSLBrain(
         modules=hparams["modules"],
@@ -89,7 +90,8 @@ def main(argv: list[str]) -> None:
         ),
     )
 
-    result, averaged_epochs = brain.verify_average()
+    cohort = load_cohort(hparams) if verification else None
+    result, averaged_epochs = brain.verify_average(cohort)
     history = brain.history
     if result is not None:
         write_outcome(
@@ -102,6 +104,9 @@ def main(argv: list[str]) -> None:
             epochs=hparams["epoch_counter"].current,
             averaged_epochs=averaged_epochs,
             coverage=history.rows[-1].get("coverage") if history.rows else None,
+            cohort_size=0 if cohort is None else len(cohort.files),
+            num_resamples=hparams["num_resamples"],
+            false_acceptance_rate=hparams["false_acceptance_rate"],
         )
     if sb.utils.distributed.if_main_process():
         conclude_training(

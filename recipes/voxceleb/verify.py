@@ -1,12 +1,14 @@
 #!/usr/bin/env python3
-"""Score a trial list with a trained encoder.
+"""Score trial lists with a trained encoder.
 
     python recipes/voxceleb/verify.py OUTPUT_FOLDER/hyperparams.yaml \
         --trials LIST --trials_folder FOLDER
 
-The list has lines of `label enrol test`, names relative to the folder. Without
-the two keys, the trials of the training run are scored again. Scores and
-`results.json` go to `OUTPUT_FOLDER/verify/<name of the list>`.
+A list has lines of `label enrol test`, names relative to the folder; several,
+as `--trials "[LIST, LIST]"`, embed an utterance once. Without the two keys, the
+trials of the training run are scored again. With `--cohort_size 3000`, scores
+are normalised. Scores and `results.json` go to
+`OUTPUT_FOLDER/verify/<name of the list>`.
 """
 
 import pathlib
@@ -16,9 +18,10 @@ from hyperpyyaml import load_hyperpyyaml
 from speechbrain.utils.checkpoints import Checkpointer
 from speechbrain.utils.distributed import infer_device
 from speechbrain.utils.logger import setup_logging
-from voxceleb_prepare import load_verification
+from voxceleb_prepare import load_cohort, load_verifications
 
 from ssps_plugin.configuration import parse_configuration
+from ssps_plugin.evaluation.embedding_cache import EmbeddingCache
 from ssps_plugin.history import History
 from ssps_plugin.outcome import write_outcome
 from ssps_plugin.snapshots import Snapshots
@@ -42,8 +45,8 @@ def main(argv: list[str]) -> None:
     with open(configuration.hparams_file, encoding="utf-8") as fin:
         hparams = load_hyperpyyaml(fin, configuration.overrides)
     setup_logging()
-    verification = load_verification(hparams)
-    if verification is None:
+    verifications = load_verifications(hparams)
+    if not verifications:
         raise ValueError(
             "No trials to score: set --trials and --trials_folder."
         )
@@ -58,27 +61,36 @@ def main(argv: list[str]) -> None:
         )
     device = configuration.run_opts["device"] or infer_device()
     framework.to(device).eval()
-    folder = pathlib.Path(hparams["output_folder"])
-    snapshots = Snapshots(folder / "snapshots", hparams["averaged_epochs"])
+    output_folder = pathlib.Path(hparams["output_folder"])
+    snapshots = Snapshots(
+        output_folder / "snapshots", hparams["averaged_epochs"]
+    )
     averaged_epochs = snapshots.average_into(
         framework.exported_model, counter.current
     )
-    result = verification.run(framework.embed, device)
 
-    history = History(folder / "history.json")
-    folder = folder / "verify" / pathlib.Path(verification.path).stem
-    folder.mkdir(parents=True, exist_ok=True)
-    write_outcome(
-        folder,
-        verification,
-        result,
-        trial_list=verification.path,
-        config=configuration.hparams_file,
-        seed=hparams["seed"],
-        epochs=counter.current,
-        averaged_epochs=averaged_epochs,
-        coverage=history.at(counter.current).get("coverage"),
-    )
+    history = History(output_folder / "history.json")
+    cohort, known = load_cohort(hparams), EmbeddingCache()
+    for verification in verifications:
+        result = verification.run(
+            framework.embed, device, cohort=cohort, known=known
+        )
+        folder = output_folder / "verify" / verification.path.stem
+        folder.mkdir(parents=True, exist_ok=True)
+        write_outcome(
+            folder,
+            verification,
+            result,
+            trial_list=verification.path,
+            config=configuration.hparams_file,
+            seed=hparams["seed"],
+            epochs=counter.current,
+            averaged_epochs=averaged_epochs,
+            coverage=history.at(counter.current).get("coverage"),
+            cohort_size=0 if cohort is None else len(cohort.files),
+            num_resamples=hparams["num_resamples"],
+            false_acceptance_rate=hparams["false_acceptance_rate"],
+        )
 
 
 if __name__ == "__main__":

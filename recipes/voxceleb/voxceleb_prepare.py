@@ -5,7 +5,8 @@ from typing import Any
 
 from speechbrain.utils.logger import get_logger
 
-from ssps_plugin.dataio import prepare_manifest
+from ssps_plugin.dataio import load_manifest, prepare_manifest
+from ssps_plugin.evaluation.cohort import Cohort, draw_cohort
 from ssps_plugin.evaluation.trial_source import (
     find_trial_list,
     hold_out_trials,
@@ -45,8 +46,8 @@ def prepare_voxceleb(hparams: dict[str, Any]) -> None:
             manifest,
         )
         return
-    trials_path = locate_trials(hparams)
-    if trials_path is None and hold_out_trials(
+    trial_paths = locate_trials(hparams)
+    if not trial_paths and hold_out_trials(
         hparams["data_folder"],
         hparams["made_trials"],
         hparams["num_held_out_speakers"],
@@ -54,10 +55,10 @@ def prepare_voxceleb(hparams: dict[str, Any]) -> None:
         hparams["seed"],
         hparams["min_seconds"],
     ):
-        trials_path = pathlib.Path(hparams["made_trials"])
-    speakers = set()
-    if trials_path is not None:
-        speakers = trial_speakers(read_trials(trials_path))
+        trial_paths = [pathlib.Path(hparams["made_trials"])]
+    speakers: set[str] = set()
+    for path in trial_paths:
+        speakers |= trial_speakers(read_trials(path))
     prepare_manifest(
         hparams["data_folder"],
         manifest,
@@ -66,26 +67,51 @@ def prepare_voxceleb(hparams: dict[str, Any]) -> None:
     )
 
 
-def load_verification(hparams: dict[str, Any]) -> Verification | None:
-    """Return the verification of the run, None where there are no trials."""
-    path = locate_trials(hparams)
-    if path is None:
+def load_verifications(hparams: dict[str, Any]) -> list[Verification]:
+    """Return the verification of every trial list, none where there is none.
+
+    Training verifies by the first of them.
+    """
+    paths = locate_trials(hparams)
+    if not paths:
         logger.warning(
             "No trials, so no error rates: give a list with --trials and "
             "--trials_folder. (None was found, and none could be made: too "
             "few speakers to hold any out, or a manifest of one's own.)"
         )
-        return None
     folder = hparams["trials_folder"] or hparams["data_folder"] or "."
-    return Verification(path, folder, sample_rate=hparams["sample_rate"])
+    return [
+        Verification(path, folder, sample_rate=hparams["sample_rate"])
+        for path in paths
+    ]
 
 
-def locate_trials(hparams: dict[str, Any]) -> pathlib.Path | None:
-    """Return the trial list given, found in the corpus, or made, if any."""
-    if hparams["trials"] is not None:
-        return pathlib.Path(hparams["trials"])
+def load_cohort(hparams: dict[str, Any]) -> Cohort | None:
+    """Draw the cohort of score normalisation, None where it is not wanted."""
+    if not hparams["cohort_size"]:
+        return None
+    train_data = load_manifest(
+        hparams["train_manifest"], hparams["data_folder"]
+    )
+    files = [train_data.data[name]["wav"] for name in train_data.data_ids]
+    return draw_cohort(
+        files,
+        hparams["cohort_size"],
+        hparams["cohort_top_n"],
+        hparams["seed"],
+    )
+
+
+def locate_trials(hparams: dict[str, Any]) -> list[pathlib.Path]:
+    """Return the trial lists given, found in the corpus, or made, if any."""
+    given = hparams["trials"]
+    if given is not None:
+        several = given if isinstance(given, list) else [given]
+        return [pathlib.Path(path) for path in several]
     found = None
     if hparams["data_folder"] is not None:
         found = find_trial_list(hparams["data_folder"])
     made = pathlib.Path(hparams["made_trials"])
-    return made if found is None and made.is_file() else found
+    if found is None and made.is_file():
+        found = made
+    return [] if found is None else [found]

@@ -15,6 +15,7 @@ import torch
 from numpy.typing import ArrayLike
 
 from ssps_plugin.evaluation.atomic_write import atomic_write
+from ssps_plugin.evaluation.bootstrap import bootstrap_intervals
 from ssps_plugin.evaluation.detection_curve import detection_curve
 from ssps_plugin.evaluation.trial_list import TrialList
 
@@ -66,6 +67,9 @@ def verification_results(
     epochs: int | None = None,
     averaged_epochs: int = 1,
     coverage: float | None = None,
+    cohort_size: int = 0,
+    num_resamples: int = 0,
+    false_acceptance_rate: float | None = None,
 ) -> dict[str, Any]:
     """The figures of a run and what is needed to repeat it.
 
@@ -87,6 +91,12 @@ def verification_results(
         Of how many of them the weights were averaged.
     coverage : float, optional
         Share of anchors that got a pseudo-positive in the last epoch.
+    cohort_size : int
+        Utterances that the scores were normalised by, 0 for none.
+    num_resamples : int
+        Of the bootstrap, 0 for no confidence intervals.
+    false_acceptance_rate : float, optional
+        Also give the threshold that keeps false acceptances this rare.
 
     Returns
     -------
@@ -96,7 +106,10 @@ def verification_results(
         ``averaged_epochs``, ``trial_list``, ``num_trials``,
         ``eer_percent``, ``eer_threshold``, ``min_dcf_p01``,
         ``min_dcf_p01_threshold``, the same two for ``p05`` (p_target 0.01 and
-        0.05), ``coverage``. A threshold that no score reaches is null.
+        0.05), ``coverage``, ``cohort_size``. A threshold that no score
+        reaches is null. Where asked for: ``eer_percent_interval``,
+        ``min_dcf_p01_interval`` and the like (95 %, see
+        `bootstrap_intervals`); ``false_acceptance_rate`` and ``threshold``.
 
     Example
     -------
@@ -122,11 +135,34 @@ def verification_results(
     for name, p_target in (("min_dcf_p01", 0.01), ("min_dcf_p05", 0.05)):
         cost, threshold = curve.min_dcf(p_target)
         results[name] = cost
-        # JSON has no infinity.
-        finite = math.isfinite(threshold)
-        results[f"{name}_threshold"] = threshold if finite else None
+        results[f"{name}_threshold"] = _finite(threshold)
     results["coverage"] = coverage
+    results["cohort_size"] = cohort_size
+    if false_acceptance_rate is not None:
+        threshold = curve.threshold_at(false_acceptance_rate)
+        results["false_acceptance_rate"] = false_acceptance_rate
+        results["threshold"] = _finite(threshold)
+    if num_resamples:
+        results |= _intervals(scores, trials, num_resamples)
     return results
+
+
+def _intervals(
+    scores: ArrayLike | torch.Tensor, trials: TrialList, num_resamples: int
+) -> dict[str, list[float]]:
+    found = bootstrap_intervals(
+        scores, trials.labels, num_resamples=num_resamples
+    )
+    return {
+        "eer_percent_interval": [100 * end for end in found["eer"]],
+        "min_dcf_p01_interval": list(found["min_dcf_0.01"]),
+        "min_dcf_p05_interval": list(found["min_dcf_0.05"]),
+    }
+
+
+def _finite(threshold: float) -> float | None:
+    """Return the threshold; JSON has no infinity."""
+    return threshold if math.isfinite(threshold) else None
 
 
 def write_results(

@@ -15,8 +15,11 @@ from tqdm import tqdm
 from ssps_plugin.dataio.audio import SAMPLE_RATE, read_audio, tile
 from ssps_plugin.dataio.audio_check import check_audio
 from ssps_plugin.dataio.audio_file import AudioError
+from ssps_plugin.evaluation.cohort import Cohort
 from ssps_plugin.evaluation.detection_curve import detection_curve
+from ssps_plugin.evaluation.embedding_cache import EmbeddingCache
 from ssps_plugin.evaluation.embeddings import extract_embeddings
+from ssps_plugin.evaluation.score_normalization import s_norm
 from ssps_plugin.evaluation.scoring import cosine_scores
 from ssps_plugin.evaluation.trial_files import find_trial_files
 from ssps_plugin.evaluation.trials import read_trials
@@ -35,11 +38,11 @@ class VerificationResult:
     eer : float
         Equal error rate in [0, 1].
     eer_threshold : float
-        The cosine at which both error rates meet.
+        The score at which both error rates meet.
     min_dcf : dict of float to float
         Normalised minimum detection cost by p_target.
     scores : torch.Tensor
-        `(trials,)` float32, cosines.
+        `(trials,)` float32, cosines, normalised where there was a cohort.
     """
 
     eer: float
@@ -81,7 +84,7 @@ class Verification:
         batch_seconds: float = 100.0,
         sample_rate: int = SAMPLE_RATE,
     ) -> None:
-        self.path = path
+        self.path = pathlib.Path(path)
         self.trials = read_trials(path)
         self.files = find_trial_files(self.trials, folder)
         _check_readable(self.files)
@@ -94,6 +97,8 @@ class Verification:
         embed: Callable[[Tensor, Tensor], Tensor],
         device: torch.device | str = "cpu",
         progress: bool = True,
+        cohort: Cohort | None = None,
+        known: EmbeddingCache | None = None,
     ) -> VerificationResult:
         """Embed every distinct utterance once and score all trials.
 
@@ -106,16 +111,28 @@ class Verification:
             Where the encoder is.
         progress : bool
             Show a progress bar.
+        cohort : Cohort, optional
+            Normalise the scores by it (S-norm).
+        known : EmbeddingCache, optional
+            Embeddings of the same encoder, of this run's utterances too
+            afterwards: several lists embed an utterance once.
         """
-        embeddings = extract_embeddings(
+        known = EmbeddingCache() if known is None else known
+        extract = partial(
+            extract_embeddings,
             embed,
-            self.files,
             batch_seconds=self.batch_seconds,
             device=device,
             read=self.read,
             progress=progress,
         )
+        embeddings = known.embeddings_of(self.files, extract)
         scores = cosine_scores(embeddings, self.trials)
+        if cohort is not None:
+            others = known.embeddings_of(cohort.files, extract)
+            scores = s_norm(
+                scores, embeddings, self.trials, others, cohort.top_n
+            )
         curve = detection_curve(scores, self.trials.labels)
         eer, threshold = curve.equal_error_rate()
         min_dcf = {p: curve.min_dcf(p_target=p)[0] for p in self.p_targets}

@@ -256,6 +256,42 @@ def test_verify_scores_the_same_trials_alike_and_another_list(
     assert results["num_trials"] == 20
 
 
+def test_verify_takes_several_lists_a_cohort_and_gives_intervals(
+    whole_run, corpus, tmp_path
+):
+    output, _ = whole_run
+    lines = (output / "trials.txt").read_text().splitlines()
+    lists = {"all": lines, "some": lines[::-2]}
+    paths = []
+    for name, chosen in lists.items():
+        paths.append(str(tmp_path / f"{name}.txt"))
+        (tmp_path / f"{name}.txt").write_text("\n".join(chosen) + "\n")
+    saved = str(output / "hyperparams.yaml")
+    options = {
+        "trials": json.dumps(paths),
+        "trials_folder": corpus,
+        "cohort_size": 12,
+        "cohort_top_n": 5,
+        "num_resamples": 50,
+        "false_acceptance_rate": 0.2,
+    }
+    argv = [f"--{key}={value}" for key, value in options.items()]
+    recipe("verify").main([saved, *argv])
+    plain = json.loads((output / "results.json").read_text())
+    scores = {}
+    for name, chosen in lists.items():
+        folder = output / "verify" / name
+        results = json.loads((folder / "results.json").read_text())
+        assert results["num_trials"] == len(chosen)
+        assert results["cohort_size"] == 12
+        low, high = results["eer_percent_interval"]
+        assert low <= results["eer_percent"] <= high
+        assert results["threshold"] != plain["threshold"]  # of other scores
+        rows = (folder / "scores.txt").read_text().splitlines()
+        scores[name] = {row.split(" ", 1)[1]: row for row in rows}
+    assert scores["some"].items() <= scores["all"].items()
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
