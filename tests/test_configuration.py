@@ -152,7 +152,7 @@ def test_voxceleb_settings_are_the_published_ones():
             "swav",
             {
                 "num_prototypes": 6000,
-                "temperature": 0.1,
+                "prediction_temperature": 0.1,
                 "sinkhorn_epsilon": 0.05,
                 "num_sinkhorn_iterations": 3,
                 "feature_queue_size": 3840,
