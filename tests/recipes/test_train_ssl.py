@@ -431,6 +431,6 @@ def test_main_job_without_a_corpus_makes_one_and_ssps_lowers_its_eer(
     assert "No data_folder was given: training on MiniVox" in log
     assert "--data_folder VOXCELEB2" in log
     rows = history(output)
-    at_start = next(row for row in rows if row["epoch"] == 6)
+    at_start = next(row for row in rows if row["epoch"] == 5)
     assert rows[-1]["eer"] < 0.75 * at_start["eer"]
-    assert rows[-1]["speaker_accuracy"] > rows[6]["speaker_accuracy"]
+    assert rows[-1]["speaker_accuracy"] > rows[5]["speaker_accuracy"]
