@@ -39,6 +39,7 @@ MAY_SEE_SPEAKERS = (
     "dataio/oracle.py",
     "dataio/manifest.py",
     "dataio/corpus.py",
+    "dataio/speaker_folders.py",
 )
 TRAINABLE = {"Parameter", "Linear", "Embedding", "Conv1d", "BatchNorm1d"}
 

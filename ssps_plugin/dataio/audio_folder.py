@@ -12,7 +12,7 @@ from tqdm import tqdm
 from ssps_plugin.dataio.audio import SAMPLE_RATE, read_audio
 from ssps_plugin.dataio.audio_check import check_audio
 from ssps_plugin.dataio.audio_file import AudioError
-from ssps_plugin.dataio.corpus import SUFFIXES
+from ssps_plugin.dataio.speaker_folders import SUFFIXES
 
 logger = get_logger(__name__)
 

@@ -5,8 +5,14 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-SUFFIXES = (".wav", ".flac", ".ogg")
-LAYOUT = "<data_folder>/[wav/]<speaker>/<recording>/<utterance>.{wav,flac,ogg}"
+from ssps_plugin.dataio.speaker_folders import (
+    COMPRESSED,
+    SUFFIXES,
+    find_speaker_folders,
+    folders_in,
+)
+
+LAYOUT = "<data_folder>/[…/]<speaker>/<recording>/<utterance>.{wav,flac,ogg}"
 _NUM_SHOWN = 5
 
 
@@ -38,8 +44,8 @@ class Corpus:
     Arguments
     ---------
     data_folder : str or os.PathLike
-        The folder that holds the speakers' folders, or one named `wav` that
-        does.
+        The folder that holds the speakers' folders, itself or further down
+        (`wav`, `dev/aac`, several corpora beside each other …).
     exclude_speakers : iterable of str
         Speakers to leave out, those of the trials for example.
 
@@ -63,11 +69,17 @@ class Corpus:
                 f"Expected a corpus laid out as {LAYOUT}, got no folder at "
                 f"{self.data_folder}: change data_folder"
             )
-        inner = os.path.join(self.data_folder, "wav")
-        self.prefix = "wav/" if os.path.isdir(inner) else ""
-        found = _folders(inner if self.prefix else self.data_folder)
-        self.speakers = [s for s in found if s not in self.exclude_speakers]
-        self.num_excluded = len(found) - len(self.speakers)
+        self.prefixes = find_speaker_folders(self.data_folder)
+        found = [
+            (prefix, speaker)
+            for prefix in self.prefixes
+            for speaker in folders_in(os.path.join(self.data_folder, prefix))
+        ]
+        # A speaker may have recordings in several corpora.
+        self._folders = [f for f in found if f[1] not in self.exclude_speakers]
+        self.speakers = sorted({speaker for _, speaker in self._folders})
+        excluded = {speaker for _, speaker in found} - set(self.speakers)
+        self.num_excluded = len(excluded)
         if not self.speakers:
             raise ValueError(self._describe("no speaker's folder"))
 
@@ -86,8 +98,9 @@ class Corpus:
         """
         # Listing waits for the file system (a network, often): in threads.
         with ThreadPoolExecutor(max_workers=16) as pool:
-            listed = list(pool.map(self._speaker_files, self.speakers))
+            listed = list(pool.map(self._speaker_files, self._folders))
         files = [file for speaker_files in listed for file in speaker_files]
+        files.sort(key=lambda file: file.utterance_id)
         if not files:
             raise ValueError(self._describe("no audio file at that depth"))
         return files
@@ -102,23 +115,25 @@ class Corpus:
             folders down to the speakers' (a full listing of a large corpus
             on a network file system takes minutes).
         """
-        base = os.path.join(self.data_folder, self.prefix)
-        folders = [base, *(os.path.join(base, s) for s in self.speakers)]
+        inner = [prefix + speaker for prefix, speaker in self._folders]
+        folders = (os.path.join(self.data_folder, f) for f in inner)
+        bases = (os.path.join(self.data_folder, p) for p in self.prefixes)
         with ThreadPoolExecutor(max_workers=16) as pool:
-            newest = max(pool.map(os.path.getmtime, folders))
+            newest = max(pool.map(os.path.getmtime, [*bases, *folders]))
         return {"num_speakers": len(self.speakers), "newest_mtime": newest}
 
-    def _speaker_files(self, speaker: str) -> list[CorpusFile]:
-        folder = os.path.join(self.data_folder, self.prefix, speaker)
+    def _speaker_files(self, folder: tuple[str, str]) -> list[CorpusFile]:
+        prefix, speaker = folder
+        path = os.path.join(self.data_folder, prefix, speaker)
         return [
             CorpusFile(
-                path=f"{self.prefix}{speaker}/{recording}/{name}",
+                path=f"{prefix}{speaker}/{recording}/{name}",
                 speaker=speaker,
                 recording=recording,
                 utterance_id=f"{speaker}/{recording}/{name.rpartition('.')[0]}",
             )
-            for recording in _folders(folder)
-            for name in _audio_names(os.path.join(folder, recording))
+            for recording in folders_in(path)
+            for name in _audio_names(os.path.join(path, recording))
         ]
 
     def _describe(self, problem: str) -> str:
@@ -140,20 +155,12 @@ class Corpus:
         )
         if self.num_excluded:
             message += f"; {self.num_excluded} speakers are in exclude_speakers"
-        if ".m4a" in suffixes:
+        if compressed := sorted(suffixes & set(COMPRESSED)):
             message += (
-                "; .m4a must be converted to .wav or .flac first (ffmpeg)"
+                f"; {', '.join(compressed)} must be converted to .wav or .flac "
+                "first (ffmpeg)"
             )
         return f"{message}: change data_folder"
-
-
-def _folders(path: str) -> list[str]:
-    with os.scandir(path) as entries:
-        return sorted(
-            entry.name
-            for entry in entries
-            if not entry.name.startswith(".") and entry.is_dir()
-        )
 
 
 def _audio_names(path: str) -> list[str]:

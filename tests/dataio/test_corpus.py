@@ -66,3 +66,54 @@ def test_excluding_every_speaker_is_an_error_that_says_so(tmp_path):
     _touch(tmp_path, "a/r/1.wav")
     with pytest.raises(ValueError, match="1 speakers are in exclude_speakers"):
         Corpus(tmp_path, exclude_speakers=["a"])
+
+
+def _with_layouts(folder):
+    _touch(
+        folder,
+        "vox1/vox1_dev_wav/wav/id10001/video/00001.wav",
+        "vox1/vox1_test_wav/wav/id10270/video/00001.wav",
+        "VoxCeleb2/dev/aac/id00012/video/00001.flac",
+        "VoxCeleb2/dev/aac/id10001/other/00001.flac",
+        "musan/noise/free-sound/noise.wav",
+        "RIRS_NOISES/simulated_rirs/room/rir.wav",
+    )
+
+
+def test_corpora_as_they_are_unpacked_are_found_beside_each_other(tmp_path):
+    _with_layouts(tmp_path)
+    corpus = Corpus(tmp_path, exclude_speakers=["id10270"])
+    assert corpus.speakers == ["id00012", "id10001"]
+    assert [file.path for file in corpus.files()] == [
+        "VoxCeleb2/dev/aac/id00012/video/00001.flac",
+        "VoxCeleb2/dev/aac/id10001/other/00001.flac",
+        "vox1/vox1_dev_wav/wav/id10001/video/00001.wav",
+    ]
+    assert corpus.num_excluded == 1
+
+
+@pytest.mark.parametrize(
+    "prefix",
+    ["", "wav/", "dev/wav/", "dev/aac/", "vox1_dev_wav/wav/", "a/b/c/wav/"],
+)
+def test_speakers_are_found_in_every_known_layout(tmp_path, prefix):
+    _touch(tmp_path, f"{prefix}id1/video/1.flac", "readme/license.txt")
+    corpus = Corpus(tmp_path)
+    assert corpus.prefixes == [prefix]
+    assert [f.utterance_id for f in corpus.files()] == ["id1/video/1"]
+
+
+def test_a_link_to_a_corpus_is_followed(tmp_path):
+    _touch(tmp_path / "elsewhere", "dev/aac/id1/video/1.wav")
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "vox2").symlink_to(tmp_path / "elsewhere")
+    files = Corpus(tmp_path / "data").files()
+    assert [file.path for file in files] == ["vox2/dev/aac/id1/video/1.wav"]
+
+
+def test_an_added_recording_of_any_corpus_changes_the_fingerprint(tmp_path):
+    _with_layouts(tmp_path)
+    before = Corpus(tmp_path).fingerprint()
+    assert Corpus(tmp_path).fingerprint() == before
+    _touch(tmp_path, "VoxCeleb2/dev/aac/id00013/video/00001.flac")
+    assert Corpus(tmp_path).fingerprint() != before
