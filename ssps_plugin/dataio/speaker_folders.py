@@ -35,7 +35,7 @@ def find_speaker_folders(data_folder: str) -> list[str]:
     Example
     -------
     >>> folder = getfixture("tmp_path")
-    >>> for name in ("vox1/wav/id1/video/1.wav", "vox2/dev/aac/id2/video/1.m4a"):
+    >>> for name in ("vox1/wav/id1/a/1.wav", "vox2/dev/aac/id2/b/1.m4a"):
     ...     (folder / name).parent.mkdir(parents=True)
     ...     (folder / name).touch()
     >>> find_speaker_folders(str(folder))
