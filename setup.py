@@ -11,6 +11,7 @@ DEMO = [
     "matplotlib>=3.7",  # curves.png
     "tensorboard>=2.14",  # use_tensorboard: True
 ]
+M4A = ["av>=12"]  # converts .m4a where ffmpeg is not installed
 DEV = [
     "build",
     "codespell",
@@ -60,7 +61,7 @@ setup(
         "soundfile>=0.13",  # partial reads, resampled in torchaudio
         "tqdm",
     ],
-    extras_require={"demo": DEMO, "dev": DEMO + DEV},
+    extras_require={"demo": DEMO, "m4a": M4A, "dev": DEMO + M4A + DEV},
     classifiers=[
         "License :: OSI Approved :: Apache Software License",
         "Programming Language :: Python :: 3",

@@ -157,8 +157,8 @@ class Corpus:
             message += f"; {self.num_excluded} speakers are in exclude_speakers"
         if compressed := sorted(suffixes & set(COMPRESSED)):
             message += (
-                f"; {', '.join(compressed)} must be converted to .wav or .flac "
-                "first (ffmpeg)"
+                f"; {', '.join(compressed)} must be converted first: python -m "
+                f"ssps_plugin.dataio.convert {self.data_folder} TARGET"
             )
         return f"{message}: change data_folder"
 

@@ -1,0 +1,235 @@
+"""Convert compressed audio once: ``python -m ssps_plugin.dataio.convert``.
+
+VoxCeleb2 comes as .m4a (AAC), which libsndfile does not read.
+"""
+
+import argparse
+import logging
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+import numpy as np
+import soundfile
+from tqdm import tqdm
+
+from ssps_plugin.dataio.speaker_folders import COMPRESSED
+
+logger = logging.getLogger(__name__)
+
+FORMATS = {"flac": "PCM_16", "wav": "PCM_16"}
+
+
+@dataclass
+class Conversion:
+    """What a conversion did.
+
+    Arguments
+    ---------
+    num_converted : int
+        Files written now.
+    num_kept : int
+        Files that were there already.
+    failed : dict of str to str
+        Files that could not be converted, and why.
+    """
+
+    num_converted: int = 0
+    num_kept: int = 0
+    failed: dict[str, str] = field(default_factory=dict)
+
+
+def convert_folder(
+    source: str | os.PathLike[str],
+    target: str | os.PathLike[str],
+    format: str = "flac",
+    sample_rate: int = 16000,
+    num_threads: int | None = None,
+) -> Conversion:
+    """Convert every compressed file of a corpus, in parallel.
+
+    The folders below `target` are those below `source`. A file is written
+    whole or not at all, and one that is there is left alone, so a conversion
+    that was stopped goes on where it was. What cannot be converted is left
+    out, and listed in `<target>/not_converted.txt`.
+
+    Arguments
+    ---------
+    source : str or os.PathLike
+        The corpus, with .m4a, .mp4 or .aac files at any depth.
+    target : str or os.PathLike
+        Where the converted corpus goes; may be `source`.
+    format : str
+        "flac", about half the size, or "wav".
+    sample_rate : int
+        Hz; channels are mixed down.
+    num_threads : int, optional
+        Files converted at the same time; the number of cores by default.
+
+    Returns
+    -------
+    Conversion
+        What was done.
+
+    Raises
+    ------
+    FileNotFoundError
+        No such folder, or no compressed file in it.
+    RuntimeError
+        Neither ffmpeg nor PyAV is installed.
+    ValueError
+        Another format.
+    """
+    source, target = pathlib.Path(source), pathlib.Path(target)
+    if format not in FORMATS:
+        raise ValueError(
+            f"Expected format {' or '.join(FORMATS)}, got {format!r}."
+        )
+    decode = _decoder()
+    files = _compressed_files(source)
+    done = Conversion()
+
+    def convert(name: str) -> tuple[str, str | None]:
+        output = (target / name).with_suffix(f".{format}")
+        if output.exists():
+            return name, None
+        try:
+            samples = decode(source / name, sample_rate)
+            _write(output, samples, sample_rate, format)
+        except (OSError, RuntimeError, ValueError) as error:
+            return name, " ".join(str(error).split()) or type(error).__name__
+        return name, ""
+
+    workers = num_threads or os.cpu_count()
+    with ThreadPoolExecutor(max_workers=workers) as pool:
+        bar = tqdm(pool.map(convert, files), "Converting", len(files))
+        for name, problem in bar:
+            if problem is None:
+                done.num_kept += 1
+            elif problem:
+                done.failed[name] = problem
+            else:
+                done.num_converted += 1
+    _report(done, target)
+    return done
+
+
+def _compressed_files(source: pathlib.Path) -> list[str]:
+    if not source.is_dir():
+        raise FileNotFoundError(
+            f"Expected a corpus to convert, got no folder at {source}."
+        )
+    files = sorted(
+        os.path.relpath(os.path.join(root, name), source)
+        for root, _, names in os.walk(source, followlinks=True)
+        for name in names
+        if name.lower().endswith(COMPRESSED) and not name.startswith(".")
+    )
+    if not files:
+        raise FileNotFoundError(
+            f"Expected {', '.join(COMPRESSED)} files below {source}, got none: "
+            "there is nothing to convert."
+        )
+    return files
+
+
+def _decoder() -> Callable[[pathlib.Path, int], np.ndarray]:
+    """Choose what decodes: ffmpeg where it is installed, else PyAV."""
+    if shutil.which("ffmpeg"):
+        return _decode_by_ffmpeg
+    try:
+        import av  # noqa: F401
+    except ImportError as error:
+        raise RuntimeError(
+            "Compressed audio needs ffmpeg or PyAV, and neither is installed: "
+            "install ffmpeg, or pip install 'ssps_plugin[m4a]'."
+        ) from error
+    return _decode_by_pyav
+
+
+def _decode_by_ffmpeg(path: pathlib.Path, sample_rate: int) -> np.ndarray:
+    command = ["ffmpeg", "-nostdin", "-v", "error", "-xerror", "-i", str(path)]
+    command += ["-ac", "1", "-ar", str(sample_rate), "-f", "s16le", "-"]
+    found = subprocess.run(command, capture_output=True, check=False)
+    if found.returncode:
+        raise RuntimeError(found.stderr.decode(errors="replace")[:200])
+    return np.frombuffer(found.stdout, dtype=np.int16)
+
+
+def _decode_by_pyav(path: pathlib.Path, sample_rate: int) -> np.ndarray:
+    import av
+
+    resampler = av.AudioResampler("s16", "mono", sample_rate)
+    parts = []
+    with av.open(os.fspath(path)) as container:
+        if not container.streams.audio:
+            raise ValueError("no audio stream")
+        for frame in container.decode(audio=0):
+            parts += [p.to_ndarray()[0] for p in resampler.resample(frame)]
+        parts += [p.to_ndarray()[0] for p in resampler.resample(None)]
+    return np.concatenate(parts) if parts else np.empty(0, dtype=np.int16)
+
+
+def _write(
+    output: pathlib.Path, samples: np.ndarray, sample_rate: int, format: str
+) -> None:
+    if not len(samples):
+        raise ValueError("it holds no audio")
+    output.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = output.with_name(f".{output.name}.{os.getpid()}.tmp")
+    try:
+        soundfile.write(
+            unfinished,
+            samples,
+            sample_rate,
+            subtype=FORMATS[format],
+            format=format.upper(),
+        )
+        os.replace(unfinished, output)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def _report(done: Conversion, target: pathlib.Path) -> None:
+    logger.info(
+        "Converted %d files to %s; %d were there already",
+        done.num_converted,
+        target,
+        done.num_kept,
+    )
+    if done.failed:
+        listed = target / "not_converted.txt"
+        listed.parent.mkdir(parents=True, exist_ok=True)
+        lines = (f"{name}\t{why}\n" for name, why in done.failed.items())
+        listed.write_text("".join(lines), encoding="utf-8")
+        logger.warning(
+            "%d files could not be converted; they are named in %s",
+            len(done.failed),
+            listed,
+        )
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Convert a folder; returns 1 where a file could not be converted."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    parser = argparse.ArgumentParser(
+        prog="python -m ssps_plugin.dataio.convert",
+        description="Convert a corpus of .m4a files, once and in parallel.",
+    )
+    parser.add_argument("source")
+    parser.add_argument("target")
+    parser.add_argument("--format", choices=[*FORMATS], default="flac")
+    parser.add_argument("--sample_rate", type=int, default=16000)
+    parser.add_argument("--num_threads", type=int, default=None)
+    return int(
+        bool(convert_folder(**vars(parser.parse_args(arguments))).failed)
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
