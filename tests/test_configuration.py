@@ -199,3 +199,41 @@ def test_every_overlay_key_is_known_to_a_recipe():
     recipes = [path for path in HPARAMS if path.stem != "minivox"]
     known = {key for path in recipes for key in _read(path)}
     assert set(_read(ROOT / "hparams" / "minivox.yaml")) <= known
+
+
+def test_dino_has_the_published_settings():
+    keys = _read(ROOT / "hparams" / "dino_ssps.yaml")
+    published = {
+        "global_crop_seconds": 4.0,
+        "num_global_crops": 2,
+        "local_crop_seconds": 2.0,
+        "num_local_crops": 4,
+        "num_mels": 80,
+        "reverb_probability": 0.5,
+        "noise_probability": 0.5,
+        "hidden_dim": 2048,
+        "bottleneck_dim": 256,
+        "num_outputs": 65536,
+        "ema_momentum": 0.996,
+        "average_buffers": False,
+        "reference_in_eval_mode": False,
+        "frozen_epochs": 1,
+        "student_temperature": 0.1,
+        "teacher_temperature": 0.04,
+        "center_momentum": 0.9,
+        "max_parameter_grad_norm": 3.0,
+        "global_batch_size": 128,
+        "lr": 0.2,
+        "final_lr": 1e-5,
+        "warmup_epochs": 10,
+        "cosine_epochs": 100,
+        "schedule_epochs": 100,
+        "weight_decay": 5e-5,
+        "remove_vector_weight_decay": True,
+        "ssps_start_epoch": 81,  # 80, counted from 0
+        "num_epochs": 100,
+        "num_clusters": 25000,
+        "num_neighbors": 1,
+        "queue_size": 25000,
+    }
+    assert {key: keys[key] for key in published} == published
