@@ -11,6 +11,7 @@ from ssps_plugin.distributed import (
     world_size,
 )
 from ssps_plugin.losses.margins import Margin
+from ssps_plugin.losses.pairs import check_pairs
 
 
 class NTXentLoss(nn.Module):
@@ -77,11 +78,7 @@ class NTXentLoss(nn.Module):
         ValueError
             Anchors and positives of different shapes.
         """
-        if anchors.shape != positives.shape or anchors.dim() != 2:
-            raise ValueError(
-                "Expected anchors and positives of one shape (batch, dim), got "
-                f"{tuple(anchors.shape)} and {tuple(positives.shape)}."
-            )
+        check_pairs(anchors, positives)
         with torch.autocast(anchors.device.type, enabled=False):
             if groups is not None:
                 theirs = groups if positive_groups is None else positive_groups

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from ssps_plugin.distributed import share_of_rank, sum_over_ranks, world_size
+from ssps_plugin.losses.pairs import check_pairs
 from ssps_plugin.losses.sinkhorn import sinkhorn_codes
 
 
@@ -90,11 +91,7 @@ class SwAVLoss(nn.Module):
         ValueError
             Anchors and positives of different shapes.
         """
-        if anchors.shape != positives.shape or anchors.dim() != 2:
-            raise ValueError(
-                "Expected anchors and positives of one shape (batch, dim), got "
-                f"{tuple(anchors.shape)} and {tuple(positives.shape)}."
-            )
+        check_pairs(anchors, positives)
         with torch.autocast(anchors.device.type, enabled=False):
             views = torch.stack([anchors.float(), positives.float()])
             features = views

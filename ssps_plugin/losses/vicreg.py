@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ssps_plugin.distributed import gather_with_gradient
+from ssps_plugin.losses.pairs import check_pairs
 
 
 class VICRegLoss(nn.Module):
@@ -75,11 +76,7 @@ class VICRegLoss(nn.Module):
             Anchors and positives of different shapes, or a joint batch of one,
             which has no variance.
         """
-        if anchors.shape != positives.shape or anchors.dim() != 2:
-            raise ValueError(
-                "Expected anchors and positives of one shape (batch, dim), got "
-                f"{tuple(anchors.shape)} and {tuple(positives.shape)}."
-            )
+        check_pairs(anchors, positives)
         with torch.autocast(anchors.device.type, enabled=False):
             own = torch.stack([anchors.float(), positives.float()], dim=1)
             every = gather_with_gradient(own)  # (total, 2, dim)
