@@ -5,7 +5,7 @@ import os
 import pathlib
 from typing import Any
 
-from ssps_plugin.evaluation.atomic_write import atomic_write
+from ssps_plugin.atomic_write import atomic_write
 
 
 class History:

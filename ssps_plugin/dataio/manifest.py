@@ -4,13 +4,14 @@ import csv
 import json
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
-from typing import Any, TextIO
+from typing import Any
 
 from speechbrain.utils.logger import get_logger
 
+from ssps_plugin.atomic_write import atomic_write
 from ssps_plugin.dataio.corpus import Corpus
 from ssps_plugin.dataio.corpus_check import CheckedFile, check_files
 
@@ -175,8 +176,7 @@ def _write(
     settings: dict[str, Any],
     summary: Summary,
 ) -> None:
-    os.makedirs(os.path.dirname(os.path.abspath(manifest)), exist_ok=True)
-    with _atomic(summary.skipped_list) as file:
+    with atomic_write(summary.skipped_list) as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(("wav", "reason", "detail"))
         writer.writerows(
@@ -191,7 +191,7 @@ def _write(
     # Old settings beside a new manifest would be believed after a crash.
     with suppress(FileNotFoundError):
         os.remove(f"{manifest}.json")
-    with _atomic(manifest) as file:
+    with atomic_write(manifest) as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(COLUMNS)
         for e in checked:
@@ -199,21 +199,8 @@ def _write(
                 wav, f = f"$data_root/{e.file.path}", e.file
                 row = (f.utterance_id, e.seconds, wav, f.recording, f.speaker)
                 writer.writerow(row)
-    with _atomic(f"{manifest}.json") as file:
+    with atomic_write(f"{manifest}.json") as file:
         json.dump({"settings": settings, "summary": asdict(summary)}, file)
-
-
-@contextmanager
-def _atomic(path: str) -> Iterator[TextIO]:
-    """Write a file that is either whole or not there."""
-    temporary = f"{path}.{os.getpid()}.tmp"
-    try:
-        with open(temporary, "w", newline="", encoding="utf-8") as file:
-            yield file
-        os.replace(temporary, path)
-    finally:
-        if os.path.exists(temporary):
-            os.remove(temporary)
 
 
 def _log(manifest: str, summary: Summary) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from numpy.typing import ArrayLike
 
-from ssps_plugin.evaluation.atomic_write import atomic_write
+from ssps_plugin.atomic_write import atomic_write
 from ssps_plugin.evaluation.bootstrap import bootstrap_intervals
 from ssps_plugin.evaluation.detection_curve import detection_curve
 from ssps_plugin.evaluation.trial_list import TrialList

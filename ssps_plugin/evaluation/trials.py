@@ -13,7 +13,7 @@ from typing import TextIO
 
 import numpy as np
 
-from ssps_plugin.evaluation.atomic_write import atomic_write
+from ssps_plugin.atomic_write import atomic_write
 from ssps_plugin.evaluation.trial_list import TrialList, first_appearance
 
 #: Read and written at a time: bounds the memory that split lines take, and

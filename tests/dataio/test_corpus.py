@@ -58,7 +58,9 @@ def test_another_layout_is_an_error_that_shows_what_was_seen(tmp_path):
 
 def test_m4a_files_are_told_to_be_converted(tmp_path):
     _touch(tmp_path, "id1/video/00001.m4a")
-    with pytest.raises(ValueError, match="m4a must be converted first: python -m"):
+    with pytest.raises(
+        ValueError, match="m4a must be converted first: python -m"
+    ):
         Corpus(tmp_path).files()
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from ssps_plugin.evaluation.atomic_write import atomic_write
+from ssps_plugin.atomic_write import atomic_write
 
 
 def test_a_block_that_fails_leaves_the_old_file_and_nothing_else(tmp_path):
