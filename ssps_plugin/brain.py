@@ -14,6 +14,7 @@ from torch.nn.parallel import DataParallel, DistributedDataParallel
 
 from ssps_plugin.allocation import keep_freed_memory
 from ssps_plugin.dataio.shared_epoch import SharedEpoch
+from ssps_plugin.distributed import broadcast_state
 from ssps_plugin.evaluation.cohort import Cohort
 from ssps_plugin.evaluation.sampling_report import SamplingReport
 from ssps_plugin.evaluation.verification import (
@@ -281,13 +282,16 @@ class SSLBrain(sb.Brain):
         model = self.framework.exported_model
         kept = copy.deepcopy(model.state_dict())
         epoch = self.epoch_counter.current
-        num_averaged = self.snapshots.average_into(model, epoch)
+        num_averaged = 1
+        if if_main_process():  # which alone keeps snapshots
+            num_averaged = self.snapshots.average_into(model, epoch)
+        broadcast_state(model)
         result = self.verify(cohort)
         model.load_state_dict(kept)
         return result, num_averaged
 
     def verify(self, cohort: Cohort | None = None) -> VerificationResult | None:
-        """Score the trials with the present encoder, on the main process.
+        """Score the trials with the present encoder, shared by all ranks.
 
         Arguments
         ---------
@@ -300,17 +304,16 @@ class SSLBrain(sb.Brain):
             None without trials, and on the other processes.
         """
         result = None
-        if self.verification is not None and if_main_process():
+        if self.verification is not None:
             self.modules.eval()
             with self.evaluation_ctx:
                 result = self.verification.run(
                     self.embed,
                     self.device,
-                    progress=not self.noprogressbar,
+                    progress=not self.noprogressbar and if_main_process(),
                     cohort=cohort,
                 )
-        sb.utils.distributed.ddp_barrier()
-        return result
+        return result if if_main_process() else None
 
     def _verified(self) -> dict[str, float]:
         """Verify, and return the error rates as the history keeps them."""

@@ -97,6 +97,13 @@ def sum_over_ranks(tensor: Tensor) -> Tensor:
     return total
 
 
+def broadcast_state(module: nn.Module) -> None:
+    """Overwrite parameters and buffers of every rank with those of rank 0."""
+    if is_distributed():
+        for tensor in module.state_dict().values():
+            dist.broadcast(tensor, src=0)
+
+
 def broadcast_buffers(module: nn.Module) -> None:
     """Overwrite the buffers of every rank with those of rank 0."""
     if is_distributed():
@@ -122,6 +129,11 @@ def share_of_rank(tensor: Tensor, dim: int = 0) -> Tensor:
     if not is_distributed():
         return tensor
     return tensor.tensor_split(dist.get_world_size(), dim)[dist.get_rank()]
+
+
+def rank() -> int:
+    """Return this process's rank, 0 without a process group."""
+    return dist.get_rank() if is_distributed() else 0
 
 
 def world_size() -> int:

@@ -19,6 +19,7 @@ from ssps_plugin.evaluation.cohort import Cohort
 from ssps_plugin.evaluation.detection_curve import detection_curve
 from ssps_plugin.evaluation.embedding_cache import EmbeddingCache
 from ssps_plugin.evaluation.embeddings import extract_embeddings
+from ssps_plugin.evaluation.extraction_over_ranks import extract_over_ranks
 from ssps_plugin.evaluation.score_normalization import s_norm
 from ssps_plugin.evaluation.scoring import cosine_scores
 from ssps_plugin.evaluation.trial_files import find_trial_files
@@ -102,6 +103,8 @@ class Verification:
     ) -> VerificationResult:
         """Embed every distinct utterance once and score all trials.
 
+        Call it on every rank: each embeds a share, all return the result.
+
         Arguments
         ---------
         embed : callable
@@ -126,6 +129,7 @@ class Verification:
             read=self.read,
             progress=progress,
         )
+        extract = partial(extract_over_ranks, extract, device=device)
         embeddings = known.embeddings_of(self.files, extract)
         scores = cosine_scores(embeddings, self.trials)
         if cohort is not None:
