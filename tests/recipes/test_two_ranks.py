@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from tests.recipes.corpora import write_corpus
+from tests.recipes.test_frameworks import FRAMEWORKS as SMALL_FRAMEWORKS
 from tests.recipes.test_train_ssl import (
     RECIPES,
     ROOT,
@@ -17,14 +18,7 @@ from tests.recipes.test_train_ssl import (
     newest_checkpoint,
 )
 
-FRAMEWORKS = {
-    "simclr": {},
-    "moco": {
-        "negatives_size": 16,
-        "mask_false_negatives": True,
-        "margin": "!new:ssps_plugin.losses.CurricularMargin",
-    },
-}
+FRAMEWORKS = {"simclr": {}, **SMALL_FRAMEWORKS}
 
 
 def run_on_two_ranks(name, output, **options):
@@ -43,7 +37,8 @@ def run_on_two_ranks(name, output, **options):
         str(ROOT / "hparams" / f"{name}_ssps.yaml"),
     ]
     for key, value in options.items():
-        argv += [f"--{key}", str(value)]
+        if value is not None:  # None: a key that this YAML does not have
+            argv += [f"--{key}", str(value)]
     subprocess.run(
         [*argv, "--noprogressbar"],
         check=True,
