@@ -3,6 +3,8 @@
 from ssps_plugin.dataio.reference_view import add_reference_view
 from ssps_plugin.loss_wrapper import PositiveSamplingLoss
 from ssps_plugin.losses import (
+    DINOCentering,
+    DINOLoss,
     MoCoLoss,
     NegativeQueue,
     NTXentLoss,
@@ -22,6 +24,8 @@ from ssps_plugin.sampling import (
 __all__ = [
     "CentroidSampling",
     "ClusteringSampling",
+    "DINOCentering",
+    "DINOLoss",
     "MoCoLoss",
     "NTXentLoss",
     "NearestNeighborSampling",
