@@ -222,7 +222,8 @@ class SSLBrain(sb.Brain):
         """Bring data, sampler and objective to the epoch."""
         if stage != sb.Stage.TRAIN or epoch is None:
             return
-        self._set_learning_rate(steps_before=self.step)
+        # Of the last step taken: a resume may find no step left to take.
+        self._set_learning_rate(steps_before=max(self.step - 1, 0))
         self.shared_epoch.set(epoch)
         self.modules.sampler.begin_epoch(epoch)
         for part in self._parts:
