@@ -8,10 +8,15 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike
 
-from ssps_plugin.evaluation.detection_curve import detection_curve
+from ssps_plugin.evaluation.detection_curve import (
+    DetectionCurve,
+    detection_curve,
+)
 
 #: Numbers held at a time, for all resamples of a block.
-NUMBERS_PER_BLOCK = 2**24
+NUMBERS_PER_BLOCK = 2**22
+#: Operating points that are looked at: more change no figure that one reads.
+MOST_POINTS = 2**14
 
 
 class Interval(NamedTuple):
@@ -25,7 +30,7 @@ def bootstrap_intervals(
     scores: ArrayLike | torch.Tensor,
     labels: ArrayLike | torch.Tensor,
     p_targets: tuple[float, ...] = (0.01, 0.05),
-    num_resamples: int = 1000,
+    num_resamples: int = 200,
     confidence: float = 0.95,
     seed: int = 1986,
 ) -> dict[str, Interval]:
@@ -35,8 +40,9 @@ def bootstrap_intervals(
     Trials share speakers and utterances, which resampling trials does not
     see, so the true uncertainty is larger.
 
-    The scores are sorted once; a resample is a count for every distinct
-    score.
+    The scores are sorted once; a resample is a count for every operating
+    point. Of a long list a grid of them is taken, with every impostor that
+    scores highest, where the detection costs are decided.
 
     Arguments
     ---------
@@ -83,9 +89,10 @@ def bootstrap_intervals(
     is_target = np.asarray(torch.as_tensor(labels).cpu()) == 1
     num_targets = int(is_target.sum())
     num_impostors = len(is_target) - num_targets
-    # Trials of each kind at every distinct score, from strict to lenient.
-    targets = -np.diff(curve.miss_rate)
-    impostors = np.diff(curve.false_alarm_rate)
+    # Shares of each kind between operating points, from strict to lenient.
+    points = _operating_points(curve, num_targets, num_impostors)
+    targets = np.diff(1 - curve.miss_rate[points])
+    impostors = np.diff(curve.false_alarm_rate[points])
     generator = np.random.default_rng(seed)
     figures: dict[str, list[np.ndarray]] = {}
     per_block = max(1, NUMBERS_PER_BLOCK // len(targets))
@@ -108,13 +115,33 @@ def bootstrap_intervals(
     }
 
 
+def _operating_points(
+    curve: DetectionCurve, num_targets: int, num_impostors: int
+) -> np.ndarray:
+    """Choose operating points, the first (accept nothing) among them."""
+    every = np.arange(len(curve.thresholds))
+    if len(every) <= MOST_POINTS:
+        return every
+    part = MOST_POINTS // 4
+    accepted = np.rint(curve.false_alarm_rate * num_impostors)
+    hits = np.rint((1 - curve.miss_rate) * num_targets)
+    chosen = [
+        np.searchsorted(accepted, np.arange(1, part + 1)),
+        np.searchsorted(accepted, np.linspace(part, num_impostors, part)),
+        np.searchsorted(hits, np.linspace(0, num_targets, 2 * part)),
+        every[[0, -1]],
+    ]
+    return np.unique(np.minimum(np.concatenate(chosen), every[-1]))
+
+
 def _accepted(
     generator: np.random.Generator, num: int, shares: np.ndarray, resamples: int
 ) -> np.ndarray:
-    """Resample trials of one kind; shares accepted at every score.
+    """Resample trials of one kind; shares accepted at every point.
 
-    Returns an array (resamples, distinct scores).
+    Returns an array (resamples, points).
     """
+    shares = shares.clip(min=0)
     counts = generator.multinomial(num, shares / shares.sum(), size=resamples)
     return np.asarray(np.cumsum(counts, axis=1) / num)
 

@@ -88,3 +88,17 @@ def test_separable_trials_have_no_error_in_any_resample():
 def test_numbers_out_of_range_are_an_error(options):
     with pytest.raises(ValueError, match="num_resamples of at least 2"):
         bootstrap_intervals(*trials(), **options)
+
+
+def test_a_grid_of_points_gives_the_intervals_of_all_of_them(monkeypatch):
+    rng = np.random.default_rng(3)
+    labels = (np.arange(40_000) % 3 == 0).astype(int)
+    scores = rng.normal(size=len(labels)) + 3 * labels
+    every, grid = [], []
+    for points, found in ((10**6, every), (2**12, grid)):
+        monkeypatch.setattr(bootstrap, "MOST_POINTS", points)
+        found.append(bootstrap_intervals(scores, labels, num_resamples=400))
+    for name, interval in every[0].items():
+        width = interval.high - interval.low
+        assert grid[0][name].low == pytest.approx(interval.low, abs=width / 8)
+        assert grid[0][name].high == pytest.approx(interval.high, abs=width / 8)
