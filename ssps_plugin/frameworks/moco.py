@@ -10,7 +10,7 @@ from ssps_plugin.distributed import (
 )
 from ssps_plugin.frameworks.embedding_model import EmbeddingModel
 from ssps_plugin.frameworks.framework import Framework
-from ssps_plugin.frameworks.view_pair import check_view_pair
+from ssps_plugin.frameworks.view_pair import flatten_view_pair
 from ssps_plugin.momentum import MomentumSchedule, follow, momentum_copy
 
 
@@ -83,9 +83,7 @@ class MoCo(Framework):
         ValueError
             Not two views.
         """
-        pair = check_view_pair(views)
-        # (batch, 2, samples) -> (2 * batch, samples), view by view
-        wavs = pair.transpose(0, 1).flatten(0, 1)
+        wavs = flatten_view_pair(views)
         features, lengths = self.embedding_model.analyse(wavs)
         queries = self.projector(self.embedding_model.encode(features, lengths))
         with torch.no_grad():

@@ -3,7 +3,7 @@
 from torch import Tensor, nn
 
 from ssps_plugin.frameworks.framework import Framework
-from ssps_plugin.frameworks.view_pair import check_view_pair
+from ssps_plugin.frameworks.view_pair import flatten_view_pair
 
 
 class Siamese(Framework):
@@ -47,8 +47,6 @@ class Siamese(Framework):
         ValueError
             Not two views.
         """
-        pair = check_view_pair(views)
-        # (batch, 2, samples) -> (2 * batch, samples), view by view
-        wavs = pair.transpose(0, 1).flatten(0, 1)
+        wavs = flatten_view_pair(views)
         anchors, positives = self.projector(self.embedding_model(wavs)).chunk(2)
         return anchors, positives

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from torch import Tensor
 
 
-def check_view_pair(views: Sequence[Tensor]) -> Tensor:
-    """Return the one group of two views, `(batch, 2, samples)`.
+def flatten_view_pair(views: Sequence[Tensor]) -> Tensor:
+    """Return the views of the one group, `(2 * batch, samples)`, view by view.
 
     Raises
     ------
@@ -16,8 +16,8 @@ def check_view_pair(views: Sequence[Tensor]) -> Tensor:
     Example
     -------
     >>> import torch
-    >>> check_view_pair([torch.zeros(4, 2, 16000)]).shape
-    torch.Size([4, 2, 16000])
+    >>> flatten_view_pair([torch.zeros(4, 2, 16000)]).shape
+    torch.Size([8, 16000])
     """
     shapes = [tuple(group.shape) for group in views]
     if len(shapes) != 1 or len(shapes[0]) != 3 or shapes[0][1] != 2:
@@ -25,4 +25,4 @@ def check_view_pair(views: Sequence[Tensor]) -> Tensor:
             "Expected one group of two views, (batch, 2, samples), got "
             f"{len(shapes)}: {shapes}. Set crop_groups to one group of 2 crops."
         )
-    return views[0]
+    return views[0].transpose(0, 1).flatten(0, 1)
