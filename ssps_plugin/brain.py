@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DataParallel, DistributedDataParallel
 
 from ssps_plugin.allocation import keep_freed_memory
+from ssps_plugin.compilation import compile_encoders, uncompiled
 from ssps_plugin.dataio.shared_epoch import SharedEpoch
 from ssps_plugin.distributed import broadcast_state
 from ssps_plugin.evaluation.cohort import Cohort
@@ -77,8 +78,8 @@ class SSLBrain(sb.Brain):
     that have passed), `schedule_epochs` (the length of momentum's schedule),
     `clip_gradients` (a function of the parameters, or null),
     `reference_in_eval_mode`, `verify_interval` (epochs), `averaged_epochs`,
-    `num_checkpoints`, `train_logger`, `use_tensorboard`, `sync_batchnorm` and
-    `output_folder`.
+    `num_checkpoints`, `train_logger`, `use_tensorboard`, `sync_batchnorm`,
+    `compile_backend` and `output_folder`.
 
     Arguments
     ---------
@@ -307,7 +308,7 @@ class SSLBrain(sb.Brain):
         result = None
         if self.verification is not None:
             self.modules.eval()
-            with self.evaluation_ctx:
+            with self.evaluation_ctx, uncompiled():
                 result = self.verification.run(
                     self.embed,
                     self.device,
@@ -336,6 +337,12 @@ class SSLBrain(sb.Brain):
         )
         self.num_steps = len(loader)
         super().fit(epoch_counter, loader, *args, **kwargs)
+
+    def _compile(self) -> None:
+        """Compile as SpeechBrain does, and the encoders where asked for."""
+        super()._compile()
+        if self.hparams.compile_backend is not None:
+            compile_encoders(self.framework, self.hparams.compile_backend)
 
     def _wrap_distributed(self) -> None:
         """Wrap as SpeechBrain does; SyncBatchNorm only where asked for."""

@@ -237,6 +237,20 @@ def test_bfloat16_and_tensorboard_run(corpus, tmp_path):
     assert list((output / "tensorboard").iterdir())
 
 
+def test_a_compiled_encoder_trains_to_the_same_figures(
+    whole_run, corpus, tmp_path
+):
+    counters = torch._dynamo.utils.counters["stats"]
+    counters.clear()
+    options = {"data_folder": corpus, "compile_backend": "eager"}
+    run("simclr_ssps.yaml", tmp_path / "out", **options)
+    torch.compiler.reset()
+    assert counters["calls_captured"] > 0
+    compiled, eager = history(tmp_path / "out"), history(whole_run[0])
+    for one, other in zip(compiled, eager, strict=True):
+        assert one["loss"] == pytest.approx(other["loss"], rel=1e-4)
+
+
 def test_verify_scores_the_same_trials_alike_and_another_list(
     whole_run, corpus, tmp_path
 ):
