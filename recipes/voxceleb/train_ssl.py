@@ -8,7 +8,7 @@ On a laptop, on a synthetic corpus that it makes:
 On VoxCeleb, or any corpus laid out like it:
 
     python recipes/voxceleb/train_ssl.py hparams/simclr_ssps.yaml \
-        --data_folder VOXCELEB2 --trials veri_test.txt --trials_folder VOXCELEB1
+        --data_folder VOXCELEB2 --trials voxceleb1-o --trials_folder VOXCELEB1
 """
 
 import sys
@@ -125,7 +125,7 @@ def use_minivox(configuration: Configuration) -> None:
         f"No data_folder was given: training on MiniVox, a small synthetic "
         f"corpus, in {folder}. For VoxCeleb: python {sys.argv[0]} "
         f"{configuration.hparams_file} --data_folder VOXCELEB2 "
-        "--trials veri_test.txt --trials_folder VOXCELEB1"
+        "--trials voxceleb1-o --trials_folder VOXCELEB1"
     )
     if not configuration.overlays:
         configuration.lay_over(MINIVOX)

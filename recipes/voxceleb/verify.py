@@ -4,10 +4,11 @@
     python recipes/voxceleb/verify.py OUTPUT_FOLDER/hyperparams.yaml \
         --trials LIST --trials_folder FOLDER
 
-A list has lines of `label enrol test`, names relative to the folder; several,
-as `--trials "[LIST, LIST]"`, embed an utterance once. Without the two keys, the
-trials of the training run are scored again. With `--cohort_size 3000`, scores
-are normalised. Scores and `results.json` go to
+A list has lines of `label enrol test`, names relative to the folder; it is a
+file, an http(s) address or the name of one of VoxCeleb1's (`voxceleb1-e`).
+Several, as `--trials "[LIST, LIST]"`, embed an utterance once. Without the two
+keys, the trials of the training run are scored again. With
+`--cohort_size 3000`, scores are normalised. Scores and `results.json` go to
 `OUTPUT_FOLDER/verify/<name of the list>`.
 """
 
@@ -18,7 +19,7 @@ from hyperpyyaml import load_hyperpyyaml
 from speechbrain.utils.checkpoints import Checkpointer
 from speechbrain.utils.distributed import infer_device
 from speechbrain.utils.logger import setup_logging
-from voxceleb_prepare import load_cohort, load_verifications
+from voxceleb_prepare import load_cohort, load_verifications, prepare_trials
 
 from ssps_plugin.configuration import parse_configuration
 from ssps_plugin.evaluation.embedding_cache import EmbeddingCache
@@ -45,6 +46,7 @@ def main(argv: list[str]) -> None:
     with open(configuration.hparams_file, encoding="utf-8") as fin:
         hparams = load_hyperpyyaml(fin, configuration.overrides)
     setup_logging()
+    prepare_trials(hparams)
     verifications = load_verifications(hparams)
     if not verifications:
         raise ValueError(

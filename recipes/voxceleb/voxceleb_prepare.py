@@ -7,6 +7,10 @@ from speechbrain.utils.logger import get_logger
 
 from ssps_plugin.dataio import load_manifest, prepare_manifest
 from ssps_plugin.evaluation.cohort import Cohort, draw_cohort
+from ssps_plugin.evaluation.named_trials import (
+    fetch_trial_list,
+    locate_trial_list,
+)
 from ssps_plugin.evaluation.trial_source import (
     find_trial_list,
     hold_out_trials,
@@ -25,6 +29,16 @@ def prepare_data_folder(hparams: dict[str, Any]) -> None:
         make_minivox(hparams["minivox_folder"])
 
 
+def prepare_trials(hparams: dict[str, Any]) -> None:
+    """Fetch the trial lists given by name or address that are not here yet.
+
+    Into `<output_folder>/trials`. One process does it, before any other looks
+    for the lists.
+    """
+    for trials in given_trials(hparams):
+        fetch_trial_list(trials, **places_of_lists(hparams))
+
+
 def prepare_voxceleb(hparams: dict[str, Any]) -> None:
     """Write the training manifest, and trials where there is no list.
 
@@ -35,9 +49,11 @@ def prepare_voxceleb(hparams: dict[str, Any]) -> None:
     ---------
     hparams : dict
         `data_folder`, `trials` (None: looked for in the data folder, else
-        made from speakers held out), `made_trials`, `num_held_out_speakers`,
-        `num_made_trials`, `train_manifest`, `min_seconds`, `seed`.
+        made from speakers held out), `trials_folder`, `output_folder`,
+        `made_trials`, `num_held_out_speakers`, `num_made_trials`,
+        `train_manifest`, `min_seconds`, `seed`.
     """
+    prepare_trials(hparams)
     manifest = pathlib.Path(hparams["train_manifest"])
     if manifest.is_file() and not pathlib.Path(f"{manifest}.json").is_file():
         logger.warning(
@@ -104,10 +120,10 @@ def load_cohort(hparams: dict[str, Any]) -> Cohort | None:
 
 def locate_trials(hparams: dict[str, Any]) -> list[pathlib.Path]:
     """Return the trial lists given, found in the corpus, or made, if any."""
-    given = hparams["trials"]
-    if given is not None:
-        several = given if isinstance(given, list) else [given]
-        return [pathlib.Path(path) for path in several]
+    given = given_trials(hparams)
+    if given:
+        places = places_of_lists(hparams)
+        return [locate_trial_list(trials, **places) for trials in given]
     found = None
     if hparams["data_folder"] is not None:
         found = find_trial_list(hparams["data_folder"])
@@ -115,3 +131,20 @@ def locate_trials(hparams: dict[str, Any]) -> list[pathlib.Path]:
     if found is None and made.is_file():
         found = made
     return [] if found is None else [found]
+
+
+def given_trials(hparams: dict[str, Any]) -> list[str]:
+    """Return the files, names and addresses that `trials` holds, if any."""
+    given = hparams["trials"]
+    if given is None:
+        return []
+    return given if isinstance(given, list) else [given]
+
+
+def places_of_lists(hparams: dict[str, Any]) -> dict[str, Any]:
+    """Return where VoxCeleb's own lists may lie, and where they go to."""
+    folders = (hparams["trials_folder"], hparams["data_folder"])
+    return {
+        "folders": [folder for folder in folders if folder is not None],
+        "fetched_folder": pathlib.Path(hparams["output_folder"]) / "trials",
+    }

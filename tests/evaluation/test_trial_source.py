@@ -88,3 +88,19 @@ def test_same_seed_holds_out_the_same(tmp_path):
     one = held_out(corpus, tmp_path / "1.txt", seed=3)
     two = held_out(corpus, tmp_path / "2.txt", seed=3)
     assert one.utterances == two.utterances
+
+
+def test_voxsrcs_names_tell_no_speaker_and_that_is_only_said(tmp_path, caplog):
+    path = tmp_path / "voxsrc.txt"
+    path.write_text(
+        "1 voxsrc2020_val/00001.wav voxsrc2020_val/00002.wav\n"
+        "0 wav/00001.wav wav/00002.wav\n"
+    )
+    trials = read_trials(path)
+    assert trials.labels.tolist() == [1, 0]
+    assert list(trials.pairs()) == [
+        ("voxsrc2020_val/00001.wav", "voxsrc2020_val/00002.wav"),
+        ("wav/00001.wav", "wav/00002.wav"),
+    ]
+    assert trial_speakers(trials) == set()
+    assert "4 of 4 utterances of the trials name no speaker" in caplog.text

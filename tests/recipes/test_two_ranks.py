@@ -7,6 +7,7 @@ import sys
 import pytest
 import torch
 
+from tests.evaluation.list_server import serving
 from tests.recipes.corpora import write_corpus
 from tests.recipes.test_frameworks import FRAMEWORKS as SMALL_FRAMEWORKS
 from tests.recipes.test_train_ssl import (
@@ -69,3 +70,23 @@ def test_keys_are_shuffled_in_every_step_over_ranks(tmp_path):
     run_on_two_ranks("moco", tmp_path / "out", **options)
     state = torch.load(newest_checkpoint(tmp_path / "out") / "framework.ckpt")
     assert state["num_shuffles"] == 4  # 36 utterances in batches of 8
+
+
+@pytest.mark.slow
+def test_trials_by_address_are_fetched_by_one_rank(tmp_path, monkeypatch):
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    corpus = write_corpus(tmp_path / "corpus")
+    with serving() as server:
+        server.lists["list.txt"] = (
+            "1 id000/rec0/00000.wav id000/rec1/00000.wav\n"
+            "0 id000/rec0/00000.wav id001/rec0/00000.wav\n"
+        )
+        run_on_two_ranks(
+            "simclr",
+            tmp_path / "out",
+            data_folder=corpus,
+            trials=f"{server.address}list.txt",
+            num_epochs=1,
+        )
+        assert server.asked == ["list.txt"]
+    assert "eer" in history(tmp_path / "out")[0]

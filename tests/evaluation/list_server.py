@@ -1,0 +1,50 @@
+"""A server of trial lists on this machine, so that no test needs a network."""
+
+import contextlib
+import http.server
+import threading
+
+
+class ListServer(http.server.ThreadingHTTPServer):
+    """Answers `/name` with `lists[name]`, and remembers what was asked for."""
+
+    def __init__(self):
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.lists = {}
+        self.asked = []
+        self.announced_too_many = 0
+
+    @property
+    def address(self):
+        return f"http://127.0.0.1:{self.server_address[1]}/"
+
+
+class _Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        name = self.path.partition("?")[0].lstrip("/")
+        self.server.asked.append(name)
+        if name not in self.server.lists:
+            self.send_error(404)
+            return
+        content = self.server.lists[name].encode()
+        length = len(content) + self.server.announced_too_many
+        self.send_response(200)
+        self.send_header("Content-Length", str(length))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, *args):
+        pass
+
+
+@contextlib.contextmanager
+def serving():
+    """Run a server until the block ends."""
+    with ListServer() as server:
+        thread = threading.Thread(target=server.serve_forever, args=[0.01])
+        thread.start()
+        try:
+            yield server
+        finally:
+            server.shutdown()
+            thread.join()
