@@ -62,6 +62,7 @@ def main(argv: list[str]) -> None:
         logger.info(note)
 
     say_what_is_unusual(hparams)
+    say_what_augments(hparams)
     run_on_main(prepare_data_folder, kwargs={"hparams": hparams})
     run_on_main(prepare_voxceleb, kwargs={"hparams": hparams})
     epoch = SharedEpoch()
@@ -140,11 +141,18 @@ def say_what_is_unusual(hparams: dict[str, Any]) -> None:
             hparams["num_epochs"],
             start_epoch,
         )
+
+
+def say_what_augments(hparams: dict[str, Any]) -> None:
+    """Log which folders noise and rooms come from; warn if from none."""
     if hparams["noise_folder"] is None and hparams["rir_folder"] is None:
         logger.warning(
             "No augmentation: noise_folder and rir_folder are not given. The "
             "published results on VoxCeleb use both (MUSAN, simulated RIRs)."
         )
+    # An augmentation of one's own need not tell.
+    for note in getattr(hparams["augmentation"], "notes", []):
+        logger.info(note)
 
 
 def training_data(hparams: dict[str, Any], epoch: SharedEpoch) -> Any:

@@ -8,6 +8,12 @@ import torch
 
 from ssps_plugin.dataio.audio import SAMPLE_RATE
 from ssps_plugin.dataio.audio_folder import AudioFolder
+from ssps_plugin.dataio.augmentation_folders import (
+    check_impulse_responses,
+    describe_noise,
+    find_noise_folders,
+    find_rir_folder,
+)
 from ssps_plugin.dataio.mixing import add_noise, reverberate
 
 # MUSAN's categories with the paper's ranges of signal-to-noise ratio, in dB.
@@ -27,11 +33,13 @@ class Augmentation:
     Arguments
     ---------
     noise_folder : str or os.PathLike, optional
-        MUSAN's folder (it holds `noise`, `speech` and `music`, of which those
-        that are there are used), or any folder of noise, which then is of
-        the category `noise`. None adds none.
+        MUSAN (`noise`, `speech` and `music`, of which those that are there are
+        used) or a folder that holds it, or any folder of noise, which then is
+        of the category `noise`. None adds none.
     rir_folder : str or os.PathLike, optional
-        Room impulse responses, at any depth. None does not reverberate.
+        OpenSLR-28 (`RIRS_NOISES`, of which the simulated ones are used) or a
+        folder that holds it, or any folder of room impulse responses, at any
+        depth. None does not reverberate.
     reverb_probability : float
         How often to reverberate, 0 to 1.
     noise_probability : float
@@ -43,12 +51,18 @@ class Augmentation:
     sample_rate : int
         Samples per second.
 
+    Attributes
+    ----------
+    notes : list of str
+        Where noise and impulse responses come from, for the log.
+
     Raises
     ------
     FileNotFoundError
         A folder that is given is not there.
     ValueError
-        A folder holds no audio, or a number is out of its range.
+        A folder holds no audio, or the other kind of it, or a number is out
+        of its range.
 
     Example
     -------
@@ -74,9 +88,10 @@ class Augmentation:
         self.sample_rate = sample_rate
         self.snr_db = dict(SNR_DB if snr_db is None else snr_db)
         self._check_ranges()
+        self.notes: list[str] = []
         self.rirs = None
         if rir_folder is not None:
-            self.rirs = AudioFolder(rir_folder, "rir_folder")
+            self.rirs = self._impulse_responses(rir_folder)
         self.noises: dict[str, AudioFolder] = {}
         if noise_folder is not None:
             self.noises = self._noise_categories(noise_folder)
@@ -110,17 +125,20 @@ class Augmentation:
             samples = add_noise(samples, noise, rng.uniform(lowest, highest))
         return samples
 
+    def _impulse_responses(
+        self, rir_folder: str | os.PathLike[str]
+    ) -> AudioFolder:
+        folder = find_rir_folder(rir_folder)
+        self.notes.append(f"Room impulse responses come from {folder}.")
+        rirs = AudioFolder(folder, "rir_folder")
+        check_impulse_responses(rirs, folder)
+        return rirs
+
     def _noise_categories(
         self, noise_folder: str | os.PathLike[str]
     ) -> dict[str, AudioFolder]:
-        folders = {
-            category: os.path.join(noise_folder, category)
-            for category in self.snr_db
-            if os.path.isdir(os.path.join(noise_folder, category))
-        }
-        if not folders:
-            first = next(iter(self.snr_db))
-            folders = {first: os.fspath(noise_folder)}
+        folders = find_noise_folders(noise_folder, list(self.snr_db))
+        self.notes.append(describe_noise(noise_folder, folders))
         return {
             category: AudioFolder(folder, "noise_folder")
             for category, folder in folders.items()
