@@ -36,6 +36,7 @@ from ssps_plugin.dataio import (
     load_manifest,
 )
 from ssps_plugin.dataio.loading import train_loader_kwargs
+from ssps_plugin.devices import check_devices
 from ssps_plugin.evaluation.sampling_report import SamplingReport
 from ssps_plugin.outcome import conclude_training, write_outcome
 
@@ -47,6 +48,7 @@ MINIVOX = "hparams/minivox.yaml"
 def main(argv: list[str]) -> None:
     """Parse, prepare, train, verify."""
     configuration = parse_configuration(argv)
+    check_devices(configuration.run_opts)
     ddp_init_group(configuration.run_opts)
     own_manifest = "train_manifest" in configuration.overrides
     if configuration["data_folder"] is None and not own_manifest:

@@ -22,6 +22,7 @@ from speechbrain.utils.logger import setup_logging
 from voxceleb_prepare import load_cohort, load_verifications, prepare_trials
 
 from ssps_plugin.configuration import parse_configuration
+from ssps_plugin.devices import check_devices
 from ssps_plugin.evaluation.embedding_cache import EmbeddingCache
 from ssps_plugin.history import History
 from ssps_plugin.outcome import write_outcome
@@ -31,6 +32,7 @@ from ssps_plugin.snapshots import Snapshots
 def main(argv: list[str]) -> None:
     """Load the last epochs' encoder, embed, score, write."""
     configuration = parse_configuration(argv)
+    check_devices(configuration.run_opts)
     saved = configuration.hparams_file
     if saved.name == "hyperparams.yaml":
         # Found from any folder, whatever folder the training was started in;

@@ -1,0 +1,92 @@
+"""Whether this machine has the GPUs that a command asks for."""
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+
+def check_devices(run_opts: Mapping[str, Any]) -> None:
+    """Refuse a command that asks for more GPUs than this machine has.
+
+    Before PyTorch does, late and by an ordinal. Without `--device`,
+    SpeechBrain takes a GPU where there is one, under torchrun one for each
+    process, and else the CPU: then there is nothing to check, but that
+    processes which talk over NCCL have a GPU each. Nothing is checked with a
+    device that is no GPU.
+
+    Arguments
+    ---------
+    run_opts : mapping
+        SpeechBrain's run options, of which `device` and `distributed_backend`
+        count. How many processes torchrun started on this machine is in the
+        environment.
+
+    Raises
+    ------
+    ValueError
+        More processes than GPUs on this machine, or a GPU that is not there.
+
+    Example
+    -------
+    >>> check_devices({"device": "cpu", "distributed_backend": "gloo"})
+    >>> check_devices({"device": "cuda:99", "distributed_backend": "nccl"})
+    Traceback (most recent call last):
+    ...
+    ValueError: Expected --device to be a GPU of this machine, got cuda:99 ...
+    """
+    device, backend = run_opts["device"], run_opts["distributed_backend"]
+    if device is not None and not device.startswith("cuda"):
+        return
+    num_gpus, num_processes = _num_gpus(), _num_processes()
+    one_each = backend == "nccl" or (device is None and num_gpus > 0)
+    if one_each and num_processes > num_gpus:
+        raise ValueError(_too_many_processes(num_processes, num_gpus))
+    if device is None:
+        return
+    if (torch.device(device).index or 0) >= num_gpus:
+        raise ValueError(
+            f"Expected --device to be a GPU of this machine, got {device} "
+            f"where {_gpus_there(num_gpus)}: leave --device out to take what "
+            "there is, or give --device cpu"
+        )
+    if one_each and num_processes > 1:
+        raise ValueError(
+            f"Expected no --device where torchrun starts {num_processes} "
+            f"processes on this machine, got {device}, which puts all of them "
+            "on one GPU: leave --device out, and each takes its own"
+        )
+
+
+def _too_many_processes(num_processes: int, num_gpus: int) -> str:
+    fewer = ""
+    if num_gpus:
+        fewer = f"start {num_gpus} (--nproc_per_node={num_gpus}), or "
+    return (
+        f"Expected a GPU for each process, got {num_processes} processes "
+        f"started on this machine where {_gpus_there(num_gpus)}: {fewer}train "
+        "on the CPU (--device cpu --distributed_backend gloo)"
+    )
+
+
+def _gpus_there(num_gpus: int) -> str:
+    """How many GPUs there are, and what may hide some."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    hidden = "" if visible is None else f" (CUDA_VISIBLE_DEVICES={visible})"
+    if num_gpus == 0:
+        return f"PyTorch {torch.__version__} finds no GPU{hidden}"
+    names = ", ".join(f"cuda:{index}" for index in range(num_gpus))
+    return f"there are {num_gpus}, {names}{hidden}"
+
+
+def _num_gpus() -> int:
+    return torch.cuda.device_count() if torch.cuda.is_available() else 0
+
+
+def _num_processes() -> int:
+    """Return how many processes torchrun started here; without it, none."""
+    if "LOCAL_RANK" not in os.environ:
+        return 0
+    ranks_below = int(os.environ["LOCAL_RANK"])
+    return max(int(os.environ.get("LOCAL_WORLD_SIZE", 1)), ranks_below + 1)

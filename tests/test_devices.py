@@ -1,0 +1,138 @@
+"""Claims about commands that ask for GPUs that are not there."""
+
+import pytest
+import torch
+from speechbrain.utils.distributed import infer_device
+from speechbrain.utils.run_opts import RunOptions
+
+from ssps_plugin.devices import check_devices
+from tests.recipes.test_train_ssl import ROOT, recipe
+
+
+@pytest.fixture
+def machine(monkeypatch):
+    """Make this a machine with some GPUs, and torchrun start processes."""
+    for name in ("LOCAL_RANK", "LOCAL_WORLD_SIZE", "CUDA_VISIBLE_DEVICES"):
+        monkeypatch.delenv(name, raising=False)
+
+    def make(num_gpus, num_processes=None, local_rank=0):
+        monkeypatch.setattr(torch.cuda, "device_count", lambda: num_gpus)
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: num_gpus > 0)
+        if num_processes is not None:
+            monkeypatch.setenv("LOCAL_WORLD_SIZE", str(num_processes))
+            monkeypatch.setenv("LOCAL_RANK", str(local_rank))
+
+    return make
+
+
+def check(device=None, backend="nccl"):
+    check_devices({"device": device, "distributed_backend": backend})
+
+
+def test_speechbrains_defaults_are_no_device_and_nccl():
+    options = RunOptions()
+    assert options["device"] is None
+    assert options["distributed_backend"] == "nccl"
+
+
+def test_a_laptop_without_a_gpu_trains_on_the_cpu_by_default(
+    machine, monkeypatch
+):
+    machine(num_gpus=0)
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: False)
+    check()
+    assert infer_device() == "cpu"
+
+
+@pytest.mark.parametrize("device", [None, "cuda"])
+@pytest.mark.parametrize("local_rank", [0, 3])
+def test_more_processes_than_gpus_are_refused_by_every_process(
+    machine, device, local_rank
+):
+    machine(num_gpus=2, num_processes=4, local_rank=local_rank)
+    with pytest.raises(ValueError) as caught:
+        check(device)
+    message = str(caught.value)
+    assert "got 4 processes" in message
+    assert "there are 2, cuda:0, cuda:1" in message
+    assert "--nproc_per_node=2" in message
+
+
+@pytest.mark.parametrize("num_processes", [1, 2])
+def test_processes_without_any_gpu_are_told_how_to_train_on_the_cpu(
+    machine, num_processes
+):
+    machine(num_gpus=0, num_processes=num_processes)
+    with pytest.raises(ValueError, match="--device cpu --distributed_b") as e:
+        check()
+    assert "finds no GPU" in str(e.value)
+    assert "nproc" not in str(e.value)
+
+
+def test_a_gpu_for_each_process_is_enough(machine):
+    machine(num_gpus=4, num_processes=4, local_rank=3)
+    check()
+    check(backend="gloo")
+
+
+def test_over_gloo_too_each_process_takes_a_gpu_of_its_own(machine):
+    machine(num_gpus=2, num_processes=3)
+    with pytest.raises(ValueError, match="got 3 processes"):
+        check(backend="gloo")
+
+
+def test_over_gloo_processes_train_on_the_cpu_where_there_is_no_gpu(machine):
+    machine(num_gpus=0, num_processes=2)
+    check(backend="gloo")
+
+
+def test_over_gloo_processes_may_share_a_gpu_that_is_named(machine):
+    machine(num_gpus=1, num_processes=2)
+    check("cuda:0", backend="gloo")
+
+
+def test_over_nccl_processes_may_not_share_a_gpu(machine):
+    machine(num_gpus=2, num_processes=2)
+    with pytest.raises(ValueError, match="leave --device out"):
+        check("cuda")
+
+
+@pytest.mark.parametrize(
+    ("device", "num_gpus"), [("cuda", 0), ("cuda:0", 0), ("cuda:3", 3)]
+)
+def test_a_gpu_that_is_not_there_is_refused(machine, device, num_gpus):
+    machine(num_gpus)
+    with pytest.raises(ValueError, match=f"got {device} where"):
+        check(device)
+
+
+@pytest.mark.parametrize("device", ["cuda", "cuda:0", "cuda:2"])
+def test_a_gpu_that_is_there_is_taken(machine, device):
+    machine(num_gpus=3)
+    check(device)
+
+
+def test_what_hides_gpus_is_named(machine, monkeypatch):
+    machine(num_gpus=1, num_processes=2)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5")
+    with pytest.raises(ValueError, match="CUDA_VISIBLE_DEVICES=5"):
+        check()
+
+
+@pytest.mark.parametrize("device", ["cpu", "mps"])
+def test_nothing_is_checked_with_a_device_that_is_no_gpu(machine, device):
+    machine(num_gpus=0, num_processes=4)
+    check(device)
+
+
+@pytest.mark.parametrize("name", ["train_ssl", "verify"])
+def test_recipes_refuse_before_they_do_anything(
+    machine, tmp_path, monkeypatch, name
+):
+    machine(num_gpus=0)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match="got cuda:3 where"):
+        recipe(name).main(
+            [str(ROOT / "hparams" / "simclr.yaml"), "--device", "cuda:3"]
+        )
+    assert not list(tmp_path.iterdir())
