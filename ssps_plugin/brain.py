@@ -15,7 +15,7 @@ from torch.nn.parallel import DataParallel, DistributedDataParallel
 from ssps_plugin.allocation import keep_freed_memory
 from ssps_plugin.compilation import compile_encoders, uncompiled
 from ssps_plugin.dataio.shared_epoch import SharedEpoch
-from ssps_plugin.distributed import broadcast_state
+from ssps_plugin.distributed import broadcast_state, mean_over_ranks
 from ssps_plugin.evaluation.cohort import Cohort
 from ssps_plugin.evaluation.sampling_report import SamplingReport
 from ssps_plugin.evaluation.verification import (
@@ -238,7 +238,7 @@ class SSLBrain(sb.Brain):
             return
         row = {
             "epoch": epoch,
-            "loss": float(stage_loss),
+            "loss": mean_over_ranks(float(stage_loss), self.device),
             "learning_rate": self.learning_rate,
             **self.modules.sampler.figures(),
             **self.report.figures(self._clusters()),

@@ -97,6 +97,14 @@ def sum_over_ranks(tensor: Tensor) -> Tensor:
     return total
 
 
+def mean_over_ranks(value: float, device: torch.device | str) -> float:
+    """Return the mean of what every rank has; waits for the device."""
+    if not is_distributed():
+        return value
+    own = torch.tensor(value, dtype=torch.float64, device=device)
+    return float(sum_over_ranks(own)) / dist.get_world_size()
+
+
 def broadcast_state(module: nn.Module) -> None:
     """Overwrite parameters and buffers of every rank with those of rank 0."""
     if is_distributed():

@@ -1,15 +1,21 @@
 """How a self-supervised training set is loaded."""
 
+import os
 from typing import Any
 
+import torch
+from speechbrain.dataio.sampler import ReproducibleRandomSampler
+
 from ssps_plugin.dataio.collation import collate_views
-from ssps_plugin.distributed import world_size
+from ssps_plugin.distributed import is_distributed, world_size
 
 
 def train_loader_kwargs(
     num_utterances: int, global_batch_size: int, num_workers: int
 ) -> dict[str, Any]:
     """Return what `Brain.fit` needs to load a training set of views.
+
+    A step's utterances do not depend on the number of ranks that share them.
 
     Arguments
     ---------
@@ -39,10 +45,24 @@ def train_loader_kwargs(
             "--overlay hparams/minivox.yaml"
         )
     return {
+        **_shuffling(num_utterances),
         "batch_size": global_batch_size // num_ranks,
-        "shuffle": True,
         "drop_last": True,
         "num_workers": num_workers,
         "persistent_workers": num_workers > 0,
+        "pin_memory": torch.cuda.is_available(),
         "collate_fn": collate_views,
     }
+
+
+def _shuffling(num_utterances: int) -> dict[str, Any]:
+    """Shuffle by the seed, on several ranks as SpeechBrain does on one.
+
+    Of its own it would shuffle with another generator there, and by no seed.
+    """
+    if not is_distributed():
+        return {"shuffle": True}
+    # As Brain makes it for one process.
+    seed = int(os.environ.get("SB_GLOBAL_SEED", 563375142))
+    order = ReproducibleRandomSampler(range(num_utterances), seed=seed)
+    return {"shuffle": False, "sampler": order}

@@ -194,14 +194,17 @@ class DINOCentering(ObjectiveModule):
     def figures(self) -> dict[str, float]:
         """Return how far the teacher is from collapse, and start anew.
 
+        Means over steps and ranks: call it on every rank.
+
         Returns
         -------
         dict of str to float
             teacher_entropy: of its distributions, nats; near log(num_outputs)
             they are uniform, near 0 one-hot. output_std: standard deviation of
-            its outputs over a batch; near 0 all utterances look alike.
+            its outputs over a rank's batch; near 0 all utterances look alike.
         """
-        entropy, spread, num_steps = self._totals.tolist()
+        totals = sum_over_ranks(self._totals)
+        entropy, spread, num_steps = totals.tolist()
         self._totals.zero_()
         if not num_steps:
             return {}

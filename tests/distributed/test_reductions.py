@@ -5,6 +5,7 @@ import torch
 
 from ssps_plugin.distributed import (
     log_sum_exp_over_ranks,
+    mean_over_ranks,
     share_of_rank,
     sum_over_ranks,
 )
@@ -24,6 +25,7 @@ def reduced(rank):
     return (
         *[result.T.flatten().tolist() for result in results],
         log_sum_exp_over_ranks(on_one_rank_only).item(),
+        mean_over_ranks([0.1, 0.4][rank], "cpu"),
         share_of_rank(held, dim=1).tolist(),
         tuple(share_of_rank(held[:, :0], dim=1).shape),
     )
@@ -31,14 +33,15 @@ def reduced(rank):
 
 def test_sums_are_over_the_ranks_and_shares_make_up_the_whole(run_ranks):
     results = run_ranks(reduced)
-    for total, log_sum, on_one_rank_only, _, of_nothing in results:
+    for total, log_sum, on_one_rank_only, mean, _, of_nothing in results:
         assert total == VALUES.sum(0).tolist()
         expected = VALUES.double().logsumexp(0).tolist()
         assert log_sum == pytest.approx(expected, rel=1e-6)
         assert on_one_rank_only == 3.0
         assert of_nothing == (2, 0)
-    assert results[0][3] == [[0, 1, 2], [5, 6, 7]]
-    assert results[1][3] == [[3, 4], [8, 9]]
+        assert mean == 0.25
+    assert results[0][4] == [[0, 1, 2], [5, 6, 7]]
+    assert results[1][4] == [[3, 4], [8, 9]]
 
 
 def test_one_process_has_all_of_it():
@@ -47,3 +50,4 @@ def test_one_process_has_all_of_it():
         assert torch.equal(function(values), values)
         assert not function(values).requires_grad
     assert share_of_rank(values) is values
+    assert mean_over_ranks(0.1, "cpu") == 0.1
