@@ -1,0 +1,176 @@
+"""The input pipeline alone: utterances a second of one process.
+
+SimCLR-SSPS's views of VoxCeleb2-like utterances (two crops of 2 s, a clean
+reference of 4 s, from 8 s of 16 kHz), DINO's (two of 4 s, four of 2 s), from
+noise in a temporary folder: WAV and FLAC, noise files of a minute, room
+impulse responses of a second. Processor time of one process, the median over
+batches, in turn; pages are in memory. The last part is a DataLoader by the
+clock, which wants an otherwise idle machine.
+
+    python benchmarks/input_pipeline.py [SECONDS_PER_STEP]
+
+With the seconds that a GPU takes for a step of 256 utterances, it says how
+many workers keep it busy.
+"""
+
+import pathlib
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from functools import partial
+
+import numpy as np
+import soundfile
+import torch
+from one_core import median_cpu_seconds, use_one_core
+from torch.utils.data import DataLoader
+
+from ssps_plugin.dataio import (
+    Augmentation,
+    CropGroup,
+    SharedEpoch,
+    ViewSampler,
+)
+from ssps_plugin.dataio.collation import collate_views
+
+RATE = 16000
+NUM_UTTERANCES, SECONDS = 256, 8.0
+BATCH, REPEATS = 32, 15
+GLOBAL_BATCH = 256
+VIEWS = {
+    "SimCLR": (CropGroup("views", 2.0, 2),),
+    "SimCLR-SSPS": (
+        CropGroup("views", 2.0, 2),
+        CropGroup("reference", 4.0, augmented=False),
+    ),
+    "DINO-SSPS": (
+        CropGroup("global_views", 4.0, 2),
+        CropGroup("local_views", 2.0, 4),
+        CropGroup("reference", 4.0, augmented=False),
+    ),
+}
+
+
+def write_noise(path: pathlib.Path, seconds: float, fades: float = 0.0) -> None:
+    """Write noise, fading by e every `fades` seconds."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng(len(str(path)))
+    samples = rng.normal(0, 0.1, int(seconds * RATE))
+    if fades:
+        samples *= np.exp(-np.arange(len(samples)) / (fades * RATE))
+    soundfile.write(path, samples, RATE)
+
+
+def make_files(folder: pathlib.Path) -> None:
+    """Write speech in two formats, MUSAN's categories, and responses."""
+    for number in range(NUM_UTTERANCES):
+        for suffix in ("wav", "flac"):
+            path = folder / suffix / f"{number}.{suffix}"
+            write_noise(path, SECONDS)
+    for category in ("noise", "speech", "music"):
+        for number in range(8):
+            write_noise(folder / "musan" / category / f"{number}.wav", 60.0)
+    for number in range(64):
+        write_noise(folder / "rirs" / f"{number}.wav", 1.0, fades=0.1)
+
+
+class Views(torch.utils.data.Dataset):
+    """What the recipe's dataset gives, of one format and one augmentation."""
+
+    def __init__(
+        self,
+        folder: pathlib.Path,
+        suffix: str,
+        groups: tuple[CropGroup, ...],
+        augmentation: Augmentation | None,
+    ) -> None:
+        self.paths = [
+            str(folder / suffix / f"{number}.{suffix}")
+            for number in range(NUM_UTTERANCES)
+        ]
+        self.keys = [group.key for group in groups]
+        self.sampler = ViewSampler(groups, 1, SharedEpoch(), augmentation)
+
+    def __len__(self) -> int:
+        return NUM_UTTERANCES
+
+    def __getitem__(self, index: int) -> dict[str, object]:
+        items = self.sampler(str(index), self.paths[index], SECONDS)
+        if len(self.keys) == 1:
+            items = (items,)
+        return {"id": str(index), **dict(zip(self.keys, items, strict=True))}
+
+
+def augmentations(folder: pathlib.Path) -> dict[str, Augmentation | None]:
+    """Nothing, each of the two on every crop, and both."""
+    noise, rirs = folder / "musan", folder / "rirs"
+    return {
+        "none": None,
+        "noise": Augmentation(noise),
+        "reverberation": Augmentation(None, rirs),
+        "both": Augmentation(noise, rirs),
+    }
+
+
+def utterances_per_second(datasets: list[Views]) -> list[float]:
+    """Rates of one process, without a DataLoader."""
+    rng = np.random.default_rng(0)
+
+    def batch(dataset: Views) -> None:
+        chosen = rng.integers(NUM_UTTERANCES, size=BATCH)
+        collate_views([dataset[int(index)] for index in chosen])
+
+    calls: list[Callable[[], object]] = [partial(batch, d) for d in datasets]
+    return [BATCH / s for s in median_cpu_seconds(calls, REPEATS)]
+
+
+def loaded_per_second(dataset: Views, num_workers: int) -> float:
+    """Rate of a DataLoader by the clock, workers started before."""
+    repeated = torch.utils.data.ConcatDataset([dataset] * 8)
+    loader = DataLoader(
+        repeated,
+        BATCH,
+        num_workers=num_workers,
+        persistent_workers=num_workers > 0,
+        collate_fn=collate_views,
+    )
+    rates = []
+    for _ in range(3):
+        batches = iter(loader)
+        next(batches)
+        start = time.perf_counter()
+        for _ in batches:
+            pass
+        rates.append((len(repeated) - BATCH) / (time.perf_counter() - start))
+    return max(rates)
+
+
+def main(seconds_per_step: float | None) -> None:
+    """Print the tables."""
+    use_one_core()
+    with tempfile.TemporaryDirectory() as name:
+        folder = pathlib.Path(name)
+        make_files(folder)
+        augment = augmentations(folder)
+        print(f"| views | format | {' | '.join(augment)} |")
+        print("| --- | --- | --- | --- | --- | --- |")
+        for views, groups in VIEWS.items():
+            for suffix in ("wav", "flac"):
+                rates = utterances_per_second(
+                    [Views(folder, suffix, groups, a) for a in augment.values()]
+                )
+                shown = " | ".join(f"{rate:,.0f}" for rate in rates)
+                print(f"| {views} | {suffix} | {shown} |", flush=True)
+        dataset = Views(folder, "flac", VIEWS["SimCLR-SSPS"], augment["both"])
+        print("DataLoader, SimCLR-SSPS, flac, both:")
+        for num_workers in (0, 1, 2):
+            rate = loaded_per_second(dataset, num_workers)
+            print(f"{num_workers} workers: {rate:,.0f} utterances/s")
+    if seconds_per_step is not None:
+        needed = GLOBAL_BATCH / seconds_per_step / rates[-1]
+        print(f"Workers that keep up with a GPU in DINO-SSPS: {needed:.1f}")
+
+
+if __name__ == "__main__":
+    main(float(sys.argv[1]) if len(sys.argv) > 1 else None)
