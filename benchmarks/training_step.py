@@ -13,7 +13,7 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 from one_core import cpu_seconds, median_cpu_seconds, use_one_core
-from speechbrain.lobes.features import Fbank
+from ssps_plugin.features import Fbank
 from speechbrain.lobes.models.ECAPA_TDNN import ECAPA_TDNN
 from speechbrain.processing.features import InputNormalization
 

@@ -1,19 +1,40 @@
-"""Filter banks with another window."""
+"""Claims about the filter banks."""
 
+import pytest
+import speechbrain.lobes.features
 import torch
-from speechbrain.lobes.features import Fbank
 
-from ssps_plugin.features import WindowedFbank
+from ssps_plugin.features import Fbank
 
 
-def test_with_a_hamming_window_it_is_speechbrains_own():
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"n_fft": 512, "n_mels": 80},
+        {"n_fft": 512, "win_length": 20, "hop_length": 5},
+        {"deltas": True},
+        {"deltas": True, "context": True},
+    ],
+    ids=str,
+)
+def test_it_is_speechbrains_bit_for_bit(options):
+    wavs = torch.randn(3, 8000) * torch.tensor([[1.0], [1e-4], [0.0]])
+    expected = speechbrain.lobes.features.Fbank(**options)(wavs)
+    assert torch.equal(Fbank(**options)(wavs), expected)
+
+
+def test_under_autocast_it_computes_in_float32():
     wavs = torch.randn(2, 8000)
-    expected = Fbank(n_fft=512, n_mels=80)(wavs)
-    features = WindowedFbank(torch.hamming_window, n_mels=80)
-    assert torch.equal(features(wavs), expected)
+    with torch.autocast("cpu", torch.bfloat16):
+        features = Fbank()(wavs)
+    assert torch.equal(features, Fbank()(wavs))
 
 
 def test_the_window_is_used():
-    features = WindowedFbank(torch.hann_window, n_mels=80)
+    features = Fbank(torch.hann_window, n_fft=512, n_mels=80)
     expected = torch.hann_window(400)
     assert torch.equal(features.compute_STFT.window, expected)
+    ours = features(torch.ones(1, 8000))
+    hamming = Fbank(n_fft=512, n_mels=80)(torch.ones(1, 8000))
+    assert not torch.equal(ours, hamming)
