@@ -13,7 +13,6 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 from one_core import cpu_seconds, median_cpu_seconds, use_one_core
-from ssps_plugin.features import Fbank
 from speechbrain.lobes.models.ECAPA_TDNN import ECAPA_TDNN
 from speechbrain.processing.features import InputNormalization
 
@@ -24,6 +23,7 @@ from ssps_plugin import (
     reference_representation,
 )
 from ssps_plugin.allocation import keep_freed_memory
+from ssps_plugin.features import Fbank
 from ssps_plugin.frameworks import EmbeddingModel, SimCLR
 
 RATE = 16000
