@@ -1,5 +1,6 @@
 """Prepare a corpus in VoxCeleb's layout: a manifest to train on, and trials."""
 
+import os
 import pathlib
 from typing import Any
 
@@ -11,6 +12,7 @@ from ssps_plugin.evaluation.named_trials import (
     fetch_trial_list,
     locate_trial_list,
 )
+from ssps_plugin.evaluation.trial_files import find_trial_files
 from ssps_plugin.evaluation.trial_source import (
     find_trial_list,
     hold_out_trials,
@@ -51,7 +53,7 @@ def prepare_voxceleb(hparams: dict[str, Any]) -> None:
         `data_folder`, `trials` (None: looked for in the data folder, else
         made from speakers held out), `trials_folder`, `output_folder`,
         `made_trials`, `num_held_out_speakers`, `num_made_trials`,
-        `train_manifest`, `min_seconds`, `seed`.
+        `train_manifest`, `folder_layout`, `min_seconds`, `seed`.
     """
     prepare_trials(hparams)
     manifest = pathlib.Path(hparams["train_manifest"])
@@ -63,23 +65,38 @@ def prepare_voxceleb(hparams: dict[str, Any]) -> None:
         )
         return
     trial_paths = locate_trials(hparams)
-    if not trial_paths and hold_out_trials(
-        hparams["data_folder"],
-        hparams["made_trials"],
-        hparams["num_held_out_speakers"],
-        hparams["num_made_trials"],
-        hparams["seed"],
-        hparams["min_seconds"],
+    labelled = hparams["folder_layout"] == "speakers"
+    if (
+        not trial_paths
+        and labelled
+        and hold_out_trials(
+            hparams["data_folder"],
+            hparams["made_trials"],
+            hparams["num_held_out_speakers"],
+            hparams["num_made_trials"],
+            hparams["seed"],
+            hparams["min_seconds"],
+        )
     ):
         trial_paths = [pathlib.Path(hparams["made_trials"])]
+    # Who speaks is told by the folders, or not at all.
     speakers: set[str] = set()
+    utterances: set[str] = set()
     for path in trial_paths:
-        speakers |= trial_speakers(read_trials(path))
+        trials = read_trials(path)
+        if labelled:
+            speakers |= trial_speakers(trials)
+        else:
+            files = find_trial_files(trials, folder_of_trials(hparams))
+            root = os.path.abspath(hparams["data_folder"])
+            utterances |= {os.path.relpath(file, root) for file in files}
     prepare_manifest(
         hparams["data_folder"],
         manifest,
         exclude_speakers=speakers,
         min_seconds=hparams["min_seconds"],
+        layout=hparams["folder_layout"],
+        exclude_utterances=utterances,
     )
 
 
@@ -95,7 +112,7 @@ def load_verifications(hparams: dict[str, Any]) -> list[Verification]:
             "--trials_folder. (None was found, and none could be made: too "
             "few speakers to hold any out, or a manifest of one's own.)"
         )
-    folder = hparams["trials_folder"] or hparams["data_folder"] or "."
+    folder = folder_of_trials(hparams)
     return [
         Verification(path, folder, sample_rate=hparams["sample_rate"])
         for path in paths
@@ -131,6 +148,11 @@ def locate_trials(hparams: dict[str, Any]) -> list[pathlib.Path]:
     if found is None and made.is_file():
         found = made
     return [] if found is None else [found]
+
+
+def folder_of_trials(hparams: dict[str, Any]) -> str:
+    """Return what the names in the trial lists start from."""
+    return str(hparams["trials_folder"] or hparams["data_folder"] or ".")
 
 
 def given_trials(hparams: dict[str, Any]) -> list[str]:

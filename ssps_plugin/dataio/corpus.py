@@ -57,6 +57,8 @@ class Corpus:
         It holds no speaker's folder.
     """
 
+    labelled = True
+
     def __init__(
         self,
         data_folder: str | os.PathLike[str],
@@ -105,22 +107,27 @@ class Corpus:
             raise ValueError(self._describe("no audio file at that depth"))
         return files
 
-    def fingerprint(self) -> dict[str, float]:
-        """Return what changes when a speaker or a recording is added.
+    def settings(self) -> dict[str, object]:
+        """Return what decides which files there are.
 
         Returns
         -------
         dict
-            The number of speakers and the newest modification time of the
-            folders down to the speakers' (a full listing of a large corpus
-            on a network file system takes minutes).
+            The arguments, the number of speakers and the newest modification
+            time of the folders down to the speakers' (a full listing of a
+            large corpus on a network file system takes minutes).
         """
         inner = [prefix + speaker for prefix, speaker in self._folders]
         folders = (os.path.join(self.data_folder, f) for f in inner)
         bases = (os.path.join(self.data_folder, p) for p in self.prefixes)
         with ThreadPoolExecutor(max_workers=16) as pool:
             newest = max(pool.map(os.path.getmtime, [*bases, *folders]))
-        return {"num_speakers": len(self.speakers), "newest_mtime": newest}
+        return {
+            "data_folder": self.data_folder,
+            "exclude_speakers": sorted(self.exclude_speakers),
+            "num_speakers": len(self.speakers),
+            "newest_mtime": newest,
+        }
 
     def _speaker_files(self, folder: tuple[str, str]) -> list[CorpusFile]:
         prefix, speaker = folder

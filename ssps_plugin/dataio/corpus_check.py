@@ -8,6 +8,7 @@ from tqdm import tqdm
 
 from ssps_plugin.dataio.audio_check import check_audio
 from ssps_plugin.dataio.audio_file import AudioError
+from ssps_plugin.dataio.audio_tree import AudioTree
 from ssps_plugin.dataio.corpus import Corpus, CorpusFile
 
 _CHUNK_SIZE = 256
@@ -36,13 +37,13 @@ class CheckedFile:
 
 
 def check_files(
-    corpus: Corpus, min_seconds: float, num_threads: int
+    corpus: Corpus | AudioTree, min_seconds: float, num_threads: int
 ) -> list[CheckedFile]:
     """Open every file of a corpus, in threads.
 
     Arguments
     ---------
-    corpus : Corpus
+    corpus : Corpus or AudioTree
         The corpus.
     min_seconds : float
         Utterances below this length are to be left out.

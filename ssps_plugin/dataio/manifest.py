@@ -12,12 +12,15 @@ from typing import Any
 from speechbrain.utils.logger import get_logger
 
 from ssps_plugin.atomic_write import atomic_write
+from ssps_plugin.dataio.audio_tree import AudioTree
 from ssps_plugin.dataio.corpus import Corpus
 from ssps_plugin.dataio.corpus_check import CheckedFile, check_files
 
 logger = get_logger(__name__)
 
-COLUMNS = ("ID", "duration", "wav", "recording", "speaker")
+COLUMNS = ("ID", "duration", "wav")
+LABELS = ("recording", "speaker")
+LAYOUTS = ("speakers", "any")
 
 
 @dataclass(frozen=True)
@@ -27,7 +30,8 @@ class Summary:
     Arguments
     ---------
     num_utterances, num_recordings, num_speakers : int
-        What the manifest lists.
+        What the manifest lists; no recordings and speakers where the folders
+        do not tell them.
     hours : float
         Its total duration.
     num_skipped : dict
@@ -57,6 +61,9 @@ def prepare_manifest(
     exclude_speakers: Iterable[str] = (),
     min_seconds: float = 0.0,
     num_threads: int = 8,
+    *,
+    layout: str = "speakers",
+    exclude_utterances: Iterable[str] = (),
 ) -> Summary:
     """Write the manifest of a corpus, leaving out what cannot be used.
 
@@ -80,6 +87,11 @@ def prepare_manifest(
         Utterances below this length are left out.
     num_threads : int
         Files opened at the same time: more help where the disk is far away.
+    layout : str
+        `speakers`, as above; or `any`: every audio file at any depth, of
+        speakers unknown, without the columns `recording` and `speaker`.
+    exclude_utterances : iterable of str
+        Files to leave out in the layout `any`, relative to `data_folder`.
 
     Returns
     -------
@@ -91,7 +103,8 @@ def prepare_manifest(
     FileNotFoundError
         There is no folder at `data_folder`.
     ValueError
-        It is not laid out like this, or none of its files can be used.
+        It is not laid out like this, or none of its files can be used, or
+        an unknown layout.
     FileExistsError
         `manifest` was written by somebody else, who may want to keep it.
 
@@ -109,18 +122,27 @@ def prepare_manifest(
     id1/video1/utt1,1.0,$data_root/id1/video1/utt1.wav,video1,id1
     """
     manifest = os.fspath(manifest)
-    corpus = Corpus(data_folder, exclude_speakers)
+    corpus: Corpus | AudioTree
+    if layout == "speakers":
+        corpus = Corpus(data_folder, exclude_speakers)
+    elif layout == "any":
+        corpus = AudioTree(data_folder, exclude_utterances)
+    else:
+        raise ValueError(
+            f"Expected a layout of {', '.join(LAYOUTS)}, got {layout!r}: "
+            "change folder_layout"
+        )
     settings = {
-        "data_folder": corpus.data_folder,
-        "exclude_speakers": sorted(corpus.exclude_speakers),
+        "layout": layout,
         "min_seconds": float(min_seconds),
-        **corpus.fingerprint(),
+        **corpus.settings(),
     }
     summary = _reusable(manifest, settings)
     if summary is None:
         checked = check_files(corpus, float(min_seconds), num_threads)
         summary = _summarize(checked, corpus, manifest)
-        _write(manifest, checked, settings, summary)
+        columns = COLUMNS + LABELS if corpus.labelled else COLUMNS
+        _write(manifest, columns, checked, settings, summary)
     _log(manifest, summary)
     return summary
 
@@ -145,7 +167,7 @@ def _reusable(manifest: str, settings: dict[str, Any]) -> Summary | None:
 
 
 def _summarize(
-    checked: list[CheckedFile], corpus: Corpus, manifest: str
+    checked: list[CheckedFile], corpus: Corpus | AudioTree, manifest: str
 ) -> Summary:
     kept = [entry for entry in checked if not entry.reason]
     skipped = Counter(entry.reason for entry in checked if entry.reason)
@@ -157,8 +179,9 @@ def _summarize(
             f"{len(checked)} files and none to use ({counts}; the first: "
             f"{first.detail}): change data_folder or min_seconds"
         )
-    speakers = {entry.file.speaker for entry in kept}
-    recordings = {(e.file.speaker, e.file.recording) for e in kept}
+    labelled = kept if corpus.labelled else []
+    speakers = {entry.file.speaker for entry in labelled}
+    recordings = {(e.file.speaker, e.file.recording) for e in labelled}
     return Summary(
         num_utterances=len(kept),
         num_recordings=len(recordings),
@@ -172,6 +195,7 @@ def _summarize(
 
 def _write(
     manifest: str,
+    columns: tuple[str, ...],
     checked: list[CheckedFile],
     settings: dict[str, Any],
     summary: Summary,
@@ -193,12 +217,12 @@ def _write(
         os.remove(f"{manifest}.json")
     with atomic_write(manifest) as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(COLUMNS)
+        writer.writerow(columns)
         for e in checked:
             if not e.reason:
                 wav, f = f"$data_root/{e.file.path}", e.file
                 row = (f.utterance_id, e.seconds, wav, f.recording, f.speaker)
-                writer.writerow(row)
+                writer.writerow(row[: len(columns)])
     with atomic_write(f"{manifest}.json") as file:
         json.dump({"settings": settings, "summary": asdict(summary)}, file)
 

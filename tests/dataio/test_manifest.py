@@ -167,3 +167,41 @@ def test_a_corpus_without_one_usable_file_is_an_error(tmp_path):
     with pytest.raises(ValueError, match="1 unreadable.*data_folder"):
         prepare_manifest(tmp_path, tmp_path / "train.csv")
     assert not (tmp_path / "train.csv").exists()
+
+
+def test_any_layout_is_prepared_without_labels(tmp_path, write_noise):
+    for path in ("a.wav", "calls/b.flac", "calls/2020/c.ogg", "test/d.wav"):
+        write_noise(f"data/{path}", 1.0)
+    write_noise("data/.hidden/e.wav", 1.0)
+    manifest = tmp_path / "train.csv"
+    options = {"layout": "any", "exclude_utterances": ["test/d.flac"]}
+    summary = prepare_manifest(tmp_path / "data", manifest, **options)
+    assert (summary.num_utterances, summary.num_speakers) == (3, 0)
+    rows = _rows(manifest)
+    assert list(rows[0]) == ["ID", "duration", "wav"]
+    assert [row["ID"] for row in rows] == ["a", "calls/2020/c", "calls/b"]
+    assert rows[2]["wav"] == "$data_root/calls/b.flac"
+
+
+def test_a_new_folder_is_seen_in_any_layout(tmp_path, write_noise):
+    write_noise("data/x/y/a.wav", 1.0)
+    folder, manifest = tmp_path / "data", tmp_path / "train.csv"
+    assert not prepare_manifest(folder, manifest, layout="any").reused
+    assert prepare_manifest(folder, manifest, layout="any").reused
+    write_noise("data/x/z/b.wav", 1.0)
+    summary = prepare_manifest(folder, manifest, layout="any")
+    assert (summary.reused, summary.num_utterances) == (False, 2)
+
+
+def test_a_tree_whose_audio_is_all_in_the_trials_is_refused(
+    tmp_path, write_noise
+):
+    write_noise("data/a.wav", 1.0)
+    options = {"layout": "any", "exclude_utterances": ["a.wav"]}
+    with pytest.raises(ValueError, match="all of which are in the trials"):
+        prepare_manifest(tmp_path / "data", tmp_path / "train.csv", **options)
+
+
+def test_an_unknown_layout_is_refused(corpus, tmp_path):
+    with pytest.raises(ValueError, match="speakers, any, got 'flat'"):
+        prepare_manifest(corpus, tmp_path / "train.csv", layout="flat")

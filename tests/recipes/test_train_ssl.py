@@ -362,6 +362,28 @@ def test_manifest_of_ones_own_in_any_layout_is_trained_on_as_it_is(
     assert "eer" not in history(tmp_path / "out")[0]
 
 
+def test_folders_that_say_nothing_are_trained_on_but_for_the_trials(
+    corpus, tmp_path
+):
+    folder = tmp_path / "calls"
+    (folder / "old" / "test").mkdir(parents=True)
+    for number, path in enumerate(sorted(corpus.glob("wav/*/*/*.wav"))):
+        place = "old/test" if number < 4 else ("", "old")[number % 2]
+        shutil.copy(path, folder / place / f"{number}.wav")
+    pairs = [(1, 0, 1), (0, 0, 3), (1, 1, 2), (0, 2, 3)]
+    lines = [f"{y} old/test/{a}.wav old/test/{b}.wav" for y, a, b in pairs]
+    (folder / "trials.txt").write_text("\n".join(lines) + "\n")
+    output = tmp_path / "out"
+    options = {"data_folder": folder, "folder_layout": "any", "num_epochs": 1}
+    run("simclr.yaml", output, **options)
+    assert "eer" in history(output)[0]
+    with open(output / "train.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0]) == ["ID", "duration", "wav"]
+    assert len(rows) == 44
+    assert not [row for row in rows if "test" in row["ID"]]
+
+
 def test_own_overlay_is_the_only_one_on_minivox(tmp_path):
     overlay = tmp_path / "mine.yaml"
     overlay.write_text("num_epochs: 3\n")
