@@ -4,6 +4,8 @@ VoxCeleb2 comes as .m4a (AAC), which libsndfile does not read.
 """
 
 import argparse
+import errno
+import io
 import logging
 import os
 import pathlib
@@ -23,6 +25,8 @@ from ssps_plugin.dataio.speaker_folders import COMPRESSED
 logger = logging.getLogger(__name__)
 
 FORMATS = {"flac": "PCM_16", "wav": "PCM_16"}
+# Every other file would fail likewise: the disk or the quota is full.
+_FULL = {errno.ENOSPC, errno.EDQUOT}
 
 
 @dataclass
@@ -84,6 +88,8 @@ def convert_folder(
         Neither ffmpeg nor PyAV is installed.
     ValueError
         Another format.
+    OSError
+        The disk is full; nothing half-written is left.
     """
     source, target = pathlib.Path(source), pathlib.Path(target)
     if format not in FORMATS:
@@ -102,6 +108,12 @@ def convert_folder(
             samples = decode(source / name, sample_rate)
             _write(output, samples, sample_rate, format)
         except (OSError, RuntimeError, ValueError) as error:
+            if isinstance(error, OSError) and error.errno in _FULL:
+                raise OSError(
+                    error.errno,
+                    f"No room left in {target} for {name}. What is there is "
+                    "whole; make room, and the same command goes on",
+                ) from error
             return name, " ".join(str(error).split()) or type(error).__name__
         return name, ""
 
@@ -180,16 +192,19 @@ def _write(
 ) -> None:
     if not len(samples):
         raise ValueError("it holds no audio")
+    # In memory first: libsndfile does not say that a disk is full.
+    encoded = io.BytesIO()
+    soundfile.write(
+        encoded,
+        samples,
+        sample_rate,
+        subtype=FORMATS[format],
+        format=format.upper(),
+    )
     output.parent.mkdir(parents=True, exist_ok=True)
     unfinished = output.with_name(f".{output.name}.{os.getpid()}.tmp")
     try:
-        soundfile.write(
-            unfinished,
-            samples,
-            sample_rate,
-            subtype=FORMATS[format],
-            format=format.upper(),
-        )
+        unfinished.write_bytes(encoded.getbuffer())
         os.replace(unfinished, output)
     finally:
         unfinished.unlink(missing_ok=True)

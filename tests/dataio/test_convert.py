@@ -1,5 +1,7 @@
 """Conversion of .m4a, by files that the test encodes itself."""
 
+import errno
+import pathlib
 import shutil
 
 import numpy as np
@@ -84,6 +86,34 @@ def test_what_cannot_be_converted_is_listed_and_the_others_go_on(
     assert "00002.m4a" in (target / "not_converted.txt").read_text()
     assert not list(target.rglob("*.tmp"))
     assert convert.main([str(source / "dev"), str(target)]) == 1
+
+
+def test_a_full_disk_ends_it_and_leaves_nothing_half_written(
+    source, tmp_path, monkeypatch
+):
+    for number in range(2, 30):
+        write_m4a(source / f"dev/aac/id00012/video/{number:05d}.m4a", 0.2)
+    target, write_bytes = tmp_path / "converted", pathlib.Path.write_bytes
+    written = []
+
+    def until_full(path, content):
+        written.append(path)
+        if len(written) < 4:
+            return write_bytes(path, content)
+        write_bytes(path, bytes(content)[:100])
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(pathlib.Path, "write_bytes", until_full)
+        with pytest.raises(OSError, match=r"No room left in .*converted") as e:
+            convert_folder(source / "dev", target, num_threads=1)
+    assert e.value.errno == errno.ENOSPC
+    assert len(written) < 10  # the other files were not tried
+    left = [path for path in target.rglob("*") if path.is_file()]
+    assert len(left) == 3
+    assert all(soundfile.info(path).frames > 0 for path in left)
+    done = convert_folder(source / "dev", target)
+    assert (done.num_converted, done.num_kept) == (27, 3)
 
 
 def test_a_folder_without_compressed_audio_is_an_error(tmp_path):
