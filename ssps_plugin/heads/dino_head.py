@@ -1,5 +1,6 @@
 """DINO's head: a bottleneck on the sphere, and many outputs."""
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -26,7 +27,9 @@ class WeightNormalizedLinear(nn.Module):
     def __init__(self, input_dim: int, output_dim: int) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.empty(output_dim, input_dim))
-        nn.init.normal_(self.weight)  # only the directions count
+        # As torch's Linear, and so DINO's layer, is: of norm 0.58. Only
+        # directions count, but longer rows turn more slowly, by their square.
+        nn.init.kaiming_uniform_(self.weight, a=math.sqrt(5))
 
     def forward(self, bottleneck: Tensor) -> Tensor:
         """Return `(..., output_dim)`."""
