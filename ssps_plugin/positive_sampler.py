@@ -99,6 +99,7 @@ class PositiveSampler(BoundMemories):
             raise ValueError(
                 f"start_epoch must be at least 1, got {start_epoch}."
             )
+        strategy.check_spaces(reference_dim, self.layout)
         self.strategy = strategy
         self.start_epoch = start_epoch
         self.seed = seed

@@ -6,7 +6,7 @@ import torch
 from speechbrain.utils.logger import get_logger
 from torch import Tensor, nn
 
-from ssps_plugin.distributed import sum_over_ranks
+from ssps_plugin.distributed import sum_over_ranks, world_size
 from ssps_plugin.objective_module import ObjectiveModule
 
 logger = get_logger(__name__)
@@ -64,7 +64,8 @@ class DINOLoss(nn.Module):
         Returns
         -------
         torch.Tensor
-            0-d float32, the mean over pairs of views and over the batch.
+            0-d float32, the mean over pairs of views and over the batch. Over
+            ranks, the mean of the ranks' losses is that of the joint batch.
 
         Raises
         ------
@@ -98,7 +99,9 @@ class DINOLoss(nn.Module):
             )
             loss = num_global * normalizer.sum(0) - agreement.sum(0)
             loss = loss - normalizer[:num_global].sum(0)
-            return loss.mean() / num_pairs
+            # Ranks are averaged with equal weight, whatever their batches.
+            total = sum_over_ranks(loss.new_full((), len(loss)))
+            return loss.sum() * world_size() / (total * num_pairs)
 
 
 class DINOCentering(ObjectiveModule):
@@ -174,12 +177,19 @@ class DINOCentering(ObjectiveModule):
 
     @torch.no_grad()
     def update(self, targets: Tensor, groups: Tensor | None = None) -> None:
-        """Move the centre, and take note of how the outputs are spread."""
+        """Move the centre, and take note of how the outputs are spread.
+
+        Rows that are not finite are left out.
+        """
         rows = targets.float().flatten(0, -2)  # (num_global * batch, outputs)
+        finite = rows.isfinite().all(-1, keepdim=True)
+        rows = torch.where(finite, rows, 0)
         self._take_note(rows)
-        totals = torch.cat([rows.sum(0), rows.new_tensor([float(len(rows))])])
+        totals = torch.cat([rows.sum(0), finite.sum(0).to(rows.dtype)])
         totals = sum_over_ranks(totals)
-        self.center.lerp_(totals[:-1] / totals[-1], 1 - self.momentum)
+        mean = totals[:-1] / totals[-1].clamp(min=1)
+        share = (1 - self.momentum) * (totals[-1] > 0)
+        self.center.lerp_(mean, share)
 
     def _take_note(self, rows: Tensor) -> None:
         logits = (rows - self.center) / self.temperature

@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from ssps_plugin.memory import PositiveQueue
+from ssps_plugin.memory import PositiveLayout, PositiveQueue
 from ssps_plugin.sampling.clustering import ClusteringSampling
 from ssps_plugin.sampling.strategy import Anchors
 
@@ -25,18 +25,15 @@ class CentroidSampling(ClusteringSampling):
 
     draws_references = True
 
-    def allocate(
-        self, num_utterances: int, reference_dim: int, queue: PositiveQueue
-    ) -> None:
-        """Size the buffers; refuses spaces that cannot agree."""
-        num_targets, _, positive_dim = queue.positives.shape
-        if num_targets != 1 or positive_dim != reference_dim:
+    def check_spaces(self, reference_dim: int, layout: PositiveLayout) -> None:
+        """Raise a ValueError where centroids and positives cannot agree."""
+        if layout.num_targets != 1 or layout.dim != reference_dim:
             raise ValueError(
                 "CentroidSampling substitutes centroids of references, so "
                 "positives must live in their space: it needs one target and "
                 f"positive_dim equal to reference_dim ({reference_dim}), got "
-                f"{num_targets} target(s) of dimension {positive_dim}. Use "
-                "ClusteringSampling with a head or several targets."
+                f"{layout.num_targets} target(s) of dimension {layout.dim}. "
+                "Use ClusteringSampling with a head or several targets."
             )
         if self.whitening.power > 0:
             raise ValueError(
@@ -44,7 +41,6 @@ class CentroidSampling(ClusteringSampling):
                 "whitened references do not live in the space of the "
                 f"positives, got {self.whitening.power}."
             )
-        super().allocate(num_utterances, reference_dim, queue)
 
     def select(self, anchors: Anchors, queue: PositiveQueue) -> Tensor:
         """Select centroids, `(batch,)` int64, -1 for an unseen utterance."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from ssps_plugin.memory import PositiveQueue, ReferenceBank
+from ssps_plugin.memory import PositiveLayout, PositiveQueue, ReferenceBank
 from ssps_plugin.sampling.draw import check_decay, uniform
 from ssps_plugin.sampling.whitening import Whitening
 
@@ -60,6 +60,9 @@ class SamplingStrategy(nn.Module):
         check_decay(rank_decay)
         self.rank_decay = rank_decay
         self.whitening = Whitening(reference_whitening)
+
+    def check_spaces(self, reference_dim: int, layout: PositiveLayout) -> None:
+        """Raise a ValueError where references and positives do not fit."""
 
     def allocate(
         self, num_utterances: int, reference_dim: int, queue: PositiveQueue

@@ -54,9 +54,10 @@ def test_the_centre_is_that_of_the_joint_batch_though_ranks_differ(run_ranks):
             )
 
 
-def test_equal_batches_average_to_the_joint_loss_and_gradient(run_ranks):
-    results = run_ranks(on_a_rank_of_equal_batches)
-    expected = steps(slice(6), distributed=False)
+@pytest.mark.parametrize("first_size", [3, 2])
+def test_ranks_average_to_the_joint_loss_and_gradient(run_ranks, first_size):
+    results = run_ranks(on_a_rank, first_size)
+    expected = steps(slice(None), distributed=False)
     for step in range(2):
         losses = [found[step][0] for found in results]
         assert sum(losses) / 2 == pytest.approx(expected[step][0], rel=1e-5)
@@ -64,7 +65,3 @@ def test_equal_batches_average_to_the_joint_loss_and_gradient(run_ranks):
             torch.testing.assert_close(
                 torch.tensor(found[step][1]), torch.tensor(expected[step][1])
             )
-
-
-def on_a_rank_of_equal_batches(rank):
-    return steps(slice(3 * rank, 3 * rank + 3), distributed=True)

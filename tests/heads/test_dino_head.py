@@ -49,3 +49,28 @@ def test_forward_is_the_output_layer_of_the_bottleneck():
     embeddings = torch.randn(4, 6)
     expected = model.output(model.bottleneck(embeddings))
     assert torch.equal(model(embeddings), expected)
+
+
+def test_a_step_turns_the_output_layer_as_torchs_weight_norm_does():
+    torch.manual_seed(0)
+    ours = WeightNormalizedLinear(5, 7)
+    linear = nn.Linear(5, 7, bias=False)
+    theirs = nn.utils.parametrizations.weight_norm(linear, dim=0)
+    gain, direction = theirs.parametrizations.weight.parameters()
+    with torch.no_grad():
+        gain.fill_(1.0)
+        direction.copy_(ours.weight)
+    gain.requires_grad_(False)
+    bottleneck = nn.functional.normalize(torch.randn(4, 5), dim=1)
+    for layer in (ours, theirs):
+        optimizer = torch.optim.SGD(layer.parameters(), lr=0.5)
+        layer(bottleneck).square().sum().backward()
+        optimizer.step()
+    torch.testing.assert_close(ours(bottleneck), theirs(bottleneck))
+
+
+def test_the_output_layer_starts_as_short_as_torchs_linear():
+    # A row turns by the square of its length more slowly.
+    ours, linear = WeightNormalizedLinear(64, 4096), nn.Linear(64, 4096)
+    norms = ours.weight.norm(dim=1).mean(), linear.weight.norm(dim=1).mean()
+    torch.testing.assert_close(*norms, rtol=0.02, atol=0)

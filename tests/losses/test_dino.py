@@ -202,3 +202,16 @@ def test_numbers_out_of_range_are_an_error(options):
 def test_a_student_temperature_of_zero_is_an_error():
     with pytest.raises(ValueError, match="student_temperature must be > 0"):
         DINOLoss(0.0)
+
+
+def test_a_row_that_is_not_finite_does_not_reach_the_centre():
+    rows = torch.randn(2, 3, 4)
+    spoilt = rows.clone()
+    spoilt[0, 1, 2] = float("nan")
+    kept = torch.cat([rows[0, [0, 2]], rows[1]])
+    centering, expected = DINOCentering(4), DINOCentering(4)
+    centering.update(spoilt)
+    expected.update(kept[None])
+    torch.testing.assert_close(centering.center, expected.center)
+    centering.update(torch.full((2, 3, 4), float("inf")))
+    torch.testing.assert_close(centering.center, expected.center)

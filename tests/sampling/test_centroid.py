@@ -76,15 +76,18 @@ def test_the_sampler_substitutes_the_centroid_itself(make_memories):
 def test_spaces_that_do_not_agree_are_an_error(
     reference_dim, positive_dim, num_targets
 ):
-    sampler = PositiveSampler(
-        CentroidSampling(2, 0), 4, reference_dim, positive_dim, 2, num_targets
-    )
     with pytest.raises(ValueError, match="Use ClusteringSampling"):
-        sampler.bind(["a", "b", "c"])
+        PositiveSampler(
+            CentroidSampling(2, 0),
+            4,
+            reference_dim,
+            positive_dim,
+            2,
+            num_targets,
+        )
 
 
 def test_whitened_centroids_are_an_error():
     strategy = CentroidSampling(2, 0, whitening=0.5)
-    sampler = PositiveSampler(strategy, 4, 6, 6, start_epoch=2)
     with pytest.raises(ValueError, match="needs whitening: 0.0"):
-        sampler.bind(["a", "b", "c"])
+        PositiveSampler(strategy, 4, 6, 6, start_epoch=2)

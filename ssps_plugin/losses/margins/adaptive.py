@@ -50,7 +50,7 @@ class AdaptiveMargin(Margin):
 
     def __init__(
         self,
-        margin: float = 0.2,
+        margin: float = 0.1,
         concentration: float = 0.333,
         momentum: float = 0.99,
     ) -> None:

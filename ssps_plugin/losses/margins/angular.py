@@ -34,7 +34,7 @@ class AdditiveAngularMargin(Margin):
     tensor([[0.]])
     """
 
-    def __init__(self, margin: float = 0.2) -> None:
+    def __init__(self, margin: float = 0.1) -> None:
         super().__init__()
         check_not_negative("margin", margin, math.pi / 2)
         self.margin = margin

@@ -41,7 +41,7 @@ class CurricularMargin(Margin):
 
     t: Tensor
 
-    def __init__(self, margin: float = 0.2, momentum: float = 0.99) -> None:
+    def __init__(self, margin: float = 0.1, momentum: float = 0.99) -> None:
         super().__init__()
         check_not_negative("margin", margin, math.pi / 2)
         check_not_negative("momentum", momentum, 1.0)
