@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ssps_plugin.dataio.table import Table
 from ssps_plugin.evaluation.nmi import normalized_mutual_information
 
 
@@ -56,9 +57,8 @@ class SamplingReport(nn.Module):
         dataset : DynamicItemDataset
             With columns `speaker` and `recording`, or without.
         """
-        rows = [dataset.data[name] for name in dataset.data_ids]
-        speakers = _column(rows, "speaker")
-        recordings = _column(rows, "recording")
+        speakers = _column(dataset, "speaker")
+        recordings = _column(dataset, "recording")
         if recordings and speakers:
             # Recordings may be numbered anew for every speaker.
             pairs = zip(speakers, recordings, strict=True)
@@ -117,9 +117,15 @@ class SamplingReport(nn.Module):
         self.counts.zero_()
 
 
-def _column(rows: list[dict[str, Any]], name: str) -> list[str]:
-    values = [str(row.get(name) or "") for row in rows]
-    return values if all(values) else []
+def _column(dataset: Any, name: str) -> list[str]:
+    """Values of all rows, or none where some row has none."""
+    table = dataset.data
+    if isinstance(table, Table) and table.ids is dataset.data_ids:
+        found = list(table.columns.get(name, []))
+    else:
+        rows = (table[row_id] for row_id in dataset.data_ids)
+        found = [str(row.get(name) or "") for row in rows]
+    return found if all(found) else []
 
 
 def _numbered(values: list[str]) -> Tensor | None:
