@@ -10,6 +10,7 @@ from ssps_plugin.dataio.audio_check import check_audio
 from ssps_plugin.dataio.audio_file import AudioError
 from ssps_plugin.dataio.audio_tree import AudioTree
 from ssps_plugin.dataio.corpus import Corpus, CorpusFile
+from ssps_plugin.dataio.speaker_folders import how_to_convert, is_compressed
 
 _CHUNK_SIZE = 256
 
@@ -78,6 +79,9 @@ def _check(file: CorpusFile, folder: str, min_seconds: float) -> CheckedFile:
     # SpeechBrain takes $name in a CSV for something to replace.
     if "$" in file.path or not file.path.isprintable():
         return CheckedFile(file, 0.0, "name", "unprintable, or holds a $")
+    if is_compressed(file.path):
+        detail = f"must be converted first: {how_to_convert(folder)}"
+        return CheckedFile(file, 0.0, "compressed", detail)
     try:
         seconds = check_audio(os.path.join(folder, file.path))
     except AudioError as error:
