@@ -92,6 +92,7 @@ def test_a_manifest_is_the_same_whatever_the_number_of_threads(
     corpus, tmp_path, monkeypatch
 ):
     monkeypatch.setattr(corpus_check, "_CHUNK_SIZE", 1)
+    monkeypatch.setenv("SSPS_PLUGIN_CACHE", "")
     prepare_manifest(corpus, tmp_path / "1.csv", num_threads=1)
     prepare_manifest(corpus, tmp_path / "8.csv", num_threads=8)
     assert (tmp_path / "1.csv").read_text() == (tmp_path / "8.csv").read_text()
