@@ -10,11 +10,9 @@ import logging
 import os
 import pathlib
 import re
-import shutil
-import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
@@ -22,6 +20,7 @@ import numpy as np
 import soundfile
 from tqdm import tqdm
 
+from ssps_plugin.dataio.compressed_audio import choose_decoder
 from ssps_plugin.dataio.speaker_folders import COMPRESSED
 
 logger = logging.getLogger(__name__)
@@ -113,7 +112,7 @@ def convert_folder(
         raise ValueError(
             f"Expected format {' or '.join(FORMATS)}, got {format!r}."
         )
-    decode = _decoder()
+    decode = choose_decoder()
     files = _compressed_files(source)
     done = Conversion()
 
@@ -196,43 +195,6 @@ def _compressed_files(source: pathlib.Path) -> list[str]:
             "there is nothing to convert."
         )
     return files
-
-
-def _decoder() -> Callable[[pathlib.Path, int], np.ndarray]:
-    """Choose what decodes: ffmpeg where it is installed, else PyAV."""
-    if shutil.which("ffmpeg"):
-        return _decode_by_ffmpeg
-    try:
-        import av  # noqa: F401
-    except ImportError as error:
-        raise RuntimeError(
-            "Compressed audio needs ffmpeg or PyAV, and neither is installed: "
-            "install ffmpeg, or pip install 'ssps_plugin[m4a]'."
-        ) from error
-    return _decode_by_pyav
-
-
-def _decode_by_ffmpeg(path: pathlib.Path, sample_rate: int) -> np.ndarray:
-    command = ["ffmpeg", "-nostdin", "-v", "error", "-xerror", "-i", str(path)]
-    command += ["-ac", "1", "-ar", str(sample_rate), "-f", "s16le", "-"]
-    found = subprocess.run(command, capture_output=True, check=False)
-    if found.returncode:
-        raise RuntimeError(found.stderr.decode(errors="replace")[:200])
-    return np.frombuffer(found.stdout, dtype=np.int16)
-
-
-def _decode_by_pyav(path: pathlib.Path, sample_rate: int) -> np.ndarray:
-    import av
-
-    resampler = av.AudioResampler("s16", "mono", sample_rate)
-    parts = []
-    with av.open(os.fspath(path)) as container:
-        if not container.streams.audio:
-            raise ValueError("no audio stream")
-        for frame in container.decode(audio=0):
-            parts += [p.to_ndarray()[0] for p in resampler.resample(frame)]
-        parts += [p.to_ndarray()[0] for p in resampler.resample(None)]
-    return np.concatenate(parts) if parts else np.empty(0, dtype=np.int16)
 
 
 def _write(

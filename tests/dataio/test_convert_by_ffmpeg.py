@@ -109,7 +109,7 @@ def test_many_files_are_few_tasks(write, tmp_path, monkeypatch):
         tasks.append(arguments)
         return submit(pool, *arguments)
 
-    monkeypatch.setattr(convert, "_decoder", lambda: decode)
+    monkeypatch.setattr(convert, "choose_decoder", lambda: decode)
     monkeypatch.setattr(ThreadPoolExecutor, "submit", count)
     done = convert_folder(
         tmp_path / "source", tmp_path / "target", num_threads=1
