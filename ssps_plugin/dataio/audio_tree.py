@@ -13,6 +13,7 @@ from ssps_plugin.dataio.speaker_folders import (
     audio_among,
     how_to_convert,
     is_compressed,
+    is_folder,
     is_no_speech,
 )
 
@@ -129,7 +130,7 @@ class AudioTree:
             visited.add((found.st_dev, found.st_ino))
             names = []
             for entry in _entries(path):
-                if not entry.is_dir():
+                if not is_folder(entry):
                     names.append(entry.name)
                 elif not is_no_speech(entry.name):
                     inner = links if entry.is_symlink() else folders

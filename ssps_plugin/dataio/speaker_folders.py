@@ -52,8 +52,16 @@ def folders_in(path: str) -> list[str]:
         return sorted(
             entry.name
             for entry in entries
-            if not entry.name.startswith(".") and entry.is_dir()
+            if not entry.name.startswith(".") and is_folder(entry)
         )
+
+
+def is_folder(entry: os.DirEntry[str]) -> bool:
+    """Whether an entry is a folder or a link to one, and no circle of links."""
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself
+        return False
 
 
 def speakers_in(path: str) -> list[str]:

@@ -3,6 +3,7 @@
 import pytest
 
 from ssps_plugin.dataio.audio_tree import AudioTree
+from ssps_plugin.dataio.corpus import Corpus
 
 
 @pytest.fixture
@@ -36,6 +37,14 @@ def test_what_a_link_leads_to_is_listed_where_it_really_is(touch, tmp_path):
     touch("z/test/a.wav", "b.wav")
     (tmp_path / "a_link").symlink_to(tmp_path / "z")
     assert paths_of(tmp_path, exclude_utterances=["z/test/a.wav"]) == ["b.wav"]
+
+
+def test_a_link_to_itself_or_to_nothing_is_no_folder(touch, tmp_path):
+    touch("id1/video/a.wav")
+    (tmp_path / "itself").symlink_to("itself")
+    (tmp_path / "nothing").symlink_to("absent")
+    assert paths_of(tmp_path) == ["id1/video/a.wav"]
+    assert Corpus(tmp_path).speakers == ["id1"]
 
 
 def test_a_link_out_of_the_folder_is_followed(touch, tmp_path):
