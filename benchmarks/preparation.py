@@ -11,6 +11,7 @@ local and its pages are in memory.
 import contextlib
 import io
 import logging
+import os
 import pathlib
 import shutil
 import sys
@@ -21,6 +22,7 @@ import numpy as np
 import soundfile
 
 from ssps_plugin.dataio import prepare_manifest
+from ssps_plugin.dataio.header_cache import VARIABLE
 
 RATE = 16000
 SECONDS = 0.5
@@ -58,6 +60,7 @@ def main(num_files: int, parent: str | None) -> None:
     """Print a row a preparation, and what VoxCeleb would take."""
     logging.disable(logging.INFO)
     with tempfile.TemporaryDirectory(dir=parent) as name:
+        os.environ[VARIABLE] = str(pathlib.Path(name) / "cache")
         folder = pathlib.Path(name) / "corpus"
         make_tree(folder, num_files)
         manifest = pathlib.Path(name) / "train.csv"

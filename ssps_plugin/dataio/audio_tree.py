@@ -4,8 +4,20 @@ import os
 from collections.abc import Iterable, Iterator
 from pathlib import PurePosixPath
 
+from speechbrain.utils.logger import get_logger
+
 from ssps_plugin.dataio.corpus import CorpusFile
-from ssps_plugin.dataio.speaker_folders import SUFFIXES
+from ssps_plugin.dataio.speaker_folders import (
+    COMPRESSED,
+    SUFFIXES,
+    audio_among,
+    how_to_convert,
+    is_compressed,
+    is_folder,
+    is_no_speech,
+)
+
+logger = get_logger(__name__)
 
 
 class AudioTree:
@@ -14,8 +26,8 @@ class AudioTree:
     Arguments
     ---------
     data_folder : str or os.PathLike
-        The folder. Links are followed; hidden files and folders are not
-        looked at.
+        The folder. Links are followed, to each folder once; hidden files and
+        folders, MUSAN and RIRS_NOISES are not looked at.
     exclude_utterances : iterable of str
         Files to leave out, those of the trials for example: paths relative to
         the folder, with any suffix or none.
@@ -58,26 +70,22 @@ class AudioTree:
         Returns
         -------
         list of CorpusFile
-            At least one; speaker and recording are empty.
+            At least one that can be read; among them compressed files that
+            were not converted. Speaker and recording are empty.
 
         Raises
         ------
         ValueError
-            There is no audio file, or all of them are excluded.
+            There is no audio file that can be read, or all are excluded.
         """
         found = [
             CorpusFile(path, "", "", _without_suffix(path))
             for folder, names in self._walk()
-            for path in (f"{folder}{name}" for name in names)
-            if path.lower().endswith(SUFFIXES)
+            for path in (f"{folder}{name}" for name in audio_among(names))
         ]
         files = [f for f in found if f.utterance_id not in self.excluded]
-        if not files:
-            raise ValueError(
-                f"Expected audio ({', '.join(SUFFIXES)}) below "
-                f"{self.data_folder}, found {len(found)} such files, all of "
-                "which are in the trials: change data_folder or trials"
-            )
+        if all(is_compressed(file.path) for file in files):
+            raise ValueError(self._describe(found))
         return sorted(files, key=lambda file: file.utterance_id)
 
     def settings(self) -> dict[str, object]:
@@ -90,18 +98,58 @@ class AudioTree:
             "newest_mtime": max(map(os.path.getmtime, folders)),
         }
 
+    def _describe(self, found: list[CorpusFile]) -> str:
+        """Say what was looked for, what was found, and what to change."""
+        num_compressed = sum(is_compressed(file.path) for file in found)
+        num_excluded = len(found) - num_compressed
+        message = (
+            f"Expected audio ({', '.join(SUFFIXES)}) below {self.data_folder}, "
+            f"found {num_excluded} such files"
+        )
+        if num_excluded:
+            message += ", all of which are in the trials"
+        if num_compressed:
+            message += (
+                f"; {num_compressed} others ({', '.join(COMPRESSED)}) must be "
+                f"converted first: {how_to_convert(self.data_folder)}"
+            )
+        change = "data_folder or trials" if num_excluded else "data_folder"
+        return f"{message}: change {change}"
+
     def _walk(self) -> Iterator[tuple[str, list[str]]]:
         """Yield folders, relative with a slash at the end, and their files."""
-        for root, folders, names in os.walk(self.data_folder, followlinks=True):
-            folders[:] = [f for f in folders if not f.startswith(".")]
-            relative = os.path.relpath(root, self.data_folder)
-            prefix = "" if relative == os.curdir else f"{relative}/"
-            yield (
-                prefix.replace(os.sep, "/"),
-                [name for name in names if not name.startswith(".")],
-            )
+        visited: set[tuple[int, int]] = set()
+        folders, links = [""], list[str]()
+        # Links last: what they lead to is listed where it really is.
+        while folders or links:
+            folder = folders.pop() if folders else links.pop()
+            path = os.path.join(self.data_folder, folder)
+            found = os.stat(path)
+            if (found.st_dev, found.st_ino) in visited:
+                continue
+            visited.add((found.st_dev, found.st_ino))
+            names = []
+            for entry in _entries(path):
+                if not is_folder(entry):
+                    names.append(entry.name)
+                elif not is_no_speech(entry.name):
+                    inner = links if entry.is_symlink() else folders
+                    inner.append(f"{folder}{entry.name}/")
+            yield folder, names
+
+
+def _entries(path: str) -> list[os.DirEntry[str]]:
+    """What is in a folder, sorted, without hidden names."""
+    try:
+        with os.scandir(path) as entries:
+            shown = [e for e in entries if not e.name.startswith(".")]
+    except PermissionError as error:
+        logger.warning("Passed over a folder that cannot be read: %s", error)
+        return []
+    return sorted(shown, key=lambda entry: entry.name)
 
 
 def _without_suffix(path: str) -> str:
     suffix = PurePosixPath(path).suffix
-    return path.removesuffix(suffix) if suffix.lower() in SUFFIXES else path
+    known = suffix.lower() in SUFFIXES + COMPRESSED
+    return path.removesuffix(suffix) if known else path

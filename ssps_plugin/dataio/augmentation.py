@@ -137,8 +137,9 @@ class Augmentation:
     def _noise_categories(
         self, noise_folder: str | os.PathLike[str]
     ) -> dict[str, AudioFolder]:
-        folders = find_noise_folders(noise_folder, list(self.snr_db))
-        self.notes.append(describe_noise(noise_folder, folders))
+        categories = list(self.snr_db)
+        folders = find_noise_folders(noise_folder, categories)
+        self.notes.append(describe_noise(noise_folder, folders, categories))
         return {
             category: AudioFolder(folder, "noise_folder")
             for category, folder in folders.items()

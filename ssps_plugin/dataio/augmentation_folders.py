@@ -71,13 +71,16 @@ def find_noise_folders(
     return {category: folder}
 
 
-def describe_noise(noise_folder: Path, folders: Mapping[str, str]) -> str:
+def describe_noise(
+    noise_folder: Path, folders: Mapping[str, str], categories: Sequence[str]
+) -> str:
     """Say where noise comes from, once `find_noise_folders` has found it.
 
     Example
     -------
-    >>> describe_noise("data", {"noise": "data/musan/noise"})
-    'Noise comes from data/musan: noise.'
+    >>> folders = {"noise": "data/musan/noise"}
+    >>> describe_noise("data", folders, ["noise", "music"])
+    'Noise comes from data/musan: noise; there is no music.'
     """
     category, folder = next(iter(folders.items()))
     if folder == os.fspath(noise_folder):
@@ -86,7 +89,10 @@ def describe_noise(noise_folder: Path, folders: Mapping[str, str]) -> str:
             "(noise, speech, music): all of it is of the category "
             f"{category}."
         )
-    return f"Noise comes from {os.path.dirname(folder)}: {', '.join(folders)}."
+    missing = [name for name in categories if name not in folders]
+    lacks = f"; there is no {' and no '.join(missing)}" if missing else ""
+    found = ", ".join(folders)
+    return f"Noise comes from {os.path.dirname(folder)}: {found}{lacks}."
 
 
 def find_rir_folder(rir_folder: Path) -> str:
@@ -158,6 +164,8 @@ def _noises_in(folder: str, inner: Mapping[str, str]) -> str:
         return "MUSAN's noise, speech and music"
     if _POINT_SOURCES in {*inner, _name(folder)}:
         return "OpenSLR-28's point-source noises"
+    if _REAL_RIRS in inner:
+        return f"OpenSLR-28's {_REAL_RIRS} without {_SIMULATED_RIRS}"
     return ""
 
 

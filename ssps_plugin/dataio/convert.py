@@ -9,10 +9,10 @@ import io
 import logging
 import os
 import pathlib
-import shutil
-import subprocess
+import re
 import sys
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
@@ -20,6 +20,7 @@ import numpy as np
 import soundfile
 from tqdm import tqdm
 
+from ssps_plugin.dataio.compressed_audio import choose_decoder
 from ssps_plugin.dataio.speaker_folders import COMPRESSED
 
 logger = logging.getLogger(__name__)
@@ -27,6 +28,9 @@ logger = logging.getLogger(__name__)
 FORMATS = {"flac": "PCM_16", "wav": "PCM_16"}
 # Every other file would fail likewise: the disk or the quota is full.
 _FULL = {errno.ENOSPC, errno.EDQUOT}
+# A million files are not a million tasks.
+_LARGEST_CHUNK = 32
+_UNFINISHED = re.compile(r"\..+\.\d+\.tmp")
 
 
 @dataclass
@@ -47,6 +51,16 @@ class Conversion:
     num_kept: int = 0
     failed: dict[str, str] = field(default_factory=dict)
 
+    def add(self, results: Iterable[tuple[str, str | None]]) -> None:
+        """Count files: each with None (was there), "" (done) or a problem."""
+        for name, problem in results:
+            if problem is None:
+                self.num_kept += 1
+            elif problem:
+                self.failed[name] = problem
+            else:
+                self.num_converted += 1
+
 
 def convert_folder(
     source: str | os.PathLike[str],
@@ -59,8 +73,9 @@ def convert_folder(
 
     The folders below `target` are those below `source`. A file is written
     whole or not at all, and one that is there is left alone, so a conversion
-    that was stopped goes on where it was. What cannot be converted is left
-    out, and listed in `<target>/not_converted.txt`.
+    that was stopped goes on where it was, and what it left unfinished is
+    removed. What cannot be converted is left out, and listed in
+    `<target>/not_converted.txt`.
 
     Arguments
     ---------
@@ -73,7 +88,8 @@ def convert_folder(
     sample_rate : int
         Hz; channels are mixed down.
     num_threads : int, optional
-        Files converted at the same time; the number of cores by default.
+        Files converted at the same time; by default as many as there are
+        cores this process may use.
 
     Returns
     -------
@@ -96,7 +112,7 @@ def convert_folder(
         raise ValueError(
             f"Expected format {' or '.join(FORMATS)}, got {format!r}."
         )
-    decode = _decoder()
+    decode = choose_decoder()
     files = _compressed_files(source)
     done = Conversion()
 
@@ -117,18 +133,49 @@ def convert_folder(
             return name, " ".join(str(error).split()) or type(error).__name__
         return name, ""
 
-    workers = num_threads or os.cpu_count()
-    with ThreadPoolExecutor(max_workers=workers) as pool:
-        bar = tqdm(pool.map(convert, files), "Converting", len(files))
-        for name, problem in bar:
-            if problem is None:
-                done.num_kept += 1
-            elif problem:
-                done.failed[name] = problem
-            else:
-                done.num_converted += 1
+    def convert_chunk(names: list[str]) -> list[tuple[str, str | None]]:
+        return [convert(name) for name in names]
+
+    started = time.time()
+    workers = num_threads or _num_cores()
+    chunks = _chunks(files, workers)
+    with (
+        ThreadPoolExecutor(max_workers=workers) as pool,
+        tqdm(total=len(files), desc="Converting", unit="file") as bar,
+    ):
+        for results in pool.map(convert_chunk, chunks):
+            done.add(results)
+            bar.update(len(results))
+    _remove_unfinished({(target / name).parent for name in files}, started)
     _report(done, target)
     return done
+
+
+def _num_cores() -> int:
+    """Cores this process may use: a share of a machine's, in many jobs."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _chunks(files: list[str], workers: int) -> list[list[str]]:
+    """Tasks of several files, enough of them to keep every thread busy."""
+    size = max(1, min(_LARGEST_CHUNK, len(files) // (4 * workers)))
+    return [files[i : i + size] for i in range(0, len(files), size)]
+
+
+def _remove_unfinished(folders: set[pathlib.Path], before: float) -> None:
+    """Remove what a killed conversion was writing when it was killed."""
+    for folder in folders:
+        if not folder.is_dir():
+            continue
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if (
+                    _UNFINISHED.fullmatch(entry.name)
+                    and entry.stat().st_mtime < before
+                ):
+                    pathlib.Path(entry.path).unlink(missing_ok=True)
 
 
 def _compressed_files(source: pathlib.Path) -> list[str]:
@@ -148,43 +195,6 @@ def _compressed_files(source: pathlib.Path) -> list[str]:
             "there is nothing to convert."
         )
     return files
-
-
-def _decoder() -> Callable[[pathlib.Path, int], np.ndarray]:
-    """Choose what decodes: ffmpeg where it is installed, else PyAV."""
-    if shutil.which("ffmpeg"):
-        return _decode_by_ffmpeg
-    try:
-        import av  # noqa: F401
-    except ImportError as error:
-        raise RuntimeError(
-            "Compressed audio needs ffmpeg or PyAV, and neither is installed: "
-            "install ffmpeg, or pip install 'ssps_plugin[m4a]'."
-        ) from error
-    return _decode_by_pyav
-
-
-def _decode_by_ffmpeg(path: pathlib.Path, sample_rate: int) -> np.ndarray:
-    command = ["ffmpeg", "-nostdin", "-v", "error", "-xerror", "-i", str(path)]
-    command += ["-ac", "1", "-ar", str(sample_rate), "-f", "s16le", "-"]
-    found = subprocess.run(command, capture_output=True, check=False)
-    if found.returncode:
-        raise RuntimeError(found.stderr.decode(errors="replace")[:200])
-    return np.frombuffer(found.stdout, dtype=np.int16)
-
-
-def _decode_by_pyav(path: pathlib.Path, sample_rate: int) -> np.ndarray:
-    import av
-
-    resampler = av.AudioResampler("s16", "mono", sample_rate)
-    parts = []
-    with av.open(os.fspath(path)) as container:
-        if not container.streams.audio:
-            raise ValueError("no audio stream")
-        for frame in container.decode(audio=0):
-            parts += [p.to_ndarray()[0] for p in resampler.resample(frame)]
-        parts += [p.to_ndarray()[0] for p in resampler.resample(None)]
-    return np.concatenate(parts) if parts else np.empty(0, dtype=np.int16)
 
 
 def _write(
@@ -217,8 +227,10 @@ def _report(done: Conversion, target: pathlib.Path) -> None:
         target,
         done.num_kept,
     )
-    if done.failed:
-        listed = target / "not_converted.txt"
+    listed = target / "not_converted.txt"
+    if not done.failed:
+        listed.unlink(missing_ok=True)  # of an earlier conversion
+    else:
         listed.parent.mkdir(parents=True, exist_ok=True)
         lines = (f"{name}\t{why}\n" for name, why in done.failed.items())
         listed.write_text("".join(lines), encoding="utf-8")

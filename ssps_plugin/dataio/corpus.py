@@ -7,9 +7,12 @@ from dataclasses import dataclass
 
 from ssps_plugin.dataio.speaker_folders import (
     COMPRESSED,
-    SUFFIXES,
+    audio_among,
     find_speaker_folders,
     folders_in,
+    how_to_convert,
+    is_compressed,
+    speakers_in,
 )
 
 LAYOUT = "<data_folder>/[…/]<speaker>/<recording>/<utterance>.{wav,flac,ogg}"
@@ -75,7 +78,7 @@ class Corpus:
         found = [
             (prefix, speaker)
             for prefix in self.prefixes
-            for speaker in folders_in(os.path.join(self.data_folder, prefix))
+            for speaker in speakers_in(os.path.join(self.data_folder, prefix))
         ]
         # A speaker may have recordings in several corpora.
         self._folders = [f for f in found if f[1] not in self.exclude_speakers]
@@ -91,19 +94,21 @@ class Corpus:
         Returns
         -------
         list of CorpusFile
-            At least one.
+            At least one that can be read; among them compressed files that
+            were not converted.
 
         Raises
         ------
         ValueError
-            There is no audio file at the layout's depth.
+            There is no audio file at the layout's depth, or compressed ones
+            only.
         """
         # Listing waits for the file system (a network, often): in threads.
         with ThreadPoolExecutor(max_workers=16) as pool:
             listed = list(pool.map(self._speaker_files, self._folders))
         files = [file for speaker_files in listed for file in speaker_files]
         files.sort(key=lambda file: file.utterance_id)
-        if not files:
+        if all(is_compressed(file.path) for file in files):
             raise ValueError(self._describe("no audio file at that depth"))
         return files
 
@@ -113,21 +118,30 @@ class Corpus:
         Returns
         -------
         dict
-            The arguments, the number of speakers and the newest modification
-            time of the folders down to the speakers' (a full listing of a
-            large corpus on a network file system takes minutes).
+            The arguments, how many speakers and recordings there are, and the
+            newest modification time of the folders down to the recordings':
+            a file added, renamed or deleted changes it, without a listing of
+            the files (which takes minutes on a network file system).
         """
         inner = [prefix + speaker for prefix, speaker in self._folders]
-        folders = (os.path.join(self.data_folder, f) for f in inner)
         bases = (os.path.join(self.data_folder, p) for p in self.prefixes)
         with ThreadPoolExecutor(max_workers=16) as pool:
-            newest = max(pool.map(os.path.getmtime, [*bases, *folders]))
+            newest = max(pool.map(os.path.getmtime, bases))
+            speakers = list(pool.map(self._newest_recording, inner))
         return {
             "data_folder": self.data_folder,
             "exclude_speakers": sorted(self.exclude_speakers),
             "num_speakers": len(self.speakers),
-            "newest_mtime": newest,
+            "num_recordings": sum(num for num, _ in speakers),
+            "newest_mtime": max(newest, *(mtime for _, mtime in speakers)),
         }
+
+    def _newest_recording(self, folder: str) -> tuple[int, float]:
+        """A speaker's number of recordings and newest modification time."""
+        path = os.path.join(self.data_folder, folder)
+        names = folders_in(path)
+        times = [os.path.getmtime(os.path.join(path, name)) for name in names]
+        return len(names), max(times + [os.path.getmtime(path)])
 
     def _speaker_files(self, folder: tuple[str, str]) -> list[CorpusFile]:
         prefix, speaker = folder
@@ -140,7 +154,7 @@ class Corpus:
                 utterance_id=f"{speaker}/{recording}/{name.rpartition('.')[0]}",
             )
             for recording in folders_in(path)
-            for name in _audio_names(os.path.join(path, recording))
+            for name in audio_among(os.listdir(os.path.join(path, recording)))
         ]
 
     def _describe(self, problem: str) -> str:
@@ -164,17 +178,7 @@ class Corpus:
             message += f"; {self.num_excluded} speakers are in exclude_speakers"
         if compressed := sorted(suffixes & set(COMPRESSED)):
             message += (
-                f"; {', '.join(compressed)} must be converted first: python -m "
-                f"ssps_plugin.dataio.convert {self.data_folder} TARGET"
+                f"; {', '.join(compressed)} must be converted first: "
+                f"{how_to_convert(self.data_folder)}"
             )
         return f"{message}: change data_folder"
-
-
-def _audio_names(path: str) -> list[str]:
-    with os.scandir(path) as entries:
-        return sorted(
-            entry.name
-            for entry in entries
-            if not entry.name.startswith(".")
-            and entry.name.lower().endswith(SUFFIXES)
-        )

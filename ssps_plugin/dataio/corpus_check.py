@@ -1,15 +1,15 @@
 """Which files of a corpus can be used, and why the others cannot."""
 
-import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 from tqdm import tqdm
 
-from ssps_plugin.dataio.audio_check import check_audio
 from ssps_plugin.dataio.audio_file import AudioError
 from ssps_plugin.dataio.audio_tree import AudioTree
 from ssps_plugin.dataio.corpus import Corpus, CorpusFile
+from ssps_plugin.dataio.header_cache import HeaderCache
+from ssps_plugin.dataio.speaker_folders import how_to_convert, is_compressed
 
 _CHUNK_SIZE = 256
 
@@ -39,7 +39,9 @@ class CheckedFile:
 def check_files(
     corpus: Corpus | AudioTree, min_seconds: float, num_threads: int
 ) -> list[CheckedFile]:
-    """Open every file of a corpus, in threads.
+    """Open every file of a corpus, in threads, unless its length is known.
+
+    Lengths are kept in a `HeaderCache`, whatever is left out for which reason.
 
     Arguments
     ---------
@@ -60,8 +62,10 @@ def check_files(
         files[i : i + _CHUNK_SIZE] for i in range(0, len(files), _CHUNK_SIZE)
     ]
 
+    headers = HeaderCache(corpus.data_folder)
+
     def check_chunk(chunk: list[CorpusFile]) -> list[CheckedFile]:
-        return [_check(file, corpus.data_folder, min_seconds) for file in chunk]
+        return [_check(file, headers, min_seconds) for file in chunk]
 
     checked: list[CheckedFile] = []
     with (
@@ -70,16 +74,23 @@ def check_files(
     ):
         for results in pool.map(check_chunk, chunks):
             checked += results
+            headers.save()
             bar.update(len(results))
     return _mark_duplicates(checked)
 
 
-def _check(file: CorpusFile, folder: str, min_seconds: float) -> CheckedFile:
+def _check(
+    file: CorpusFile, headers: HeaderCache, min_seconds: float
+) -> CheckedFile:
     # SpeechBrain takes $name in a CSV for something to replace.
     if "$" in file.path or not file.path.isprintable():
         return CheckedFile(file, 0.0, "name", "unprintable, or holds a $")
+    if is_compressed(file.path):
+        command = how_to_convert(headers.data_folder)
+        detail = f"must be converted first: {command}"
+        return CheckedFile(file, 0.0, "compressed", detail)
     try:
-        seconds = check_audio(os.path.join(folder, file.path))
+        seconds = headers.seconds(file.path)
     except AudioError as error:
         return CheckedFile(file, 0.0, error.reason, str(error))
     if seconds < min_seconds:

@@ -36,7 +36,7 @@ class Summary:
         Its total duration.
     num_skipped : dict
         Number of files left out for each reason: unreadable, empty,
-        truncated, too short, duplicate, name.
+        truncated, too short, duplicate, name, compressed.
     num_excluded_speakers : int
         Speakers found and left out by `exclude_speakers`.
     skipped_list : str
@@ -71,8 +71,8 @@ def prepare_manifest(
     <utterance>.{wav,flac,ogg}`. The rows are in sorted order; `wav` starts
     with `$data_root`, which stands for `data_folder`. Files are opened, not
     decoded. A manifest of the same folder and settings is used again unless
-    a speaker or a recording was added or removed since; after a change
-    inside a recording's folder, delete it.
+    a file was added, renamed or removed since; after a change inside a file,
+    delete it.
 
     Arguments
     ---------

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sized
 from functools import cache
 from pathlib import Path, PurePath
 
+from ssps_plugin.dataio.speaker_folders import find_speaker_folders
 from ssps_plugin.evaluation.trial_list import TrialList
 
 #: Tried in this order after a name's own suffix.
@@ -14,6 +15,7 @@ AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".m4a")
 #: Where VoxCeleb's archives unpack to, below the folder users name.
 SUBFOLDERS = ("", "wav")
 _NUM_NAMED = 3
+_NUM_ROOTS_NAMED = 6
 
 
 def find_trial_files(
@@ -21,9 +23,11 @@ def find_trial_files(
 ) -> list[Path]:
     """Find the audio file of every utterance of a trial list.
 
-    Looked for as ``<folder>/<name>`` and ``<folder>/wav/<name>``, first with
-    the name's own suffix, then with every other one of `AUDIO_SUFFIXES`, so a
-    list that says ``.wav`` serves a corpus converted to FLAC.
+    Looked for as ``<folder>/<name>`` and ``<folder>/wav/<name>``, and, where
+    some have no such file, below every folder of speakers that the corpus
+    holds (``vox1_dev_wav/wav`` and ``vox1_test_wav/wav``, say): first with the
+    name's own suffix, then with every other one of `AUDIO_SUFFIXES`, so a list
+    that says ``.wav`` serves a corpus converted to FLAC.
 
     Arguments
     ---------
@@ -57,24 +61,44 @@ def find_trial_files(
     roots = [os.path.join(folder, subfolder) for subfolder in SUBFOLDERS]
     # One listing per folder instead of up to ten look-ups per utterance.
     file_names = cache(_file_names)
-    files, missing = [], []
-    for name in trials.utterances:
-        file = _find(name, roots, file_names)
-        if file is None:
-            missing.append(name)
-        else:
-            files.append(file)
+    found = {name: _find(name, roots, file_names) for name in trials.utterances}
+    missing = [name for name, file in found.items() if file is None]
     if missing:
-        named = ", ".join(missing[:_NUM_NAMED])
-        more = ", …" if len(missing) > _NUM_NAMED else ""
+        further = _further_roots(folder, roots)
+        found |= {name: _find(name, further, file_names) for name in missing}
+        roots += further
+    files = [file for file in found.values() if file is not None]
+    if len(files) < len(found):
         raise FileNotFoundError(
-            "expected an audio file for every utterance of the trial list, "
-            f"found none for {len(missing)} of {len(trials.utterances)} "
-            f"({named}{more}) below {' or '.join(map(_shown, roots))} with "
-            f"suffixes {', '.join(AUDIO_SUFFIXES)}: set `trials_folder` to "
-            "the folder that the names in `trials` start from."
+            _describe([n for n, f in found.items() if f is None], found, roots)
         )
     return files
+
+
+def _further_roots(
+    folder: str | os.PathLike[str], roots: list[str]
+) -> list[str]:
+    """Where else speakers are, however the corpora are unpacked."""
+    if not os.path.isdir(folder):
+        return []
+    prefixes = find_speaker_folders(os.fspath(folder))
+    known = {os.path.normpath(root) for root in roots}
+    further = [os.path.normpath(os.path.join(folder, p)) for p in prefixes]
+    return [root for root in further if root not in known]
+
+
+def _describe(missing: list[str], names: Sized, roots: list[str]) -> str:
+    """Say what is missing, where it was looked for, and what to change."""
+    named = ", ".join(missing[:_NUM_NAMED])
+    more = ", …" if len(missing) > _NUM_NAMED else ""
+    shown = " or ".join(map(_shown, roots[:_NUM_ROOTS_NAMED]))
+    others = ", …" if len(roots) > _NUM_ROOTS_NAMED else ""
+    return (
+        "expected an audio file for every utterance of the trial list, found "
+        f"none for {len(missing)} of {len(names)} ({named}{more}) below "
+        f"{shown}{others} with suffixes {', '.join(AUDIO_SUFFIXES)}: set "
+        "`trials_folder` to the folder that the names in `trials` start from."
+    )
 
 
 def _find(

@@ -75,6 +75,15 @@ def test_both_corpora_in_one_folder_serve_both_keys(musan, rirs_noises):
     assert len(augment.rirs) == 3
 
 
+def test_a_category_that_musan_lacks_is_named(write, tmp_path):
+    write("musan/noise/source/a.wav", 6.0)
+    augment = Augmentation(noise_folder=tmp_path / "data")
+    musan = tmp_path / "data" / "musan"
+    assert augment.notes == [
+        f"Noise comes from {musan}: noise; there is no speech and no music."
+    ]
+
+
 def test_any_folder_of_noise_is_of_the_category_noise_and_that_is_said(
     write, tmp_path
 ):
@@ -131,6 +140,17 @@ def test_point_source_noises_are_never_impulse_responses(rirs_noises, given):
     (rirs_noises / "simulated_rirs").rename(rirs_noises.parent / "elsewhere")
     with pytest.raises(ValueError, match="point-source.*change rir_folder"):
         Augmentation(rir_folder=rirs_noises / given)
+
+
+@pytest.mark.parametrize("given", ["RIRS_NOISES", "."])
+def test_openslr_28_without_simulated_responses_is_refused(
+    write, tmp_path, given
+):
+    write("RIRS_NOISES/real_rirs_isotropic_noises/a.wav", 1.0)
+    with pytest.raises(
+        ValueError, match="without simulated_rirs in .*change rir_folder"
+    ):
+        Augmentation(rir_folder=tmp_path / "data" / given)
 
 
 @pytest.mark.parametrize(

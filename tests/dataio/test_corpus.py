@@ -1,3 +1,5 @@
+import os
+
 import pytest
 
 from ssps_plugin.dataio.corpus import Corpus
@@ -119,3 +121,38 @@ def test_an_added_recording_of_any_corpus_changes_the_fingerprint(tmp_path):
     assert Corpus(tmp_path).settings() == before
     _touch(tmp_path, "VoxCeleb2/dev/aac/id00013/video/00001.flac")
     assert Corpus(tmp_path).settings() != before
+
+
+@pytest.mark.parametrize("prefix", ["", "wav/"])
+def test_noise_rooms_and_annotations_beside_speakers_are_no_speakers(
+    tmp_path, prefix
+):
+    _touch(
+        tmp_path,
+        f"{prefix}id1/video/1.wav",
+        f"{prefix}RIRS_NOISES/pointsource_noises/noise.wav",
+        f"{prefix}simulated_rirs/smallroom/rir.wav",
+        f"{prefix}musan/noise/noise.wav",
+        f"{prefix}txt/id1/1.wav",
+    )
+    assert Corpus(tmp_path).speakers == ["id1"]
+
+
+def test_annotations_are_not_descended_into(tmp_path, monkeypatch):
+    _touch(tmp_path, "dev/aac/id1/video/1.wav", "dev/txt/id1/video/1.txt")
+    _touch(tmp_path, "meta/id1/video/1.txt")
+    opened, scandir = [], os.scandir
+
+    def remember(path):
+        opened.append(os.path.relpath(path, tmp_path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", remember)
+    assert Corpus(tmp_path).prefixes == ["dev/aac/"]
+    assert not [path for path in opened if "txt" in path or "meta" in path]
+
+
+def test_compressed_files_are_listed_where_they_were_not_converted(tmp_path):
+    _touch(tmp_path, "a/r/1.m4a", "a/r/1.flac", "a/r/2.MP4", "a/s/1.m4a")
+    files = [file.path for file in Corpus(tmp_path).files()]
+    assert files == ["a/r/1.flac", "a/r/2.MP4", "a/s/1.m4a"]

@@ -92,6 +92,7 @@ def test_a_manifest_is_the_same_whatever_the_number_of_threads(
     corpus, tmp_path, monkeypatch
 ):
     monkeypatch.setattr(corpus_check, "_CHUNK_SIZE", 1)
+    monkeypatch.setenv("SSPS_PLUGIN_CACHE", "")
     prepare_manifest(corpus, tmp_path / "1.csv", num_threads=1)
     prepare_manifest(corpus, tmp_path / "8.csv", num_threads=8)
     assert (tmp_path / "1.csv").read_text() == (tmp_path / "8.csv").read_text()
@@ -134,6 +135,40 @@ def test_a_new_speaker_or_recording_makes_another_manifest(
     write_noise(f"data/wav/{name}", 1.0)
     second = prepare_manifest(corpus, tmp_path / "train.csv")
     assert second.num_utterances == first.num_utterances + 1
+
+
+@pytest.mark.parametrize("layout", ["speakers", "any"])
+def test_a_file_added_to_a_recording_makes_another_manifest(
+    corpus, tmp_path, write_noise, layout
+):
+    first = prepare_manifest(corpus, tmp_path / "train.csv", layout=layout)
+    write_noise("data/wav/a/r1/2.wav", 1.0)
+    second = prepare_manifest(corpus, tmp_path / "train.csv", layout=layout)
+    assert second.num_utterances == first.num_utterances + 1
+
+
+@pytest.mark.parametrize("layout", ["speakers", "any"])
+def test_a_file_deleted_from_a_recording_makes_another_manifest(
+    corpus, tmp_path, layout
+):
+    first = prepare_manifest(corpus, tmp_path / "train.csv", layout=layout)
+    (corpus / "wav/a/r1/1.wav").unlink()
+    second = prepare_manifest(corpus, tmp_path / "train.csv", layout=layout)
+    assert second.num_utterances == first.num_utterances - 1
+
+
+@pytest.mark.parametrize("layout", ["speakers", "any"])
+def test_compressed_files_left_out_are_named_with_the_command(
+    corpus, tmp_path, layout
+):
+    for name in ("a/r1/1.m4a", "a/r1/2.m4a", "b/r2/3.aac"):
+        (corpus / "wav" / name).touch()
+    summary = prepare_manifest(corpus, tmp_path / "train.csv", layout=layout)
+    assert summary.num_skipped["compressed"] == 2  # one has its conversion
+    rows = {row["wav"]: row for row in _rows(summary.skipped_list)}
+    assert rows["wav/b/r2/3.aac"]["reason"] == "compressed"
+    command = f"python -m ssps_plugin.dataio.convert {corpus} TARGET"
+    assert command in rows["wav/a/r1/2.m4a"]["detail"]
 
 
 def test_damaged_settings_beside_the_manifest_make_another(corpus, tmp_path):

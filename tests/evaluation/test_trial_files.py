@@ -2,6 +2,7 @@
 
 import pytest
 
+from ssps_plugin.evaluation import trial_files
 from ssps_plugin.evaluation.trial_files import find_trial_files
 from ssps_plugin.evaluation.trial_list import TrialList
 
@@ -37,6 +38,47 @@ def test_own_suffix_goes_before_others_and_the_folder_before_wav(tmp_path):
         # Each is preferred to all that were there before.
         file = touch(tmp_path / name)
         assert find_trial_files(trials, tmp_path) == [file]
+
+
+@pytest.mark.parametrize(
+    ("dev", "test"),
+    [
+        ("vox1_dev_wav/wav", "vox1_test_wav/wav"),
+        ("dev/wav", "test/wav"),
+        ("voxceleb1/dev/wav", "voxceleb1/test/wav"),
+    ],
+)
+def test_a_list_over_dev_and_test_is_found_as_voxceleb1_is_unpacked(
+    tmp_path, dev, test
+):
+    first = touch(tmp_path / dev / "id10001/video/00001.wav")
+    second = touch(tmp_path / test / "id10270/video/00001.flac")
+    touch(tmp_path / "voxceleb2/dev/aac/id00012/video/00001.m4a")
+    names = ["id10001/video/00001.wav", "id10270/video/00001.wav"]
+    trials = TrialList.from_names([0], names[:1], names[1:])
+    assert find_trial_files(trials, tmp_path) == [first, second]
+
+
+def test_names_that_are_missing_everywhere_name_the_folders_of_speakers(
+    tmp_path,
+):
+    touch(tmp_path / "dev/wav/id10001/video/00001.wav")
+    names = ["id10001/video/00001.wav", "id10001/video/00002.wav"]
+    trials = TrialList.from_names([1], names[:1], names[1:])
+    with pytest.raises(FileNotFoundError, match="1 of 2.*dev/wav with"):
+        find_trial_files(trials, tmp_path)
+
+
+def test_the_corpus_is_not_searched_where_the_names_are_there(
+    tmp_path, monkeypatch
+):
+    def search(folder):
+        raise AssertionError(f"searched {folder}")
+
+    monkeypatch.setattr(trial_files, "find_speaker_folders", search)
+    file = touch(tmp_path / "wav/id/video/1.wav")
+    trials = TrialList.from_names([1], ["id/video/1.wav"], ["id/video/1.wav"])
+    assert find_trial_files(trials, tmp_path) == [file]
 
 
 def test_name_without_suffix_is_found(tmp_path):

@@ -25,7 +25,7 @@ def test_the_log_tells_where_noise_comes_from(tmp_path, caplog):
     path = tmp_path / "musan" / "music" / "a.wav"
     soundfile.write(path, np.full(1600, 0.1), 16000)
     said = said_of(caplog, tmp_path, Augmentation(noise_folder=tmp_path))
-    assert f"Noise comes from {tmp_path / 'musan'}: music." in said
+    assert f"Noise comes from {tmp_path / 'musan'}: music; there" in said
 
 
 def test_no_augmentation_is_warned_of(caplog):
