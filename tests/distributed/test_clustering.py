@@ -4,7 +4,13 @@ import pytest
 import torch
 from torch.nn.functional import normalize
 
-from ssps_plugin.clustering import SphericalKMeans, spherical_kmeans
+from ssps_plugin import ClusteringSampling, PositiveSampler, positive_sampler
+from ssps_plugin.clustering import (
+    SphericalKMeans,
+    nearest_clusters,
+    neighbors,
+    spherical_kmeans,
+)
 
 # The GPU's path runs on a CPU too: it is the one without pruning.
 PATHS = pytest.mark.parametrize("pruning", [True, False], ids=["cpu", "gpu"])
@@ -130,3 +136,46 @@ def test_a_rank_assigns_its_share_only_and_copies_no_points(run_ranks, pruning):
     ):
         # Pruning keeps what it is given; without it, 4 iterations and the last.
         assert seen == [(half, True)] * (1 if pruning else 5)
+
+
+def rows_searched(rank):
+    rows, search = [], neighbors.largest
+
+    def spied(values, count):
+        rows.append(len(values))
+        return search(values, count)
+
+    neighbors.largest = spied
+    found = nearest_clusters(random_points(1025, 8), 5).tolist()
+    return found, sum(rows), nearest_clusters(torch.eye(2)[:1], 0).shape
+
+
+def test_a_rank_searches_neighbours_of_its_share_of_the_clusters(run_ranks):
+    expected = nearest_clusters(random_points(1025, 8), 5).tolist()
+    for found, num_rows, of_one_cluster in run_ranks(rows_searched):
+        assert found == expected
+        assert num_rows in (512, 513)
+        assert of_one_cluster == (1, 0)
+
+
+def prepared_buffers(rank, whitening):
+    # What the first rank sends at the end is no substitute for agreement.
+    positive_sampler.broadcast_buffers = lambda strategy: None
+    strategy = ClusteringSampling(30, 3, whitening=whitening)
+    sampler = PositiveSampler(strategy, 210, 8, 1, start_epoch=1)
+    sampler.bind([str(i) for i in range(211)])
+    index = torch.arange(rank, 201, 2)  # the last ten are never seen
+    references = random_points(201, 8)[index]
+    sampler.warm_start([(index, references, torch.ones(len(index), 1))])
+    sampler.begin_epoch(1)
+    buffers = strategy.named_buffers()
+    return {name: buffer.numpy().tobytes() for name, buffer in buffers}
+
+
+@pytest.mark.parametrize("whitening", [0.0, 0.5])
+def test_ranks_agree_bit_for_bit_before_the_first_sends_its_clusters(
+    run_ranks, whitening
+):
+    first, second = run_ranks(prepared_buffers, whitening)
+    assert {"centroids", "clusters", "neighbors"} <= set(first)
+    assert first == second
