@@ -176,6 +176,7 @@ class PositiveSampler(BoundMemories):
             )
         with self._full_precision():
             self.strategy.prepare(self.bank, self.queue, self.seed, epoch)
+        # Ranks agree by now, unless their devices round differently.
         broadcast_buffers(self.strategy)
         logger.info("SSPS epoch %d: %s", epoch, self.strategy.figures())
 

@@ -4,6 +4,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from ssps_plugin.distributed import gather_rows, sum_over_ranks
+
 # Points cast to float32 at once.
 CHUNK_ROWS = 2**16
 
@@ -12,7 +14,11 @@ SMALLEST_NORM = 1e-6
 
 
 def mean_directions(
-    points: Tensor, labels: Tensor, similarities: Tensor, centroids: Tensor
+    points: Tensor,
+    labels: Tensor,
+    similarities: Tensor,
+    centroids: Tensor,
+    shared: bool = False,
 ) -> Tensor:
     """Move every centroid to the mean direction of its points.
 
@@ -30,12 +36,17 @@ def mean_directions(
     similarities : Tensor
         Cosine of each point to its centroid, shape `(num_points,)`.
     centroids : Tensor
-        Before the move, float32, shape `(num_clusters, dim)`.
+        Before the move, float32, shape `(num_clusters, dim)`, alike on all
+        ranks.
+    shared : bool
+        Whether `points` are this rank's share of all. The result is then that
+        of the points of all ranks, which must all call.
 
     Returns
     -------
     Tensor
-        L2-normalised, float32, shape `(num_clusters, dim)`.
+        L2-normalised, float32, shape `(num_clusters, dim)`; alike on all ranks
+        where `shared`.
 
     Example
     -------
@@ -47,17 +58,61 @@ def mean_directions(
             [0.6000, 0.8000]])
     """
     sums = sum_by_label(points, labels, centroids.shape[0])
+    counts = torch.bincount(labels, minlength=centroids.shape[0])
+    if shared:
+        sums, counts = sum_over_ranks(sums), sum_over_ranks(counts)
     norms = sums.norm(dim=1, keepdim=True)
     moved = torch.where(norms > SMALLEST_NORM, sums / norms, centroids)
-    counts = torch.bincount(labels, minlength=centroids.shape[0])
     empty = (counts == 0).nonzero().squeeze(1)
-    farthest = similarities.topk(empty.numel(), largest=False).indices
-    moved[empty] = normalize(points[farthest].float(), dim=1)
+    if empty.numel():
+        farthest = farthest_points(points, similarities, empty.numel(), shared)
+        moved[empty] = normalize(farthest, dim=1)
     return moved
 
 
+def farthest_points(
+    points: Tensor, similarities: Tensor, count: int, shared: bool = False
+) -> Tensor:
+    """Points that lie farthest from their own centroids, farthest first.
+
+    Arguments
+    ---------
+    points : Tensor
+        Shape `(num_points, dim)`, any float dtype.
+    similarities : Tensor
+        Cosine of each point to its centroid, shape `(num_points,)`.
+    count : int
+        How many, at most as many as there are points (on all ranks together,
+        where `shared`); the same on all ranks.
+    shared : bool
+        Whether `points` are this rank's share of all. Every rank then returns
+        the farthest of all ranks' points.
+
+    Returns
+    -------
+    Tensor
+        Float32, shape `(count, dim)`.
+
+    Example
+    -------
+    >>> points = torch.tensor([[1.0, 0.0], [0.6, 0.8], [0.0, 1.0]])
+    >>> farthest_points(points, torch.tensor([0.9, 0.1, 0.5]), count=2)
+    tensor([[0.6000, 0.8000],
+            [0.0000, 1.0000]])
+    """
+    # A rank's share may be smaller than what all ranks look for.
+    own_count = min(count, points.shape[0]) if shared else count
+    nearness, places = similarities.topk(own_count, largest=False)
+    farthest = points[places].float()
+    if not shared:
+        return farthest
+    nearness, farthest = gather_rows(nearness, farthest)
+    # Stable, so that all ranks take the same among equals.
+    return farthest[nearness.argsort(stable=True)[:count]]
+
+
 def sum_by_label(points: Tensor, labels: Tensor, num_labels: int) -> Tensor:
-    """Sum of the points of each label, the same on every run and rank.
+    """Sum of this rank's points of each label, the same on every run.
 
     Arguments
     ---------

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from ssps_plugin.clustering.assignment import BLOCK_WIDTH, tile_rows
+from ssps_plugin.distributed import gather_rows, share_of_rank
 
 
 def nearest_clusters(centroids: Tensor, num_neighbors: int) -> Tensor:
@@ -14,10 +15,14 @@ def nearest_clusters(centroids: Tensor, num_neighbors: int) -> Tensor:
     (arXiv 2505.14561): a pseudo-positive comes from one of the M clusters
     nearest to the anchor's.
 
+    With a process group every rank must call: each searches for its share of
+    the clusters, and all return the same.
+
     Arguments
     ---------
     centroids : Tensor
-        L2-normalised, shape `(num_clusters, dim)`, any float dtype.
+        L2-normalised, shape `(num_clusters, dim)`, any float dtype; alike on
+        all ranks.
     num_neighbors : int
         How many clusters to return for each (M), in [0, num_clusters).
 
@@ -51,14 +56,14 @@ def nearest_clusters(centroids: Tensor, num_neighbors: int) -> Tensor:
     num_rows = tile_rows(centroids, num_clusters)
     # One buffer: new memory of this size costs as much as the search.
     buffer = centroids.new_empty((num_rows, num_clusters))
+    own = share_of_rank(torch.arange(num_clusters, device=centroids.device))
     chunks = []
-    for start in range(0, num_clusters, num_rows):
-        chunk = centroids[start : start + num_rows]
-        similarities = buffer[: len(chunk)]  # (rows, num_clusters)
-        torch.mm(chunk, centroids.t(), out=similarities)
-        similarities.diagonal(offset=start).fill_(-torch.inf)
+    for rows in own.split(num_rows):
+        similarities = buffer[: len(rows)]  # (rows, num_clusters)
+        torch.mm(centroids[rows], centroids.t(), out=similarities)
+        similarities.scatter_(1, rows[:, None], -torch.inf)
         chunks.append(largest(similarities, num_neighbors))
-    return torch.cat(chunks)
+    return gather_rows(torch.cat(chunks))[0]
 
 
 def largest(values: Tensor, count: int) -> Tensor:

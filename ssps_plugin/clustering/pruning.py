@@ -112,7 +112,9 @@ class PrunedAssignment:
         padding = self.num_blocks * self.block_width - moves.numel()
         blocks = pad(moves, (0, padding)).view(self.num_blocks, -1)
         self.bounds -= blocks.amax(dim=1, keepdim=True)
-        rows = slice(None, None, -(-self.points.shape[0] // SAMPLE_SIZE))
+        # A rank's share of few points may be none.
+        step = max(1, -(-self.points.shape[0] // SAMPLE_SIZE))
+        rows = slice(None, None, step)
         own = centroids[self.labels[rows]]
         cosines = (self.points[rows].float() * own).sum(dim=1)
         angles = (cosines / self.norms[rows]).clamp(-1, 1).acos()

@@ -12,6 +12,7 @@ from tqdm import tqdm
 from ssps_plugin.clustering.assignment import nearest_centroids
 from ssps_plugin.clustering.mean_directions import mean_directions
 from ssps_plugin.clustering.pruning import PrunedAssignment
+from ssps_plugin.distributed import gather_rows, share_of_rank
 
 Assignment = Callable[[Tensor], tuple[Tensor, Tensor]]
 
@@ -50,6 +51,11 @@ class SphericalKMeans:
     follows. A cluster left without a point starts again from one of the
     points that lie farthest from their own centroids, which gives a better
     objective than leaving its centroid where it attracts nothing.
+
+    With a process group the ranks divide the work: each assigns its share of
+    the points in every iteration, and what moves the centroids is added up
+    over the ranks. All end with the same centroids and labels, which are one
+    process's up to the rounding of the sums.
 
     Arguments
     ---------
@@ -121,13 +127,15 @@ class SphericalKMeans:
         num_iterations: int | None = None,
         progress: bool = False,
     ) -> Clustering:
-        """Cluster the points.
+        """Cluster the points; with a process group, on every rank at once.
 
         Arguments
         ---------
         points : Tensor
             L2-normalised and finite, shape `(num_points, dim)`, any float
-            dtype; on the device where the clustering is to be done.
+            dtype; on the device where the clustering is to be done. All of
+            them on every rank, as all other arguments but `progress`: a rank
+            takes a view of its share.
         seed : int
             Decides which points the centroids start from.
         initial_centroids : Tensor, optional
@@ -141,7 +149,8 @@ class SphericalKMeans:
         Returns
         -------
         Clustering
-            On the points' device. The same for the same arguments.
+            On the points' device. The same for the same arguments, and on
+            all ranks.
 
         Raises
         ------
@@ -159,12 +168,15 @@ class SphericalKMeans:
             default_iterations = self.warm_iterations
         if num_iterations is None:
             num_iterations = default_iterations
-        assign, assign_exactly = self._assignments(points)
+        own = share_of_rank(points)
+        assign, assign_exactly = self._assignments(own)
         bar = tqdm(range(num_iterations), "k-means", disable=not progress)
         for _ in bar:
             similarities, labels = assign(centroids)
-            centroids = mean_directions(points, labels, similarities, centroids)
-        similarities, labels = assign_exactly(centroids)
+            centroids = mean_directions(
+                own, labels, similarities, centroids, shared=True
+            )
+        similarities, labels = gather_rows(*assign_exactly(centroids))
         return Clustering(centroids, labels, similarities.mean().item())
 
     def _assignments(self, points: Tensor) -> tuple[Assignment, Assignment]:

@@ -101,6 +101,15 @@ def test_length_of_a_point_does_not_change_its_cluster(mixture) -> None:
     assert torch.equal(labels, nearest_centroids(points, centroids)[1])
 
 
+def test_no_points_have_no_labels(unit_vectors) -> None:
+    assign = PrunedAssignment(unit_vectors(0, 4), 101, block_width=10)
+
+    for seed in range(2):
+        similarities, labels = assign(unit_vectors(101, 4, seed=seed))
+
+        assert similarities.numel() == labels.numel() == 0
+
+
 def test_results_of_one_call_survive_the_next(mixture) -> None:
     points = mixture(300, 16, 30)
     assign = PrunedAssignment(points, 30, block_width=3)
