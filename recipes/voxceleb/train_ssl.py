@@ -16,7 +16,11 @@ from typing import Any
 
 import speechbrain as sb
 from hyperpyyaml import load_hyperpyyaml
-from speechbrain.utils.distributed import ddp_init_group, run_on_main
+from speechbrain.utils.distributed import (
+    ddp_init_group,
+    if_main_process,
+    run_on_main,
+)
 from speechbrain.utils.logger import get_logger
 from voxceleb_prepare import (
     load_cohort,
@@ -37,8 +41,14 @@ from ssps_plugin.dataio import (
 )
 from ssps_plugin.dataio.loading import train_loader_kwargs
 from ssps_plugin.devices import check_devices
+from ssps_plugin.evaluation.cohort import Cohort
 from ssps_plugin.evaluation.sampling_report import SamplingReport
-from ssps_plugin.outcome import conclude_training, write_outcome
+from ssps_plugin.outcome import (
+    conclude_training,
+    facts_of_run,
+    folder_of_list,
+    write_outcome,
+)
 
 logger = get_logger(__name__)
 
@@ -70,7 +80,7 @@ def main(argv: list[str]) -> None:
     epoch = SharedEpoch()
     train_data = training_data(hparams, epoch)
     hparams["sampler"].bind(train_data)
-    verification = next(iter(load_verifications(hparams)), None)
+    verifications = load_verifications(hparams)
 
     brain = SSLBrain(
         modules=hparams["modules"],
@@ -80,7 +90,7 @@ def main(argv: list[str]) -> None:
         checkpointer=hparams["checkpointer"],
         epoch=epoch,
         report=SamplingReport.of_dataset(train_data),
-        verification=verification,
+        verifications=verifications,
         warm_start_from=hparams.get("warm_start_from"),
     )
     brain.fit(
@@ -93,31 +103,45 @@ def main(argv: list[str]) -> None:
         ),
     )
 
-    cohort = load_cohort(hparams) if verification else None
-    result, averaged_epochs = brain.verify_average(cohort)
-    history = brain.history
-    if result is not None:
+    cohort = load_cohort(hparams) if verifications else None
+    conclude(brain, hparams, configuration, cohort)
+
+
+def conclude(
+    brain: SSLBrain,
+    hparams: dict[str, Any],
+    configuration: Configuration,
+    cohort: Cohort | None,
+) -> None:
+    """Verify the final model by every list, and write what came of it.
+
+    The first list's outcome goes to the output folder, those of others to
+    where `verify.py` writes them.
+    """
+    results, averaged_epochs = brain.verify_average(cohort)
+    if not if_main_process():
+        return
+    output_folder, history = hparams["output_folder"], brain.history
+    for number, result in enumerate(results):
+        verification = brain.verifications[number]
         write_outcome(
-            hparams["output_folder"],
+            folder_of_list(output_folder, verification)
+            if number
+            else output_folder,
             verification,
             result,
-            trial_list=verification.path,
             config=configuration.hparams_file,
-            seed=hparams["seed"],
             epochs=hparams["epoch_counter"].current,
             averaged_epochs=averaged_epochs,
             coverage=history.rows[-1].get("coverage") if history.rows else None,
-            cohort_size=0 if cohort is None else len(cohort.files),
-            num_resamples=hparams["num_resamples"],
-            false_acceptance_rate=hparams["false_acceptance_rate"],
+            **facts_of_run(hparams, cohort),
         )
-    if sb.utils.distributed.if_main_process():
-        conclude_training(
-            hparams["output_folder"],
-            history,
-            hparams["sampler"].start_epoch,
-            result,
-        )
+    conclude_training(
+        output_folder,
+        history,
+        hparams["sampler"].start_epoch,
+        next(iter(results), None),
+    )
 
 
 def use_minivox(configuration: Configuration) -> None:

@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+from collections import Counter
 from typing import Any
 
 from speechbrain.utils.logger import get_logger
@@ -37,8 +38,10 @@ def prepare_trials(hparams: dict[str, Any]) -> None:
     Into `<output_folder>/trials`. One process does it, before any other looks
     for the lists.
     """
-    for trials in given_trials(hparams):
-        fetch_trial_list(trials, **places_of_lists(hparams))
+    given, places = given_trials(hparams), places_of_lists(hparams)
+    check_distinct([locate_trial_list(trials, **places) for trials in given])
+    for trials in given:
+        fetch_trial_list(trials, **places)
 
 
 def prepare_voxceleb(hparams: dict[str, Any]) -> None:
@@ -103,7 +106,7 @@ def prepare_voxceleb(hparams: dict[str, Any]) -> None:
 def load_verifications(hparams: dict[str, Any]) -> list[Verification]:
     """Return the verification of every trial list, none where there is none.
 
-    Training verifies by the first of them.
+    Training verifies epochs by the first of them, its result by all.
     """
     paths = locate_trials(hparams)
     if not paths:
@@ -136,11 +139,19 @@ def load_cohort(hparams: dict[str, Any]) -> Cohort | None:
 
 
 def locate_trials(hparams: dict[str, Any]) -> list[pathlib.Path]:
-    """Return the trial lists given, found in the corpus, or made, if any."""
+    """Return the trial lists given, found in the corpus, or made, if any.
+
+    Raises
+    ------
+    ValueError
+        Two lists of one name, whose results would overwrite each other.
+    """
     given = given_trials(hparams)
     if given:
         places = places_of_lists(hparams)
-        return [locate_trial_list(trials, **places) for trials in given]
+        paths = [locate_trial_list(trials, **places) for trials in given]
+        check_distinct(paths)
+        return paths
     found = None
     if hparams["data_folder"] is not None:
         found = find_trial_list(hparams["data_folder"])
@@ -148,6 +159,18 @@ def locate_trials(hparams: dict[str, Any]) -> list[pathlib.Path]:
     if found is None and made.is_file():
         found = made
     return [] if found is None else [found]
+
+
+def check_distinct(paths: list[pathlib.Path]) -> None:
+    """Refuse lists of one name: their outcomes go to one folder."""
+    counts = Counter(path.stem for path in paths)
+    alike = [str(path) for path in paths if counts[path.stem] > 1]
+    if alike:
+        raise ValueError(
+            "Expected trial lists of distinct names, since each is scored into "
+            f"verify/<name>, got {' and '.join(alike)}: rename one of them, "
+            "or leave it out of `trials`."
+        )
 
 
 def folder_of_trials(hparams: dict[str, Any]) -> str:

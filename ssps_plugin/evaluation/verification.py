@@ -15,6 +15,7 @@ from tqdm import tqdm
 from ssps_plugin.dataio.audio import SAMPLE_RATE, read_audio, tile
 from ssps_plugin.dataio.audio_check import check_audio
 from ssps_plugin.dataio.audio_file import AudioError
+from ssps_plugin.distributed import rank
 from ssps_plugin.evaluation.cohort import Cohort
 from ssps_plugin.evaluation.detection_curve import detection_curve
 from ssps_plugin.evaluation.embedding_cache import EmbeddingCache
@@ -100,10 +101,10 @@ class Verification:
         progress: bool = True,
         cohort: Cohort | None = None,
         known: EmbeddingCache | None = None,
-    ) -> VerificationResult:
+    ) -> VerificationResult | None:
         """Embed every distinct utterance once and score all trials.
 
-        Call it on every rank: each embeds a share, all return the result.
+        Call it on every rank: each embeds a share, the first scores.
 
         Arguments
         ---------
@@ -119,6 +120,11 @@ class Verification:
         known : EmbeddingCache, optional
             Embeddings of the same encoder, of this run's utterances too
             afterwards: several lists embed an utterance once.
+
+        Returns
+        -------
+        VerificationResult or None
+            None on all ranks but the first.
         """
         known = EmbeddingCache() if known is None else known
         extract = partial(
@@ -131,9 +137,13 @@ class Verification:
         )
         extract = partial(extract_over_ranks, extract, device=device)
         embeddings = known.embeddings_of(self.files, extract)
-        scores = cosine_scores(embeddings, self.trials)
+        others = None
         if cohort is not None:
             others = known.embeddings_of(cohort.files, extract)
+        if rank() != 0:
+            return None
+        scores = cosine_scores(embeddings, self.trials)
+        if cohort is not None and others is not None:
             scores = s_norm(
                 scores, embeddings, self.trials, others, cohort.top_n
             )

@@ -306,6 +306,63 @@ def test_verify_takes_several_lists_a_cohort_and_gives_intervals(
     assert scores["some"].items() <= scores["all"].items()
 
 
+def test_training_scores_every_list_as_verify_does(whole_run, corpus, tmp_path):
+    lines = (whole_run[0] / "trials.txt").read_text().splitlines()
+    paths = [tmp_path / "first.txt", tmp_path / "second.txt"]
+    paths[0].write_text("\n".join(lines) + "\n")
+    paths[1].write_text("\n".join(lines[::-2]) + "\n")
+    output = tmp_path / "out"
+    run(
+        "simclr.yaml",
+        output,
+        data_folder=corpus,
+        trials=json.dumps(list(map(str, paths))),
+        num_epochs=1,
+    )
+    trained = {
+        "first": output / "scores.txt",
+        "second": output / "verify" / "second" / "scores.txt",
+    }
+    trained = {name: path.read_text() for name, path in trained.items()}
+    assert not (output / "verify" / "first").exists()
+    results = json.loads((output / "results.json").read_text())
+    assert results["trial_list"] == str(paths[0])
+    recipe("verify").main([str(output / "hyperparams.yaml")])
+    for name, scores in trained.items():
+        again = output / "verify" / name / "scores.txt"
+        assert again.read_text() == scores
+
+
+def test_two_lists_of_one_name_are_refused_before_any_work(
+    whole_run, corpus, tmp_path
+):
+    trials = whole_run[0] / "trials.txt"
+    other = shutil.copy(trials, tmp_path)
+    with pytest.raises(ValueError, match=f"{trials} and {other}"):
+        run(
+            "simclr.yaml",
+            tmp_path / "out",
+            data_folder=corpus,
+            trials=json.dumps([str(trials), str(other)]),
+        )
+    assert not (tmp_path / "out" / "train.csv").exists()
+
+
+def test_a_file_missing_of_the_second_list_ends_the_run_at_its_start(
+    whole_run, corpus, tmp_path
+):
+    (tmp_path / "gone.txt").write_text("1 wav/id000/a.wav wav/id001/b.wav\n")
+    lists = [str(whole_run[0] / "trials.txt"), str(tmp_path / "gone.txt")]
+    with pytest.raises(FileNotFoundError, match="trials_folder"):
+        run(
+            "simclr.yaml",
+            tmp_path / "out",
+            data_folder=corpus,
+            trials=json.dumps(lists),
+        )
+    assert not (tmp_path / "out" / "history.json").exists()
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
