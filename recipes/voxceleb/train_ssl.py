@@ -11,6 +11,7 @@ On VoxCeleb, or any corpus laid out like it:
         --data_folder VOXCELEB2 --trials voxceleb1-o --trials_folder VOXCELEB1
 """
 
+import os
 import sys
 from typing import Any
 
@@ -39,6 +40,7 @@ from ssps_plugin.dataio import (
     add_crop_groups,
     load_manifest,
 )
+from ssps_plugin.dataio.joined_roots import join_roots
 from ssps_plugin.dataio.loading import train_loader_kwargs
 from ssps_plugin.devices import check_devices
 from ssps_plugin.evaluation.cohort import Cohort
@@ -63,6 +65,8 @@ def main(argv: list[str]) -> None:
     own_manifest = "train_manifest" in configuration.overrides
     if configuration["data_folder"] is None and not own_manifest:
         use_minivox(configuration)
+    if isinstance(configuration["data_folder"], list):
+        join_data_folders(configuration)
     with open(configuration.hparams_file, encoding="utf-8") as fin:
         hparams = load_hyperpyyaml(fin, configuration.overrides)
     sb.create_experiment_directory(
@@ -156,6 +160,19 @@ def use_minivox(configuration: Configuration) -> None:
     )
     if not configuration.overlays:
         configuration.lay_over(MINIVOX)
+
+
+def join_data_folders(configuration: Configuration) -> None:
+    """Go on with one folder that holds links to those that are given."""
+    joined = os.path.abspath(
+        os.path.join(configuration.resolved("output_folder"), "data")
+    )
+    roots = [str(root) for root in configuration["data_folder"]]
+    run_on_main(join_roots, [roots, joined])
+    configuration.overrides["data_folder"] = joined
+    configuration.notes.append(
+        f"{', '.join(roots)} are joined by links in {joined}."
+    )
 
 
 def say_what_is_unusual(hparams: dict[str, Any]) -> None:

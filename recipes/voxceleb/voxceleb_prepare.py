@@ -1,6 +1,5 @@
 """Prepare a corpus in VoxCeleb's layout: a manifest to train on, and trials."""
 
-import os
 import pathlib
 from collections import Counter
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 from speechbrain.utils.logger import get_logger
 
 from ssps_plugin.dataio import load_manifest, prepare_manifest
+from ssps_plugin.dataio.joined_roots import path_below
 from ssps_plugin.evaluation.cohort import Cohort, draw_cohort
 from ssps_plugin.evaluation.named_trials import (
     fetch_trial_list,
@@ -91,8 +91,8 @@ def prepare_voxceleb(hparams: dict[str, Any]) -> None:
             speakers |= trial_speakers(trials)
         else:
             files = find_trial_files(trials, folder_of_trials(hparams))
-            root = os.path.abspath(hparams["data_folder"])
-            utterances |= {os.path.relpath(file, root) for file in files}
+            root = hparams["data_folder"]
+            utterances |= {path_below(file, root) for file in files}
     prepare_manifest(
         hparams["data_folder"],
         manifest,

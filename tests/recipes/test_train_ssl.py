@@ -419,6 +419,50 @@ def test_manifest_of_ones_own_in_any_layout_is_trained_on_as_it_is(
     assert "eer" not in history(tmp_path / "out")[0]
 
 
+def test_two_data_folders_are_trained_on_as_one(corpus, tmp_path):
+    names = sorted(path.name for path in (corpus / "wav").iterdir())
+    for number, name in enumerate(names):
+        root = tmp_path / ("one", "two")[number % 2] / "wav"
+        shutil.copytree(corpus / "wav" / name, root / name)
+    output = tmp_path / "out"
+    roots = f"[{tmp_path / 'one'}, {tmp_path / 'two'}]"
+    run("simclr.yaml", output, data_folder=roots, num_epochs=1)
+    assert "eer" in history(output)[0]
+    with open(output / "train.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 36
+    assert {row["wav"].split("/")[1] for row in rows} == {"one", "two"}
+    saved = str(output / "hyperparams.yaml")
+    folder = recipe("verify").parse_configuration([saved])["data_folder"]
+    assert folder == str(output / "data")
+    results = json.loads((output / "results.json").read_text())
+    recipe("verify").main([saved])
+    again = json.loads((output / "verify/trials/results.json").read_text())
+    assert again["eer_percent"] == results["eer_percent"]
+
+
+def test_trials_in_one_of_two_folders_of_any_layout_are_not_trained_on(
+    corpus, tmp_path
+):
+    for number, path in enumerate(sorted(corpus.glob("wav/*/*/*.wav"))):
+        root = tmp_path / ("calls" if number < 40 else "test")
+        root.mkdir(exist_ok=True)
+        shutil.copy(path, root / f"{number}.wav")
+    trials = tmp_path / "trials.txt"
+    trials.write_text("1 40.wav 41.wav\n0 40.wav 47.wav\n")
+    options = {
+        "data_folder": f"[{tmp_path / 'calls'}, {tmp_path / 'test'}]",
+        "folder_layout": "any",
+        "trials": trials,
+        "trials_folder": tmp_path / "test",
+    }
+    run("simclr.yaml", tmp_path / "out", num_epochs=1, **options)
+    with open(tmp_path / "out" / "train.csv", newline="") as file:
+        ids = {row["ID"] for row in csv.DictReader(file)}
+    assert len(ids) == 45
+    assert not ids & {"test/40", "test/41", "test/47"}
+
+
 def test_folders_that_say_nothing_are_trained_on_but_for_the_trials(
     corpus, tmp_path
 ):
