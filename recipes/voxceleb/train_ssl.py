@@ -27,6 +27,7 @@ from voxceleb_prepare import (
     load_cohort,
     load_verifications,
     prepare_data_folder,
+    prepare_training_trials,
     prepare_voxceleb,
 )
 
@@ -80,11 +81,14 @@ def main(argv: list[str]) -> None:
     say_what_is_unusual(hparams)
     say_what_augments(hparams)
     run_on_main(prepare_data_folder, kwargs={"hparams": hparams})
+    run_on_main(prepare_training_trials, kwargs={"hparams": hparams})
+    # Before a corpus is read: what is wrong with the trials is told at once.
+    verifications = load_verifications(hparams)
     run_on_main(prepare_voxceleb, kwargs={"hparams": hparams})
     epoch = SharedEpoch()
     train_data = training_data(hparams, epoch)
     hparams["sampler"].bind(train_data)
-    verifications = load_verifications(hparams)
+    cohort = load_cohort(hparams, train_data) if verifications else None
 
     brain = SSLBrain(
         modules=hparams["modules"],
@@ -107,7 +111,6 @@ def main(argv: list[str]) -> None:
         ),
     )
 
-    cohort = load_cohort(hparams) if verifications else None
     conclude(brain, hparams, configuration, cohort)
 
 

@@ -4,6 +4,7 @@ import pathlib
 from collections import Counter
 from typing import Any
 
+from speechbrain.dataio.dataset import DynamicItemDataset
 from speechbrain.utils.logger import get_logger
 
 from ssps_plugin.dataio import load_manifest, prepare_manifest
@@ -44,35 +45,27 @@ def prepare_trials(hparams: dict[str, Any]) -> None:
         fetch_trial_list(trials, **places)
 
 
-def prepare_voxceleb(hparams: dict[str, Any]) -> None:
-    """Write the training manifest, and trials where there is no list.
+def prepare_training_trials(hparams: dict[str, Any]) -> None:
+    """Prepare trials, and make them where there is no list.
 
-    Speakers of the trials never enter the manifest. A manifest of one's own is
-    used as it is, and nobody is held out.
+    From speakers held out; of a manifest of one's own nobody is.
 
     Arguments
     ---------
     hparams : dict
         `data_folder`, `trials` (None: looked for in the data folder, else
-        made from speakers held out), `trials_folder`, `output_folder`,
-        `made_trials`, `num_held_out_speakers`, `num_made_trials`,
-        `train_manifest`, `folder_layout`, `min_seconds`, `seed`.
+        made), `trials_folder`, `output_folder`, `made_trials`,
+        `num_held_out_speakers`, `num_made_trials`, `train_manifest`,
+        `folder_layout`, `min_seconds`, `seed`.
     """
     prepare_trials(hparams)
-    manifest = pathlib.Path(hparams["train_manifest"])
-    if manifest.is_file() and not pathlib.Path(f"{manifest}.json").is_file():
-        logger.warning(
-            "Training on %s as it is: see to it that no speaker of the trials "
-            "is in it",
-            manifest,
-        )
-        return
-    trial_paths = locate_trials(hparams)
     labelled = hparams["folder_layout"] == "speakers"
     if (
-        not trial_paths
-        and labelled
-        and hold_out_trials(
+        labelled
+        and not has_own_manifest(hparams)
+        and not locate_trials(hparams)
+    ):
+        hold_out_trials(
             hparams["data_folder"],
             hparams["made_trials"],
             hparams["num_held_out_speakers"],
@@ -80,14 +73,39 @@ def prepare_voxceleb(hparams: dict[str, Any]) -> None:
             hparams["seed"],
             hparams["min_seconds"],
         )
-    ):
-        trial_paths = [pathlib.Path(hparams["made_trials"])]
+
+
+def has_own_manifest(hparams: dict[str, Any]) -> bool:
+    """Whether the manifest is there, and not one that we wrote."""
+    manifest = pathlib.Path(hparams["train_manifest"])
+    return manifest.is_file() and not pathlib.Path(f"{manifest}.json").is_file()
+
+
+def prepare_voxceleb(hparams: dict[str, Any]) -> None:
+    """Write the training manifest, once the trials are prepared.
+
+    Speakers of the trials never enter the manifest. A manifest of one's own is
+    used as it is.
+
+    Arguments
+    ---------
+    hparams : dict
+        As for `prepare_training_trials`.
+    """
+    manifest = pathlib.Path(hparams["train_manifest"])
+    if has_own_manifest(hparams):
+        logger.warning(
+            "Training on %s as it is: see to it that no speaker of the trials "
+            "is in it",
+            manifest,
+        )
+        return
     # Who speaks is told by the folders, or not at all.
     speakers: set[str] = set()
     utterances: set[str] = set()
-    for path in trial_paths:
+    for path in locate_trials(hparams):
         trials = read_trials(path)
-        if labelled:
+        if hparams["folder_layout"] == "speakers":
             speakers |= trial_speakers(trials)
         else:
             files = find_trial_files(trials, folder_of_trials(hparams))
@@ -122,13 +140,19 @@ def load_verifications(hparams: dict[str, Any]) -> list[Verification]:
     ]
 
 
-def load_cohort(hparams: dict[str, Any]) -> Cohort | None:
-    """Draw the cohort of score normalisation, None where it is not wanted."""
+def load_cohort(
+    hparams: dict[str, Any], train_data: DynamicItemDataset | None = None
+) -> Cohort | None:
+    """Draw the cohort of score normalisation, None where it is not wanted.
+
+    From the training set, which is read where it is not given.
+    """
     if not hparams["cohort_size"]:
         return None
-    train_data = load_manifest(
-        hparams["train_manifest"], hparams["data_folder"]
-    )
+    if train_data is None:
+        train_data = load_manifest(
+            hparams["train_manifest"], hparams["data_folder"]
+        )
     files = [train_data.data[name]["wav"] for name in train_data.data_ids]
     return draw_cohort(
         files,

@@ -351,7 +351,8 @@ def test_two_lists_of_one_name_are_refused_before_any_work(
 def test_a_file_missing_of_the_second_list_ends_the_run_at_its_start(
     whole_run, corpus, tmp_path
 ):
-    (tmp_path / "gone.txt").write_text("1 wav/id000/a.wav wav/id001/b.wav\n")
+    lines = "1 id000/r/a.wav id000/r/b.wav\n0 id000/r/a.wav id001/r/b.wav\n"
+    (tmp_path / "gone.txt").write_text(lines)
     lists = [str(whole_run[0] / "trials.txt"), str(tmp_path / "gone.txt")]
     with pytest.raises(FileNotFoundError, match="trials_folder"):
         run(
@@ -359,6 +360,36 @@ def test_a_file_missing_of_the_second_list_ends_the_run_at_its_start(
             tmp_path / "out",
             data_folder=corpus,
             trials=json.dumps(lists),
+        )
+    assert not (tmp_path / "out" / "train.csv").exists()
+
+
+def test_trials_of_one_label_end_the_run_before_the_corpus_is_read(
+    whole_run, corpus, tmp_path
+):
+    lines = (whole_run[0] / "trials.txt").read_text().splitlines()
+    targets = [line for line in lines if line.startswith("1 ")]
+    (tmp_path / "targets.txt").write_text("\n".join(targets))
+    with pytest.raises(ValueError, match="got 20 and 0 in"):
+        run(
+            "simclr.yaml",
+            tmp_path / "out",
+            data_folder=corpus,
+            trials=tmp_path / "targets.txt",
+        )
+    assert not (tmp_path / "out" / "train.csv").exists()
+
+
+def test_a_cohort_that_cannot_be_drawn_ends_the_run_before_it_trains(
+    corpus, tmp_path
+):
+    with pytest.raises(ValueError, match="cohort_top_n"):
+        run(
+            "simclr.yaml",
+            tmp_path / "out",
+            data_folder=corpus,
+            cohort_size=4,
+            cohort_top_n=5,
         )
     assert not (tmp_path / "out" / "history.json").exists()
 
