@@ -26,7 +26,12 @@ from speechbrain.utils.distributed import (
     run_on_main,
 )
 from speechbrain.utils.logger import setup_logging
-from voxceleb_prepare import load_cohort, load_verifications, prepare_trials
+from voxceleb_prepare import (
+    load_cohort,
+    load_verifications,
+    prepare_trials,
+    warn_of_trained_speakers,
+)
 
 from ssps_plugin.configuration import Configuration, parse_configuration
 from ssps_plugin.devices import check_devices
@@ -52,6 +57,7 @@ def main(argv: list[str]) -> None:
         raise ValueError(
             "No trials to score: set --trials and --trials_folder."
         )
+    run_on_main(warn_of_trained_speakers, kwargs={"hparams": hparams})
     cohort, known = load_cohort(hparams), EmbeddingCache()
 
     device = configuration.run_opts["device"] or infer_device()

@@ -14,6 +14,10 @@ from ssps_plugin.evaluation.named_trials import (
     fetch_trial_list,
     locate_trial_list,
 )
+from ssps_plugin.evaluation.trained_speakers import (
+    count_trained,
+    describe_trained,
+)
 from ssps_plugin.evaluation.trial_files import find_trial_files
 from ssps_plugin.evaluation.trial_source import (
     find_trial_list,
@@ -59,6 +63,12 @@ def prepare_training_trials(hparams: dict[str, Any]) -> None:
         `folder_layout`, `min_seconds`, `seed`.
     """
     prepare_trials(hparams)
+    if hparams["data_folder"] is None and not has_own_manifest(hparams):
+        raise FileNotFoundError(
+            f"Expected a manifest at {hparams['train_manifest']}, found none, "
+            "and no data_folder to make it of: change train_manifest or "
+            "data_folder."
+        )
     labelled = hparams["folder_layout"] == "speakers"
     if (
         labelled
@@ -85,7 +95,7 @@ def prepare_voxceleb(hparams: dict[str, Any]) -> None:
     """Write the training manifest, once the trials are prepared.
 
     Speakers of the trials never enter the manifest. A manifest of one's own is
-    used as it is.
+    used as it is, and refused where it names some of them.
 
     Arguments
     ---------
@@ -94,11 +104,7 @@ def prepare_voxceleb(hparams: dict[str, Any]) -> None:
     """
     manifest = pathlib.Path(hparams["train_manifest"])
     if has_own_manifest(hparams):
-        logger.warning(
-            "Training on %s as it is: see to it that no speaker of the trials "
-            "is in it",
-            manifest,
-        )
+        check_own_manifest(hparams)
         return
     # Who speaks is told by the folders, or not at all.
     speakers: set[str] = set()
@@ -119,6 +125,45 @@ def prepare_voxceleb(hparams: dict[str, Any]) -> None:
         layout=hparams["folder_layout"],
         exclude_utterances=utterances,
     )
+
+
+def check_own_manifest(hparams: dict[str, Any]) -> None:
+    """Refuse to train on speakers of the trials, where they are known."""
+    manifest = hparams["train_manifest"]
+    trained = count_trained(manifest, speakers_of_trials(hparams))
+    if trained is None:
+        logger.warning(
+            "Training on %s as it is: see to it that no speaker of the trials "
+            "is in it",
+            manifest,
+        )
+    elif trained:
+        raise ValueError(
+            "Expected a manifest without the speakers of the trials, got "
+            f"{describe_trained(trained)} in {manifest}: take their rows out "
+            "of it, or change `trials`."
+        )
+
+
+def warn_of_trained_speakers(hparams: dict[str, Any]) -> None:
+    """Warn where error rates are of speakers that were trained on."""
+    manifest = hparams["train_manifest"]
+    if not pathlib.Path(manifest).is_file():
+        return
+    trained = count_trained(manifest, speakers_of_trials(hparams))
+    if trained:
+        logger.warning(
+            "Error rates will be too low: speakers of the trials are in the "
+            "training manifest %s, %s",
+            manifest,
+            describe_trained(trained),
+        )
+
+
+def speakers_of_trials(hparams: dict[str, Any]) -> set[str]:
+    """Return the speakers of all trial lists, where their names tell."""
+    lists = map(read_trials, locate_trials(hparams))
+    return set().union(*map(trial_speakers, lists))
 
 
 def load_verifications(hparams: dict[str, Any]) -> list[Verification]:

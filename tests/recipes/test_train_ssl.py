@@ -403,6 +403,7 @@ def test_a_cohort_that_cannot_be_drawn_ends_the_run_before_it_trains(
         ({"queue_size": 4, "ssps_start_epoch": 9}, "queue_size"),
         ({"num_cluster": 3}, "did you mean --num_clusters"),
         ({"trials": "gone.txt"}, "gone.txt"),
+        ({"data_folder": None, "train_manifest": "gone.csv"}, "gone.csv"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
@@ -492,6 +493,42 @@ def test_trials_in_one_of_two_folders_of_any_layout_are_not_trained_on(
         ids = {row["ID"] for row in csv.DictReader(file)}
     assert len(ids) == 45
     assert not ids & {"test/40", "test/41", "test/47"}
+
+
+def test_a_manifest_of_ones_own_with_speakers_of_the_trials_is_refused(
+    whole_run, corpus, tmp_path
+):
+    output, _ = whole_run
+    manifest, trials = tmp_path / "mine.csv", output / "trials.txt"
+    shutil.copy(output / "train.csv", manifest)
+    options = {"data_folder": corpus, "train_manifest": manifest}
+    log = run(
+        "simclr.yaml", tmp_path / "out", trials=trials, num_epochs=1, **options
+    )
+    assert "see to it" not in log
+    tried = pathlib.PurePath(trials.read_text().split()[1]).parts[-3]
+    with open(manifest, "a") as file:
+        file.write(f"x,0.6,$data_root/x.wav,rec0,{tried}\n")
+    message = rf"got 1 of them \({tried}; 1 utterances\) in .*mine\.csv"
+    with pytest.raises(ValueError, match=message):
+        run("simclr.yaml", tmp_path / "refused", trials=trials, **options)
+
+
+def test_verify_warns_of_speakers_that_were_trained_on(
+    whole_run, corpus, tmp_path, caplog, monkeypatch
+):
+    saved = str(whole_run[0] / "hyperparams.yaml")
+    with open(whole_run[0] / "train.csv", newline="") as file:
+        ids = sorted(row["ID"] for row in csv.DictReader(file))
+    one, other, far = ids[0], ids[1], ids[-1]
+    trials = tmp_path / "trained.txt"
+    trials.write_text(f"1 {one} {other}\n0 {one} {far}\n")
+    options = ["--trials", str(trials), "--trials_folder", str(corpus)]
+    # It would take the handlers away that note.
+    monkeypatch.setattr(recipe("verify"), "setup_logging", lambda: None)
+    recipe("verify").main([saved, *options])
+    assert "speakers of the trials are in the training manifest" in caplog.text
+    assert "2 of them (" in caplog.text
 
 
 def test_folders_that_say_nothing_are_trained_on_but_for_the_trials(
