@@ -38,12 +38,14 @@ def facts_of_run(
     Arguments
     ---------
     hparams : mapping
-        `seed`, `num_resamples` and `false_acceptance_rate` of the recipe.
+        `seed`, `true_positives`, `num_resamples` and `false_acceptance_rate`
+        of the recipe.
     cohort : Cohort or None
         What the scores were normalised by.
     """
     return {
         "seed": hparams["seed"],
+        "true_positives": hparams["true_positives"],
         "cohort_size": 0 if cohort is None else len(cohort.files),
         "num_resamples": hparams["num_resamples"],
         "false_acceptance_rate": hparams["false_acceptance_rate"],

@@ -12,6 +12,7 @@ On VoxCeleb, or any corpus laid out like it:
 """
 
 import os
+import pathlib
 import sys
 from typing import Any
 
@@ -70,6 +71,7 @@ def main(argv: list[str]) -> None:
         join_data_folders(configuration)
     with open(configuration.hparams_file, encoding="utf-8") as fin:
         hparams = load_hyperpyyaml(fin, configuration.overrides)
+    check_true_positives(hparams)
     sb.create_experiment_directory(
         experiment_directory=hparams["output_folder"],
         hyperparams_to_save=str(configuration.hparams_file),
@@ -176,6 +178,35 @@ def join_data_folders(configuration: Configuration) -> None:
     configuration.notes.append(
         f"{', '.join(roots)} are joined by links in {joined}."
     )
+
+
+def check_true_positives(hparams: dict[str, Any]) -> None:
+    """Keep the upper bound apart from SSPS, and from a run without labels.
+
+    Raises
+    ------
+    ValueError
+        True positives together with SSPS, or another `true_positives` than
+        that of the run to go on with.
+    """
+    wanted = hparams["true_positives"]
+    if wanted and hparams["sampler"].start_epoch is not None:
+        raise ValueError(
+            "Expected true_positives without SSPS, which would replace them by "
+            f"pseudo-positives from epoch {hparams['sampler'].start_epoch} on: "
+            "train the twin without _ssps, or leave true_positives out."
+        )
+    saved = pathlib.Path(hparams["output_folder"], "hyperparams.yaml")
+    checkpoints = pathlib.Path(hparams["save_folder"]).glob("CKPT*")
+    if not if_main_process() or not saved.is_file() or not any(checkpoints):
+        return
+    trained = Configuration(saved, None, {})["true_positives"]
+    if trained != wanted:
+        raise ValueError(
+            f"Expected to go on with true_positives {trained}, as the run in "
+            f"{hparams['output_folder']} was started, got {wanted}: change "
+            "output_folder or true_positives."
+        )
 
 
 def say_what_is_unusual(hparams: dict[str, Any]) -> None:

@@ -213,15 +213,42 @@ def test_warm_start_takes_up_a_finished_run(corpus, tmp_path):
     assert first["coverage"] > 0 and first["seen"] == 1.0
 
 
-def test_true_positives_are_marked_as_reading_labels(corpus, tmp_path):
+def test_true_positives_are_marked_and_not_gone_on_with_without_labels(
+    corpus, tmp_path
+):
+    output, options = tmp_path / "oracle", {"data_folder": corpus}
     log = run(
-        "simclr.yaml",
-        tmp_path / "oracle",
-        data_folder=corpus,
-        true_positives=True,
-        num_epochs=1,
+        "simclr.yaml", output, true_positives=True, num_epochs=1, **options
     )
     assert "READS SPEAKER LABELS" in log
+    results = (output / "results.json").read_text()
+    assert json.loads(results)["true_positives"] is True
+    with pytest.raises(ValueError, match="go on with true_positives True"):
+        run("simclr.yaml", output, **options)
+    # Nor has what was refused taken the run's configuration away.
+    run("simclr.yaml", output, true_positives=True, num_epochs=1, **options)
+    assert (output / "results.json").read_text() == results
+
+
+def test_a_plain_run_is_not_gone_on_with_as_the_upper_bound(
+    whole_run, corpus, tmp_path
+):
+    results = json.loads((whole_run[0] / "results.json").read_text())
+    assert results["true_positives"] is False
+    output = shutil.copytree(whole_run[0], tmp_path / "out")
+    with pytest.raises(ValueError, match="go on with true_positives False"):
+        run("simclr.yaml", output, data_folder=corpus, true_positives=True)
+
+
+def test_true_positives_with_ssps_are_refused(corpus, tmp_path):
+    with pytest.raises(ValueError, match="from epoch 3 on"):
+        run(
+            "simclr_ssps.yaml",
+            tmp_path / "out",
+            data_folder=corpus,
+            true_positives=True,
+        )
+    assert not (tmp_path / "out" / "hyperparams.yaml").exists()
 
 
 def test_bfloat16_and_tensorboard_run(corpus, tmp_path):
