@@ -92,6 +92,7 @@ def look_beside(configuration: Configuration) -> None:
         "output_folder": str(folder),
         "save_folder": str(folder / "save"),
         "made_trials": str(folder / "trials.txt"),
+        "train_log": str(folder / "train_log.txt"),
         "noise_folder": None,
         "rir_folder": None,
     }

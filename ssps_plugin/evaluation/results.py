@@ -110,9 +110,9 @@ def verification_results(
         ``eer_percent``, ``eer_threshold``, ``min_dcf_p01``,
         ``min_dcf_p01_threshold``, the same two for ``p05`` (p_target 0.01 and
         0.05), ``coverage``, ``true_positives``, ``cohort_size``. A threshold
-        that no score reaches is null. Where asked for: ``eer_percent_interval``,
-        ``min_dcf_p01_interval`` and the like (95 %, see
-        `bootstrap_intervals`); ``false_acceptance_rate`` and ``threshold``.
+        that no score reaches is null. Where asked for:
+        ``eer_percent_interval``, ``min_dcf_p01_interval`` and the like (95 %,
+        see `bootstrap_intervals`); ``false_acceptance_rate`` and ``threshold``.
 
     Example
     -------

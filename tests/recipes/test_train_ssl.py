@@ -333,6 +333,24 @@ def test_verify_takes_several_lists_a_cohort_and_gives_intervals(
     assert scores["some"].items() <= scores["all"].items()
 
 
+def test_verify_finds_a_cohort_from_another_folder_than_training_was_in(
+    corpus, tmp_path, monkeypatch
+):
+    there, elsewhere = tmp_path / "there", tmp_path / "elsewhere"
+    there.mkdir()
+    elsewhere.mkdir()
+    monkeypatch.chdir(there)
+    output = pathlib.Path("out")
+    run("simclr.yaml", output, data_folder=corpus, num_epochs=1)
+    monkeypatch.chdir(elsewhere)
+    saved = str(there / output / "hyperparams.yaml")
+    options = ["--cohort_size", "12", "--cohort_top_n", "5"]
+    recipe("verify").main([saved, *options])
+    results = there / output / "verify" / "trials" / "results.json"
+    assert json.loads(results.read_text())["cohort_size"] == 12
+    assert not list(elsewhere.iterdir())
+
+
 def test_training_scores_every_list_as_verify_does(whole_run, corpus, tmp_path):
     lines = (whole_run[0] / "trials.txt").read_text().splitlines()
     paths = [tmp_path / "first.txt", tmp_path / "second.txt"]
