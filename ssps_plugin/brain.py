@@ -156,7 +156,9 @@ class SSLBrain(sb.Brain):
 
     def compute_forward(self, batch: Any, stage: sb.Stage) -> Predictions:
         """Embed the views, and the reference segment once SSPS needs it."""
-        batch = batch.to(self.device)
+        # Batches are pinned where there is a GPU: the copy need not be waited
+        # for.
+        batch = batch.to(self.device, non_blocking=True)
         reference = None
         if self.modules.sampler.remembering or stage != sb.Stage.TRAIN:
             reference = reference_representation(
