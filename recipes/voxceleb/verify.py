@@ -88,14 +88,26 @@ def look_beside(configuration: Configuration) -> None:
     From any folder, whatever folder the training was started in.
     """
     folder = configuration.hparams_file.parent
-    found = {
+    # References are resolved in what is saved: the objects that a path goes to
+    # are told it, too.
+    save, log = str(folder / "save"), str(folder / "train_log.txt")
+    arguments = {
+        "checkpointer": {"checkpoints_dir": save},
+        "train_logger": {"save_file": log},
+        "augmentation": {"noise_folder": None, "rir_folder": None},
+    }
+    found: dict[str, Any] = {
         "output_folder": str(folder),
-        "save_folder": str(folder / "save"),
+        "save_folder": save,
         "made_trials": str(folder / "trials.txt"),
-        "train_log": str(folder / "train_log.txt"),
+        "train_log": log,
         "noise_folder": None,
         "rir_folder": None,
     }
+    for key, changed in arguments.items():
+        given = configuration[key] or {}
+        if changed.keys() <= given.keys():  # not an object of one's own
+            found[key] = changed
     manifest = pathlib.Path(configuration["train_manifest"])
     beside = folder / manifest.name
     moved = not manifest.is_absolute() or not manifest.is_file()

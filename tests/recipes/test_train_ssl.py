@@ -333,7 +333,7 @@ def test_verify_takes_several_lists_a_cohort_and_gives_intervals(
     assert scores["some"].items() <= scores["all"].items()
 
 
-def test_verify_finds_a_cohort_from_another_folder_than_training_was_in(
+def test_verify_needs_neither_the_folder_training_was_in_nor_its_noise(
     corpus, tmp_path, monkeypatch
 ):
     there, elsewhere = tmp_path / "there", tmp_path / "elsewhere"
@@ -341,7 +341,10 @@ def test_verify_finds_a_cohort_from_another_folder_than_training_was_in(
     elsewhere.mkdir()
     monkeypatch.chdir(there)
     output = pathlib.Path("out")
-    run("simclr.yaml", output, data_folder=corpus, num_epochs=1)
+    noise = shutil.copytree(corpus / "wav" / "id000", tmp_path / "noise")
+    options = {"data_folder": corpus, "noise_folder": noise}
+    run("simclr.yaml", output, num_epochs=1, **options)
+    shutil.rmtree(noise)
     monkeypatch.chdir(elsewhere)
     saved = str(there / output / "hyperparams.yaml")
     options = ["--cohort_size", "12", "--cohort_top_n", "5"]
