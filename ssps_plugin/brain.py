@@ -2,7 +2,7 @@
 
 import copy
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from typing import Any, NamedTuple
 
@@ -17,6 +17,7 @@ from ssps_plugin.compilation import compile_encoders, uncompiled
 from ssps_plugin.dataio.shared_epoch import SharedEpoch
 from ssps_plugin.distributed import broadcast_state, mean_over_ranks
 from ssps_plugin.evaluation.cohort import Cohort
+from ssps_plugin.evaluation.embedding_cache import EmbeddingCache
 from ssps_plugin.evaluation.sampling_report import SamplingReport
 from ssps_plugin.evaluation.verification import (
     Verification,
@@ -87,8 +88,9 @@ class SSLBrain(sb.Brain):
         The epoch that crops and augmentation follow.
     report : SamplingReport
         Diagnostics of the draws, empty without labels.
-    verification : Verification, optional
-        Speaker verification; none leaves the EER out.
+    verifications : sequence of Verification
+        Speaker verification: epochs are verified by the first, the final
+        model by all. None of them leaves the EER out.
     warm_start_from : str, optional
         The `save` folder of a finished run, for SSPS to start from.
     *args, **kwargs
@@ -100,7 +102,7 @@ class SSLBrain(sb.Brain):
         *args: Any,
         epoch: SharedEpoch,
         report: SamplingReport,
-        verification: Verification | None = None,
+        verifications: Sequence[Verification] = (),
         warm_start_from: str | None = None,
         **kwargs: Any,
     ) -> None:
@@ -111,7 +113,7 @@ class SSLBrain(sb.Brain):
             keep_freed_memory()
         self.shared_epoch = epoch
         self.report = report.to(self.device)
-        self.verification = verification
+        self.verifications = list(verifications)
         folder = pathlib.Path(self.hparams.output_folder)
         self.history = History(folder / "history.json")
         self.snapshots = Snapshots(
@@ -154,7 +156,9 @@ class SSLBrain(sb.Brain):
 
     def compute_forward(self, batch: Any, stage: sb.Stage) -> Predictions:
         """Embed the views, and the reference segment once SSPS needs it."""
-        batch = batch.to(self.device)
+        # Batches are pinned where there is a GPU: the copy need not be waited
+        # for.
+        batch = batch.to(self.device, non_blocking=True)
         reference = None
         if self.modules.sampler.remembering or stage != sb.Stage.TRAIN:
             reference = reference_representation(
@@ -266,8 +270,8 @@ class SSLBrain(sb.Brain):
 
     def verify_average(
         self, cohort: Cohort | None = None
-    ) -> tuple[VerificationResult | None, int]:
-        """Score the trials with the last epochs' average; it is not kept.
+    ) -> tuple[list[VerificationResult], int]:
+        """Score all lists with the last epochs' average; it is not kept.
 
         Arguments
         ---------
@@ -276,8 +280,8 @@ class SSLBrain(sb.Brain):
 
         Returns
         -------
-        VerificationResult or None
-            As `verify` returns it.
+        list of VerificationResult
+            One a list; empty on all processes but the main one.
         int
             How many epochs were averaged.
         """
@@ -288,12 +292,12 @@ class SSLBrain(sb.Brain):
         if if_main_process():  # which alone keeps snapshots
             num_averaged = self.snapshots.average_into(model, epoch)
         broadcast_state(model)
-        result = self.verify(cohort)
+        results = self._verify(self.verifications, cohort)
         model.load_state_dict(kept)
-        return result, num_averaged
+        return results, num_averaged
 
     def verify(self, cohort: Cohort | None = None) -> VerificationResult | None:
-        """Score the trials with the present encoder, shared by all ranks.
+        """Score the first list with the present encoder, on all ranks.
 
         Arguments
         ---------
@@ -305,17 +309,28 @@ class SSLBrain(sb.Brain):
         VerificationResult or None
             None without trials, and on the other processes.
         """
-        result = None
-        if self.verification is not None:
-            self.modules.eval()
-            with self.evaluation_ctx, uncompiled():
-                result = self.verification.run(
+        return next(iter(self._verify(self.verifications[:1], cohort)), None)
+
+    def _verify(
+        self, verifications: Sequence[Verification], cohort: Cohort | None
+    ) -> list[VerificationResult]:
+        """Score lists; an utterance of several is embedded once."""
+        if not verifications:
+            return []
+        self.modules.eval()
+        known = EmbeddingCache()
+        with self.evaluation_ctx, uncompiled():
+            results = [
+                verification.run(
                     self.embed,
                     self.device,
                     progress=not self.noprogressbar and if_main_process(),
                     cohort=cohort,
+                    known=known,
                 )
-        return result if if_main_process() else None
+                for verification in verifications
+            ]
+        return [result for result in results if result is not None]
 
     def _verified(self) -> dict[str, float]:
         """Verify, and return the error rates as the history keeps them."""

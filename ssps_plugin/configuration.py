@@ -11,6 +11,7 @@ from typing import Any
 
 import ruamel.yaml
 import speechbrain as sb
+from hyperpyyaml import resolve_references
 from speechbrain.utils.run_opts import RunOptions
 
 logger = logging.getLogger(__name__)
@@ -48,6 +49,12 @@ class Configuration:
         if key in self.overrides:
             return self.overrides[key]
         return _read(self.hparams_file)[key]
+
+    def resolved(self, key: str) -> Any:
+        """Value of a plain key, its references to others resolved."""
+        with open(self.hparams_file, encoding="utf-8") as file:
+            text = resolve_references(file, self.overrides)
+        return _yaml().load(text)[key]
 
     def lay_over(self, overlay: str | pathlib.Path) -> None:
         """Lay an overlay over the file; what is overridden already stays.

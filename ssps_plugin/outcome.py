@@ -2,10 +2,12 @@
 
 import os
 import pathlib
+from collections.abc import Mapping
 from typing import Any
 
 from speechbrain.utils.logger import get_logger
 
+from ssps_plugin.evaluation.cohort import Cohort
 from ssps_plugin.evaluation.plots import plot_curves
 from ssps_plugin.evaluation.results import (
     verification_results,
@@ -21,6 +23,35 @@ from ssps_plugin.history import History
 logger = get_logger(__name__)
 
 
+def folder_of_list(
+    output_folder: str | os.PathLike[str], verification: Verification
+) -> pathlib.Path:
+    """Return where the outcome of one of several trial lists goes."""
+    return pathlib.Path(output_folder, "verify", verification.path.stem)
+
+
+def facts_of_run(
+    hparams: Mapping[str, Any], cohort: Cohort | None
+) -> dict[str, Any]:
+    """Return what the configuration says for `verification_results`.
+
+    Arguments
+    ---------
+    hparams : mapping
+        `seed`, `true_positives`, `num_resamples` and `false_acceptance_rate`
+        of the recipe.
+    cohort : Cohort or None
+        What the scores were normalised by.
+    """
+    return {
+        "seed": hparams["seed"],
+        "true_positives": hparams["true_positives"],
+        "cohort_size": 0 if cohort is None else len(cohort.files),
+        "num_resamples": hparams["num_resamples"],
+        "false_acceptance_rate": hparams["false_acceptance_rate"],
+    }
+
+
 def write_outcome(
     folder: str | os.PathLike[str],
     verification: Verification,
@@ -32,13 +63,13 @@ def write_outcome(
     Arguments
     ---------
     folder : str or os.PathLike
-        Where they go.
+        Where they go; made where it is not there.
     verification : Verification
         The trials.
     result : VerificationResult
         Their scores.
     **facts
-        As for `verification_results`.
+        As for `verification_results`, but for `trial_list`.
 
     Returns
     -------
@@ -46,8 +77,14 @@ def write_outcome(
         What `results.json` holds.
     """
     folder = pathlib.Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
     write_scores(folder / "scores.txt", result.scores, verification.trials)
-    results = verification_results(result.scores, verification.trials, **facts)
+    results = verification_results(
+        result.scores,
+        verification.trials,
+        trial_list=verification.path,
+        **facts,
+    )
     write_results(folder / "results.json", results)
     logger.info(
         "%d trials of %s: EER %.2f %%, minDCF(0.01) %.4f, minDCF(0.05) %.4f",

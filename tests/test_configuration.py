@@ -29,6 +29,16 @@ def test_command_line_wins_over_overlay_and_overlay_over_file(
     assert (configuration["seed"], configuration["width"]) == (2, 7)
 
 
+def test_a_resolved_value_follows_references_to_what_is_overridden(tmp_path):
+    path = tmp_path / "x.yaml"
+    path.write_text(
+        "seed: 1\noverlay: null\nfolder: !ref results/<seed>\n"
+        "made: !new:nowhere.Such {seed: !ref <seed>}\n"
+    )
+    configuration = parse_configuration([str(path), "--seed", "2"])
+    assert configuration.resolved("folder") == "results/2"
+
+
 def test_saved_configuration_names_no_overlay_to_lay_again(tmp_path, yaml_file):
     overlay = tmp_path / "small.yaml"
     overlay.write_text("seed: 2\n")

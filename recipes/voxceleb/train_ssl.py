@@ -11,17 +11,24 @@ On VoxCeleb, or any corpus laid out like it:
         --data_folder VOXCELEB2 --trials voxceleb1-o --trials_folder VOXCELEB1
 """
 
+import os
+import pathlib
 import sys
 from typing import Any
 
 import speechbrain as sb
 from hyperpyyaml import load_hyperpyyaml
-from speechbrain.utils.distributed import ddp_init_group, run_on_main
+from speechbrain.utils.distributed import (
+    ddp_init_group,
+    if_main_process,
+    run_on_main,
+)
 from speechbrain.utils.logger import get_logger
 from voxceleb_prepare import (
     load_cohort,
     load_verifications,
     prepare_data_folder,
+    prepare_training_trials,
     prepare_voxceleb,
 )
 
@@ -35,10 +42,17 @@ from ssps_plugin.dataio import (
     add_crop_groups,
     load_manifest,
 )
+from ssps_plugin.dataio.joined_roots import join_roots
 from ssps_plugin.dataio.loading import train_loader_kwargs
 from ssps_plugin.devices import check_devices
+from ssps_plugin.evaluation.cohort import Cohort
 from ssps_plugin.evaluation.sampling_report import SamplingReport
-from ssps_plugin.outcome import conclude_training, write_outcome
+from ssps_plugin.outcome import (
+    conclude_training,
+    facts_of_run,
+    folder_of_list,
+    write_outcome,
+)
 
 logger = get_logger(__name__)
 
@@ -53,8 +67,11 @@ def main(argv: list[str]) -> None:
     own_manifest = "train_manifest" in configuration.overrides
     if configuration["data_folder"] is None and not own_manifest:
         use_minivox(configuration)
+    if isinstance(configuration["data_folder"], list):
+        join_data_folders(configuration)
     with open(configuration.hparams_file, encoding="utf-8") as fin:
         hparams = load_hyperpyyaml(fin, configuration.overrides)
+    check_true_positives(hparams)
     sb.create_experiment_directory(
         experiment_directory=hparams["output_folder"],
         hyperparams_to_save=str(configuration.hparams_file),
@@ -66,11 +83,14 @@ def main(argv: list[str]) -> None:
     say_what_is_unusual(hparams)
     say_what_augments(hparams)
     run_on_main(prepare_data_folder, kwargs={"hparams": hparams})
+    run_on_main(prepare_training_trials, kwargs={"hparams": hparams})
+    # Before a corpus is read: what is wrong with the trials is told at once.
+    verifications = load_verifications(hparams)
     run_on_main(prepare_voxceleb, kwargs={"hparams": hparams})
     epoch = SharedEpoch()
     train_data = training_data(hparams, epoch)
     hparams["sampler"].bind(train_data)
-    verification = next(iter(load_verifications(hparams)), None)
+    cohort = load_cohort(hparams, train_data) if verifications else None
 
     brain = SSLBrain(
         modules=hparams["modules"],
@@ -80,7 +100,7 @@ def main(argv: list[str]) -> None:
         checkpointer=hparams["checkpointer"],
         epoch=epoch,
         report=SamplingReport.of_dataset(train_data),
-        verification=verification,
+        verifications=verifications,
         warm_start_from=hparams.get("warm_start_from"),
     )
     brain.fit(
@@ -93,31 +113,44 @@ def main(argv: list[str]) -> None:
         ),
     )
 
-    cohort = load_cohort(hparams) if verification else None
-    result, averaged_epochs = brain.verify_average(cohort)
-    history = brain.history
-    if result is not None:
+    conclude(brain, hparams, configuration, cohort)
+
+
+def conclude(
+    brain: SSLBrain,
+    hparams: dict[str, Any],
+    configuration: Configuration,
+    cohort: Cohort | None,
+) -> None:
+    """Verify the final model by every list, and write what came of it.
+
+    The first list's outcome goes to the output folder, those of others to
+    where `verify.py` writes them.
+    """
+    results, averaged_epochs = brain.verify_average(cohort)
+    if not if_main_process():
+        return
+    output_folder, history = hparams["output_folder"], brain.history
+    for number, result in enumerate(results):
+        verification = brain.verifications[number]
         write_outcome(
-            hparams["output_folder"],
+            folder_of_list(output_folder, verification)
+            if number
+            else output_folder,
             verification,
             result,
-            trial_list=verification.path,
             config=configuration.hparams_file,
-            seed=hparams["seed"],
             epochs=hparams["epoch_counter"].current,
             averaged_epochs=averaged_epochs,
             coverage=history.rows[-1].get("coverage") if history.rows else None,
-            cohort_size=0 if cohort is None else len(cohort.files),
-            num_resamples=hparams["num_resamples"],
-            false_acceptance_rate=hparams["false_acceptance_rate"],
+            **facts_of_run(hparams, cohort),
         )
-    if sb.utils.distributed.if_main_process():
-        conclude_training(
-            hparams["output_folder"],
-            history,
-            hparams["sampler"].start_epoch,
-            result,
-        )
+    conclude_training(
+        output_folder,
+        history,
+        hparams["sampler"].start_epoch,
+        next(iter(results), None),
+    )
 
 
 def use_minivox(configuration: Configuration) -> None:
@@ -132,6 +165,48 @@ def use_minivox(configuration: Configuration) -> None:
     )
     if not configuration.overlays:
         configuration.lay_over(MINIVOX)
+
+
+def join_data_folders(configuration: Configuration) -> None:
+    """Go on with one folder that holds links to those that are given."""
+    joined = os.path.abspath(
+        os.path.join(configuration.resolved("output_folder"), "data")
+    )
+    roots = [str(root) for root in configuration["data_folder"]]
+    run_on_main(join_roots, [roots, joined])
+    configuration.overrides["data_folder"] = joined
+    configuration.notes.append(
+        f"{', '.join(roots)} are joined by links in {joined}."
+    )
+
+
+def check_true_positives(hparams: dict[str, Any]) -> None:
+    """Keep the upper bound apart from SSPS, and from a run without labels.
+
+    Raises
+    ------
+    ValueError
+        True positives together with SSPS, or another `true_positives` than
+        that of the run to go on with.
+    """
+    wanted = hparams["true_positives"]
+    if wanted and hparams["sampler"].start_epoch is not None:
+        raise ValueError(
+            "Expected true_positives without SSPS, which would replace them by "
+            f"pseudo-positives from epoch {hparams['sampler'].start_epoch} on: "
+            "train the twin without _ssps, or leave true_positives out."
+        )
+    saved = pathlib.Path(hparams["output_folder"], "hyperparams.yaml")
+    checkpoints = pathlib.Path(hparams["save_folder"]).glob("CKPT*")
+    if not if_main_process() or not saved.is_file() or not any(checkpoints):
+        return
+    trained = Configuration(saved, None, {})["true_positives"]
+    if trained != wanted:
+        raise ValueError(
+            f"Expected to go on with true_positives {trained}, as the run in "
+            f"{hparams['output_folder']} was started, got {wanted}: change "
+            "output_folder or true_positives."
+        )
 
 
 def say_what_is_unusual(hparams: dict[str, Any]) -> None:

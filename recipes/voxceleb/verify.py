@@ -9,23 +9,35 @@ file, an http(s) address or the name of one of VoxCeleb1's (`voxceleb1-e`).
 Several, as `--trials "[LIST, LIST]"`, embed an utterance once. Without the two
 keys, the trials of the training run are scored again. With
 `--cohort_size 3000`, scores are normalised. Scores and `results.json` go to
-`OUTPUT_FOLDER/verify/<name of the list>`.
+`OUTPUT_FOLDER/verify/<name of the list>`. Under torchrun, the processes share
+the embedding.
 """
 
 import pathlib
 import sys
+from typing import Any
 
 from hyperpyyaml import load_hyperpyyaml
 from speechbrain.utils.checkpoints import Checkpointer
-from speechbrain.utils.distributed import infer_device
+from speechbrain.utils.distributed import (
+    ddp_init_group,
+    if_main_process,
+    infer_device,
+    run_on_main,
+)
 from speechbrain.utils.logger import setup_logging
-from voxceleb_prepare import load_cohort, load_verifications, prepare_trials
+from voxceleb_prepare import (
+    load_cohort,
+    load_verifications,
+    prepare_trials,
+    warn_of_trained_speakers,
+)
 
-from ssps_plugin.configuration import parse_configuration
+from ssps_plugin.configuration import Configuration, parse_configuration
 from ssps_plugin.devices import check_devices
 from ssps_plugin.evaluation.embedding_cache import EmbeddingCache
 from ssps_plugin.history import History
-from ssps_plugin.outcome import write_outcome
+from ssps_plugin.outcome import facts_of_run, folder_of_list, write_outcome
 from ssps_plugin.snapshots import Snapshots
 
 
@@ -33,28 +45,80 @@ def main(argv: list[str]) -> None:
     """Load the last epochs' encoder, embed, score, write."""
     configuration = parse_configuration(argv)
     check_devices(configuration.run_opts)
-    saved = configuration.hparams_file
-    if saved.name == "hyperparams.yaml":
-        # Found from any folder, whatever folder the training was started in;
-        # and nothing is augmented here.
-        for key, value in {
-            "output_folder": str(saved.parent),
-            "save_folder": str(saved.parent / "save"),
-            "made_trials": str(saved.parent / "trials.txt"),
-            "noise_folder": None,
-            "rir_folder": None,
-        }.items():
-            configuration.overrides.setdefault(key, value)
+    ddp_init_group(configuration.run_opts)
+    if configuration.hparams_file.name == "hyperparams.yaml":
+        look_beside(configuration)
     with open(configuration.hparams_file, encoding="utf-8") as fin:
         hparams = load_hyperpyyaml(fin, configuration.overrides)
     setup_logging()
-    prepare_trials(hparams)
+    run_on_main(prepare_trials, kwargs={"hparams": hparams})
     verifications = load_verifications(hparams)
     if not verifications:
         raise ValueError(
             "No trials to score: set --trials and --trials_folder."
         )
+    run_on_main(warn_of_trained_speakers, kwargs={"hparams": hparams})
+    cohort, known = load_cohort(hparams), EmbeddingCache()
 
+    device = configuration.run_opts["device"] or infer_device()
+    facts = load_trained(hparams)
+    facts |= facts_of_run(hparams, cohort)
+    framework = hparams["framework"].to(device).eval()
+    for verification in verifications:
+        result = verification.run(
+            framework.embed,
+            device,
+            progress=if_main_process(),
+            cohort=cohort,
+            known=known,
+        )
+        if result is not None:  # on the main process
+            write_outcome(
+                folder_of_list(hparams["output_folder"], verification),
+                verification,
+                result,
+                config=configuration.hparams_file,
+                **facts,
+            )
+
+
+def look_beside(configuration: Configuration) -> None:
+    """Find a run by its saved configuration, and augment nothing.
+
+    From any folder, whatever folder the training was started in.
+    """
+    folder = configuration.hparams_file.parent
+    # References are resolved in what is saved: the objects that a path goes to
+    # are told it, too.
+    save, log = str(folder / "save"), str(folder / "train_log.txt")
+    arguments = {
+        "checkpointer": {"checkpoints_dir": save},
+        "train_logger": {"save_file": log},
+        "augmentation": {"noise_folder": None, "rir_folder": None},
+    }
+    found: dict[str, Any] = {
+        "output_folder": str(folder),
+        "save_folder": save,
+        "made_trials": str(folder / "trials.txt"),
+        "train_log": log,
+        "noise_folder": None,
+        "rir_folder": None,
+    }
+    for key, changed in arguments.items():
+        given = configuration[key] or {}
+        if changed.keys() <= given.keys():  # not an object of one's own
+            found[key] = changed
+    manifest = pathlib.Path(configuration["train_manifest"])
+    beside = folder / manifest.name
+    moved = not manifest.is_absolute() or not manifest.is_file()
+    if moved and beside.is_file():
+        found["train_manifest"] = str(beside)
+    for key, value in found.items():
+        configuration.overrides.setdefault(key, value)
+
+
+def load_trained(hparams: dict[str, Any]) -> dict[str, Any]:
+    """Load the average of the last epochs; returns what is known of them."""
     framework, counter = hparams["framework"], hparams["epoch_counter"]
     trained = {"framework": framework, "epoch_counter": counter}
     checkpoint = Checkpointer(hparams["save_folder"], trained)
@@ -63,38 +127,18 @@ def main(argv: list[str]) -> None:
             f"Expected a checkpoint in {hparams['save_folder']}, found none: "
             "train first, with the same output_folder."
         )
-    device = configuration.run_opts["device"] or infer_device()
-    framework.to(device).eval()
     output_folder = pathlib.Path(hparams["output_folder"])
     snapshots = Snapshots(
         output_folder / "snapshots", hparams["averaged_epochs"]
     )
-    averaged_epochs = snapshots.average_into(
-        framework.exported_model, counter.current
-    )
-
+    epoch = counter.current
+    averaged = snapshots.average_into(framework.exported_model, epoch)
     history = History(output_folder / "history.json")
-    cohort, known = load_cohort(hparams), EmbeddingCache()
-    for verification in verifications:
-        result = verification.run(
-            framework.embed, device, cohort=cohort, known=known
-        )
-        folder = output_folder / "verify" / verification.path.stem
-        folder.mkdir(parents=True, exist_ok=True)
-        write_outcome(
-            folder,
-            verification,
-            result,
-            trial_list=verification.path,
-            config=configuration.hparams_file,
-            seed=hparams["seed"],
-            epochs=counter.current,
-            averaged_epochs=averaged_epochs,
-            coverage=history.at(counter.current).get("coverage"),
-            cohort_size=0 if cohort is None else len(cohort.files),
-            num_resamples=hparams["num_resamples"],
-            false_acceptance_rate=hparams["false_acceptance_rate"],
-        )
+    return {
+        "epochs": epoch,
+        "averaged_epochs": averaged,
+        "coverage": history.at(epoch).get("coverage"),
+    }
 
 
 if __name__ == "__main__":

@@ -1,16 +1,22 @@
 """Prepare a corpus in VoxCeleb's layout: a manifest to train on, and trials."""
 
-import os
 import pathlib
+from collections import Counter
 from typing import Any
 
+from speechbrain.dataio.dataset import DynamicItemDataset
 from speechbrain.utils.logger import get_logger
 
 from ssps_plugin.dataio import load_manifest, prepare_manifest
+from ssps_plugin.dataio.joined_roots import path_below
 from ssps_plugin.evaluation.cohort import Cohort, draw_cohort
 from ssps_plugin.evaluation.named_trials import (
     fetch_trial_list,
     locate_trial_list,
+)
+from ssps_plugin.evaluation.trained_speakers import (
+    count_trained,
+    describe_trained,
 )
 from ssps_plugin.evaluation.trial_files import find_trial_files
 from ssps_plugin.evaluation.trial_source import (
@@ -37,39 +43,39 @@ def prepare_trials(hparams: dict[str, Any]) -> None:
     Into `<output_folder>/trials`. One process does it, before any other looks
     for the lists.
     """
-    for trials in given_trials(hparams):
-        fetch_trial_list(trials, **places_of_lists(hparams))
+    given, places = given_trials(hparams), places_of_lists(hparams)
+    check_distinct([locate_trial_list(trials, **places) for trials in given])
+    for trials in given:
+        fetch_trial_list(trials, **places)
 
 
-def prepare_voxceleb(hparams: dict[str, Any]) -> None:
-    """Write the training manifest, and trials where there is no list.
+def prepare_training_trials(hparams: dict[str, Any]) -> None:
+    """Prepare trials, and make them where there is no list.
 
-    Speakers of the trials never enter the manifest. A manifest of one's own is
-    used as it is, and nobody is held out.
+    From speakers held out; of a manifest of one's own nobody is.
 
     Arguments
     ---------
     hparams : dict
         `data_folder`, `trials` (None: looked for in the data folder, else
-        made from speakers held out), `trials_folder`, `output_folder`,
-        `made_trials`, `num_held_out_speakers`, `num_made_trials`,
-        `train_manifest`, `folder_layout`, `min_seconds`, `seed`.
+        made), `trials_folder`, `output_folder`, `made_trials`,
+        `num_held_out_speakers`, `num_made_trials`, `train_manifest`,
+        `folder_layout`, `min_seconds`, `seed`.
     """
     prepare_trials(hparams)
-    manifest = pathlib.Path(hparams["train_manifest"])
-    if manifest.is_file() and not pathlib.Path(f"{manifest}.json").is_file():
-        logger.warning(
-            "Training on %s as it is: see to it that no speaker of the trials "
-            "is in it",
-            manifest,
+    if hparams["data_folder"] is None and not has_own_manifest(hparams):
+        raise FileNotFoundError(
+            f"Expected a manifest at {hparams['train_manifest']}, found none, "
+            "and no data_folder to make it of: change train_manifest or "
+            "data_folder."
         )
-        return
-    trial_paths = locate_trials(hparams)
     labelled = hparams["folder_layout"] == "speakers"
     if (
-        not trial_paths
-        and labelled
-        and hold_out_trials(
+        labelled
+        and not has_own_manifest(hparams)
+        and not locate_trials(hparams)
+    ):
+        hold_out_trials(
             hparams["data_folder"],
             hparams["made_trials"],
             hparams["num_held_out_speakers"],
@@ -77,19 +83,40 @@ def prepare_voxceleb(hparams: dict[str, Any]) -> None:
             hparams["seed"],
             hparams["min_seconds"],
         )
-    ):
-        trial_paths = [pathlib.Path(hparams["made_trials"])]
+
+
+def has_own_manifest(hparams: dict[str, Any]) -> bool:
+    """Whether the manifest is there, and not one that we wrote."""
+    manifest = pathlib.Path(hparams["train_manifest"])
+    return manifest.is_file() and not pathlib.Path(f"{manifest}.json").is_file()
+
+
+def prepare_voxceleb(hparams: dict[str, Any]) -> None:
+    """Write the training manifest, once the trials are prepared.
+
+    Speakers of the trials never enter the manifest. A manifest of one's own is
+    used as it is, and refused where it names some of them.
+
+    Arguments
+    ---------
+    hparams : dict
+        As for `prepare_training_trials`.
+    """
+    manifest = pathlib.Path(hparams["train_manifest"])
+    if has_own_manifest(hparams):
+        check_own_manifest(hparams)
+        return
     # Who speaks is told by the folders, or not at all.
     speakers: set[str] = set()
     utterances: set[str] = set()
-    for path in trial_paths:
+    for path in locate_trials(hparams):
         trials = read_trials(path)
-        if labelled:
+        if hparams["folder_layout"] == "speakers":
             speakers |= trial_speakers(trials)
         else:
             files = find_trial_files(trials, folder_of_trials(hparams))
-            root = os.path.abspath(hparams["data_folder"])
-            utterances |= {os.path.relpath(file, root) for file in files}
+            root = hparams["data_folder"]
+            utterances |= {path_below(file, root) for file in files}
     prepare_manifest(
         hparams["data_folder"],
         manifest,
@@ -100,10 +127,49 @@ def prepare_voxceleb(hparams: dict[str, Any]) -> None:
     )
 
 
+def check_own_manifest(hparams: dict[str, Any]) -> None:
+    """Refuse to train on speakers of the trials, where they are known."""
+    manifest = hparams["train_manifest"]
+    trained = count_trained(manifest, speakers_of_trials(hparams))
+    if trained is None:
+        logger.warning(
+            "Training on %s as it is: see to it that no speaker of the trials "
+            "is in it",
+            manifest,
+        )
+    elif trained:
+        raise ValueError(
+            "Expected a manifest without the speakers of the trials, got "
+            f"{describe_trained(trained)} in {manifest}: take their rows out "
+            "of it, or change `trials`."
+        )
+
+
+def warn_of_trained_speakers(hparams: dict[str, Any]) -> None:
+    """Warn where error rates are of speakers that were trained on."""
+    manifest = hparams["train_manifest"]
+    if not pathlib.Path(manifest).is_file():
+        return
+    trained = count_trained(manifest, speakers_of_trials(hparams))
+    if trained:
+        logger.warning(
+            "Error rates will be too low: speakers of the trials are in the "
+            "training manifest %s, %s",
+            manifest,
+            describe_trained(trained),
+        )
+
+
+def speakers_of_trials(hparams: dict[str, Any]) -> set[str]:
+    """Return the speakers of all trial lists, where their names tell."""
+    lists = map(read_trials, locate_trials(hparams))
+    return set().union(*map(trial_speakers, lists))
+
+
 def load_verifications(hparams: dict[str, Any]) -> list[Verification]:
     """Return the verification of every trial list, none where there is none.
 
-    Training verifies by the first of them.
+    Training verifies epochs by the first of them, its result by all.
     """
     paths = locate_trials(hparams)
     if not paths:
@@ -119,13 +185,19 @@ def load_verifications(hparams: dict[str, Any]) -> list[Verification]:
     ]
 
 
-def load_cohort(hparams: dict[str, Any]) -> Cohort | None:
-    """Draw the cohort of score normalisation, None where it is not wanted."""
+def load_cohort(
+    hparams: dict[str, Any], train_data: DynamicItemDataset | None = None
+) -> Cohort | None:
+    """Draw the cohort of score normalisation, None where it is not wanted.
+
+    From the training set, which is read where it is not given.
+    """
     if not hparams["cohort_size"]:
         return None
-    train_data = load_manifest(
-        hparams["train_manifest"], hparams["data_folder"]
-    )
+    if train_data is None:
+        train_data = load_manifest(
+            hparams["train_manifest"], hparams["data_folder"]
+        )
     files = [train_data.data[name]["wav"] for name in train_data.data_ids]
     return draw_cohort(
         files,
@@ -136,11 +208,19 @@ def load_cohort(hparams: dict[str, Any]) -> Cohort | None:
 
 
 def locate_trials(hparams: dict[str, Any]) -> list[pathlib.Path]:
-    """Return the trial lists given, found in the corpus, or made, if any."""
+    """Return the trial lists given, found in the corpus, or made, if any.
+
+    Raises
+    ------
+    ValueError
+        Two lists of one name, whose results would overwrite each other.
+    """
     given = given_trials(hparams)
     if given:
         places = places_of_lists(hparams)
-        return [locate_trial_list(trials, **places) for trials in given]
+        paths = [locate_trial_list(trials, **places) for trials in given]
+        check_distinct(paths)
+        return paths
     found = None
     if hparams["data_folder"] is not None:
         found = find_trial_list(hparams["data_folder"])
@@ -148,6 +228,18 @@ def locate_trials(hparams: dict[str, Any]) -> list[pathlib.Path]:
     if found is None and made.is_file():
         found = made
     return [] if found is None else [found]
+
+
+def check_distinct(paths: list[pathlib.Path]) -> None:
+    """Refuse lists of one name: their outcomes go to one folder."""
+    counts = Counter(path.stem for path in paths)
+    alike = [str(path) for path in paths if counts[path.stem] > 1]
+    if alike:
+        raise ValueError(
+            "Expected trial lists of distinct names, since each is scored into "
+            f"verify/<name>, got {' and '.join(alike)}: rename one of them, "
+            "or leave it out of `trials`."
+        )
 
 
 def folder_of_trials(hparams: dict[str, Any]) -> str:

@@ -38,6 +38,7 @@ def extract_embeddings(
     device: torch.device | str = "cpu",
     num_readers: int = 2,
     read: Read = read_audio,
+    seconds: Callable[[File], float] | None = None,
     progress: bool = True,
 ) -> torch.Tensor:
     """Embed every utterance at its full length.
@@ -67,6 +68,9 @@ def extract_embeddings(
         Threads that read and decode files, at least 1.
     read : callable
         ``read(file) -> (samples,)`` float32 at 16 kHz.
+    seconds : callable, optional
+        ``seconds(file) -> length``, to order the files by; their headers are
+        opened one by one where it is left out.
     progress : bool
         Show a progress bar (to be switched off on all but the main process).
 
@@ -96,7 +100,8 @@ def extract_embeddings(
     _check_arguments(len(files), batch_seconds, max_padding, num_readers)
     shortest_share = 1 - max_padding
     max_samples = round(batch_seconds * SAMPLE_RATE)
-    order = sorted(range(len(files)), key=lambda i: -_header_seconds(files[i]))
+    seconds_of = header_seconds if seconds is None else seconds
+    order = sorted(range(len(files)), key=lambda i: -seconds_of(files[i]))
     embeddings = torch.empty(0)
     with (
         ThreadPoolExecutor(num_readers) as readers,
@@ -169,7 +174,7 @@ def _ahead(
         yield pending.popleft().result()
 
 
-def _header_seconds(file: File) -> float:
+def header_seconds(file: File) -> float:
     """Length by the header; 0 where there is none that can be read."""
     try:
         return audio_seconds(file)

@@ -67,6 +67,7 @@ def verification_results(
     epochs: int | None = None,
     averaged_epochs: int = 1,
     coverage: float | None = None,
+    true_positives: bool = False,
     cohort_size: int = 0,
     num_resamples: int = 0,
     false_acceptance_rate: float | None = None,
@@ -91,6 +92,8 @@ def verification_results(
         Of how many of them the weights were averaged.
     coverage : float, optional
         Share of anchors that got a pseudo-positive in the last epoch.
+    true_positives : bool
+        Whether training read labels, for an upper bound.
     cohort_size : int
         Utterances that the scores were normalised by, 0 for none.
     num_resamples : int
@@ -106,10 +109,10 @@ def verification_results(
         ``averaged_epochs``, ``trial_list``, ``num_trials``,
         ``eer_percent``, ``eer_threshold``, ``min_dcf_p01``,
         ``min_dcf_p01_threshold``, the same two for ``p05`` (p_target 0.01 and
-        0.05), ``coverage``, ``cohort_size``. A threshold that no score
-        reaches is null. Where asked for: ``eer_percent_interval``,
-        ``min_dcf_p01_interval`` and the like (95 %, see
-        `bootstrap_intervals`); ``false_acceptance_rate`` and ``threshold``.
+        0.05), ``coverage``, ``true_positives``, ``cohort_size``. A threshold
+        that no score reaches is null. Where asked for:
+        ``eer_percent_interval``, ``min_dcf_p01_interval`` and the like (95 %,
+        see `bootstrap_intervals`); ``false_acceptance_rate`` and ``threshold``.
 
     Example
     -------
@@ -137,6 +140,7 @@ def verification_results(
         results[name] = cost
         results[f"{name}_threshold"] = _finite(threshold)
     results["coverage"] = coverage
+    results["true_positives"] = true_positives
     results["cohort_size"] = cohort_size
     if false_acceptance_rate is not None:
         threshold = curve.threshold_at(false_acceptance_rate)

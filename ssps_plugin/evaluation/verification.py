@@ -15,14 +15,20 @@ from tqdm import tqdm
 from ssps_plugin.dataio.audio import SAMPLE_RATE, read_audio, tile
 from ssps_plugin.dataio.audio_check import check_audio
 from ssps_plugin.dataio.audio_file import AudioError
+from ssps_plugin.distributed import rank
 from ssps_plugin.evaluation.cohort import Cohort
 from ssps_plugin.evaluation.detection_curve import detection_curve
 from ssps_plugin.evaluation.embedding_cache import EmbeddingCache
-from ssps_plugin.evaluation.embeddings import extract_embeddings
+from ssps_plugin.evaluation.embeddings import (
+    File,
+    extract_embeddings,
+    header_seconds,
+)
 from ssps_plugin.evaluation.extraction_over_ranks import extract_over_ranks
 from ssps_plugin.evaluation.score_normalization import s_norm
 from ssps_plugin.evaluation.scoring import cosine_scores
 from ssps_plugin.evaluation.trial_files import find_trial_files
+from ssps_plugin.evaluation.trial_list import TrialList
 from ssps_plugin.evaluation.trials import read_trials
 
 _NUM_THREADS = 8
@@ -75,6 +81,8 @@ class Verification:
         after training.
     AudioError
         Some of them cannot be read; likewise.
+    ValueError
+        The list has no target trial, or no impostor trial; likewise.
     """
 
     def __init__(
@@ -87,8 +95,11 @@ class Verification:
     ) -> None:
         self.path = pathlib.Path(path)
         self.trials = read_trials(path)
+        _check_both_labels(self.trials, self.path)
         self.files = find_trial_files(self.trials, folder)
-        _check_readable(self.files)
+        self._seconds = dict(
+            zip(self.files, _checked_seconds(self.files), strict=True)
+        )
         self.p_targets = p_targets
         self.batch_seconds = batch_seconds * sample_rate / SAMPLE_RATE
         self.read = partial(_read_long_enough, sample_rate=sample_rate)
@@ -100,10 +111,10 @@ class Verification:
         progress: bool = True,
         cohort: Cohort | None = None,
         known: EmbeddingCache | None = None,
-    ) -> VerificationResult:
+    ) -> VerificationResult | None:
         """Embed every distinct utterance once and score all trials.
 
-        Call it on every rank: each embeds a share, all return the result.
+        Call it on every rank: each embeds a share, the first scores.
 
         Arguments
         ---------
@@ -119,6 +130,11 @@ class Verification:
         known : EmbeddingCache, optional
             Embeddings of the same encoder, of this run's utterances too
             afterwards: several lists embed an utterance once.
+
+        Returns
+        -------
+        VerificationResult or None
+            None on all ranks but the first.
         """
         known = EmbeddingCache() if known is None else known
         extract = partial(
@@ -127,13 +143,18 @@ class Verification:
             batch_seconds=self.batch_seconds,
             device=device,
             read=self.read,
+            seconds=self._seconds_of,
             progress=progress,
         )
         extract = partial(extract_over_ranks, extract, device=device)
         embeddings = known.embeddings_of(self.files, extract)
-        scores = cosine_scores(embeddings, self.trials)
+        others = None
         if cohort is not None:
             others = known.embeddings_of(cohort.files, extract)
+        if rank() != 0:
+            return None
+        scores = cosine_scores(embeddings, self.trials)
+        if cohort is not None and others is not None:
             scores = s_norm(
                 scores, embeddings, self.trials, others, cohort.top_n
             )
@@ -141,6 +162,22 @@ class Verification:
         eer, threshold = curve.equal_error_rate()
         min_dcf = {p: curve.min_dcf(p_target=p)[0] for p in self.p_targets}
         return VerificationResult(eer, threshold, min_dcf, scores)
+
+    def _seconds_of(self, file: File) -> float:
+        """Length by the check at construction; a cohort's by its header."""
+        known = self._seconds.get(pathlib.Path(file))
+        return header_seconds(file) if known is None else known
+
+
+def _check_both_labels(trials: TrialList, path: pathlib.Path) -> None:
+    """Refuse a list that has no error rates."""
+    num_targets = int(trials.labels.sum())
+    if not 0 < num_targets < len(trials):
+        raise ValueError(
+            "expected target trials (label 1) and impostor trials (label 0), "
+            f"got {num_targets} and {len(trials) - num_targets} in {path}: "
+            "change `trials`."
+        )
 
 
 def _read_long_enough(file: str | os.PathLike[str], sample_rate: int) -> Tensor:
@@ -153,12 +190,13 @@ def _read_long_enough(file: str | os.PathLike[str], sample_rate: int) -> Tensor:
     return tile(samples, max(len(samples), shortest))
 
 
-def _check_readable(files: list[pathlib.Path]) -> None:
-    """Raise an AudioError that names what cannot be read, and how many."""
+def _checked_seconds(files: list[pathlib.Path]) -> list[float]:
+    """Lengths; or an AudioError that names what cannot be read, how many."""
     with ThreadPoolExecutor(_NUM_THREADS) as threads:
-        checked = threads.map(_problem, files)
+        checked = threads.map(_seconds_or_problem, files)
         bar = tqdm(checked, "Checking trials", len(files), disable=_is_quiet())
-        problems = [text for text in bar if text]
+        found = list(bar)
+    problems = [str(entry) for entry in found if isinstance(entry, AudioError)]
     if problems:
         shown = "; ".join(problems[:_NUM_SHOWN])
         raise AudioError(
@@ -166,15 +204,15 @@ def _check_readable(files: list[pathlib.Path]) -> None:
             f"{len(problems)} of {len(files)} files cannot be: {shown}. "
             "Replace them, or take their lines out of the trial list."
         )
+    return [entry for entry in found if isinstance(entry, float)]
 
 
 def _is_quiet() -> bool:
     return not if_main_process()
 
 
-def _problem(file: pathlib.Path) -> str:
+def _seconds_or_problem(file: pathlib.Path) -> float | AudioError:
     try:
-        check_audio(file)
+        return check_audio(file)
     except AudioError as error:
-        return str(error)
-    return ""
+        return error

@@ -6,6 +6,7 @@ import soundfile
 import torch
 
 from ssps_plugin.dataio import AudioError
+from ssps_plugin.evaluation import embeddings
 from ssps_plugin.evaluation.verification import Verification
 
 
@@ -49,6 +50,33 @@ def test_files_that_cannot_be_read_are_named_before_anything_is_run(corpus):
     (corpus / "b2.wav").write_bytes(b"not audio")
     with pytest.raises(AudioError, match=r"1 of 4 .*b2\.wav"):
         Verification(corpus / "trials.txt", corpus)
+
+
+@pytest.mark.parametrize("label", [0, 1])
+def test_a_list_of_one_label_is_refused_before_anything_is_run(corpus, label):
+    path = corpus / "one_label.txt"
+    path.write_text(f"{label} a1.wav a2.wav\n{label} a1.wav b1.wav\n")
+    counts = f"{2 * label} and {2 - 2 * label}"
+    with pytest.raises(ValueError, match=rf"got {counts} in .*one_label\.txt"):
+        Verification(path, corpus)
+
+
+def test_headers_are_read_once_however_often_it_is_run(corpus, monkeypatch):
+    soundfile.write(corpus / "b1.wav", np.full(3200, -0.1), 16000)
+    verification = Verification(corpus / "trials.txt", corpus)
+
+    def refuse(file):
+        raise AssertionError(f"the header of {file} is read again")
+
+    monkeypatch.setattr(embeddings, "audio_seconds", refuse)
+    lengths = []
+
+    def noting(wavs, lens):
+        lengths.append(wavs.shape[1])
+        return sign_of_mean(wavs, lens)
+
+    verification.run(noting, progress=False)
+    assert lengths == [3200, 1600]
 
 
 def test_a_list_that_names_no_file_is_refused(corpus):

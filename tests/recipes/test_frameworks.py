@@ -141,6 +141,21 @@ def test_a_warm_start_takes_up_all_that_the_plain_twin_trained(
     assert first["coverage"] > 0 and first["seen"] == 1.0
 
 
+@pytest.mark.parametrize("name", ["dino", "swav", "vicreg"])
+def test_bfloat16_trains_with_ssps(name, corpus, tmp_path):
+    options = {
+        "data_folder": corpus,
+        "num_epochs": 2,
+        "verify_interval": 9,
+        "num_made_trials": 4,
+        **FRAMEWORKS[name],
+    }
+    run(f"{name}_ssps.yaml", tmp_path, "--precision=bf16", **SSPS, **options)
+    losses = torch.tensor([row["loss"] for row in history(tmp_path)])
+    assert losses.isfinite().all()
+    assert history(tmp_path)[-1]["coverage"] > 0
+
+
 def test_prototypes_stay_in_the_first_epoch_and_move_in_the_second(
     corpus, tmp_path, monkeypatch
 ):

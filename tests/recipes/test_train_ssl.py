@@ -213,15 +213,42 @@ def test_warm_start_takes_up_a_finished_run(corpus, tmp_path):
     assert first["coverage"] > 0 and first["seen"] == 1.0
 
 
-def test_true_positives_are_marked_as_reading_labels(corpus, tmp_path):
+def test_true_positives_are_marked_and_not_gone_on_with_without_labels(
+    corpus, tmp_path
+):
+    output, options = tmp_path / "oracle", {"data_folder": corpus}
     log = run(
-        "simclr.yaml",
-        tmp_path / "oracle",
-        data_folder=corpus,
-        true_positives=True,
-        num_epochs=1,
+        "simclr.yaml", output, true_positives=True, num_epochs=1, **options
     )
     assert "READS SPEAKER LABELS" in log
+    results = (output / "results.json").read_text()
+    assert json.loads(results)["true_positives"] is True
+    with pytest.raises(ValueError, match="go on with true_positives True"):
+        run("simclr.yaml", output, **options)
+    # Nor has what was refused taken the run's configuration away.
+    run("simclr.yaml", output, true_positives=True, num_epochs=1, **options)
+    assert (output / "results.json").read_text() == results
+
+
+def test_a_plain_run_is_not_gone_on_with_as_the_upper_bound(
+    whole_run, corpus, tmp_path
+):
+    results = json.loads((whole_run[0] / "results.json").read_text())
+    assert results["true_positives"] is False
+    output = shutil.copytree(whole_run[0], tmp_path / "out")
+    with pytest.raises(ValueError, match="go on with true_positives False"):
+        run("simclr.yaml", output, data_folder=corpus, true_positives=True)
+
+
+def test_true_positives_with_ssps_are_refused(corpus, tmp_path):
+    with pytest.raises(ValueError, match="from epoch 3 on"):
+        run(
+            "simclr_ssps.yaml",
+            tmp_path / "out",
+            data_folder=corpus,
+            true_positives=True,
+        )
+    assert not (tmp_path / "out" / "hyperparams.yaml").exists()
 
 
 def test_bfloat16_and_tensorboard_run(corpus, tmp_path):
@@ -306,6 +333,115 @@ def test_verify_takes_several_lists_a_cohort_and_gives_intervals(
     assert scores["some"].items() <= scores["all"].items()
 
 
+def test_verify_needs_neither_the_folder_training_was_in_nor_its_noise(
+    corpus, tmp_path, monkeypatch
+):
+    there, elsewhere = tmp_path / "there", tmp_path / "elsewhere"
+    there.mkdir()
+    elsewhere.mkdir()
+    monkeypatch.chdir(there)
+    output = pathlib.Path("out")
+    noise = shutil.copytree(corpus / "wav" / "id000", tmp_path / "noise")
+    options = {"data_folder": corpus, "noise_folder": noise}
+    run("simclr.yaml", output, num_epochs=1, **options)
+    shutil.rmtree(noise)
+    monkeypatch.chdir(elsewhere)
+    saved = str(there / output / "hyperparams.yaml")
+    options = ["--cohort_size", "12", "--cohort_top_n", "5"]
+    recipe("verify").main([saved, *options])
+    results = there / output / "verify" / "trials" / "results.json"
+    assert json.loads(results.read_text())["cohort_size"] == 12
+    assert not list(elsewhere.iterdir())
+
+
+def test_training_scores_every_list_as_verify_does(whole_run, corpus, tmp_path):
+    lines = (whole_run[0] / "trials.txt").read_text().splitlines()
+    paths = [tmp_path / "first.txt", tmp_path / "second.txt"]
+    paths[0].write_text("\n".join(lines) + "\n")
+    paths[1].write_text("\n".join(lines[::-2]) + "\n")
+    output = tmp_path / "out"
+    run(
+        "simclr.yaml",
+        output,
+        data_folder=corpus,
+        trials=json.dumps(list(map(str, paths))),
+        num_epochs=1,
+    )
+    trained = {
+        "first": output / "scores.txt",
+        "second": output / "verify" / "second" / "scores.txt",
+    }
+    trained = {name: path.read_text() for name, path in trained.items()}
+    assert not (output / "verify" / "first").exists()
+    results = json.loads((output / "results.json").read_text())
+    assert results["trial_list"] == str(paths[0])
+    recipe("verify").main([str(output / "hyperparams.yaml")])
+    for name, scores in trained.items():
+        again = output / "verify" / name / "scores.txt"
+        assert again.read_text() == scores
+
+
+def test_two_lists_of_one_name_are_refused_before_any_work(
+    whole_run, corpus, tmp_path
+):
+    trials = whole_run[0] / "trials.txt"
+    other = shutil.copy(trials, tmp_path)
+    with pytest.raises(ValueError, match=f"{trials} and {other}"):
+        run(
+            "simclr.yaml",
+            tmp_path / "out",
+            data_folder=corpus,
+            trials=json.dumps([str(trials), str(other)]),
+        )
+    assert not (tmp_path / "out" / "train.csv").exists()
+
+
+def test_a_file_missing_of_the_second_list_ends_the_run_at_its_start(
+    whole_run, corpus, tmp_path
+):
+    lines = "1 id000/r/a.wav id000/r/b.wav\n0 id000/r/a.wav id001/r/b.wav\n"
+    (tmp_path / "gone.txt").write_text(lines)
+    lists = [str(whole_run[0] / "trials.txt"), str(tmp_path / "gone.txt")]
+    with pytest.raises(FileNotFoundError, match="trials_folder"):
+        run(
+            "simclr.yaml",
+            tmp_path / "out",
+            data_folder=corpus,
+            trials=json.dumps(lists),
+        )
+    assert not (tmp_path / "out" / "train.csv").exists()
+
+
+def test_trials_of_one_label_end_the_run_before_the_corpus_is_read(
+    whole_run, corpus, tmp_path
+):
+    lines = (whole_run[0] / "trials.txt").read_text().splitlines()
+    targets = [line for line in lines if line.startswith("1 ")]
+    (tmp_path / "targets.txt").write_text("\n".join(targets))
+    with pytest.raises(ValueError, match="got 20 and 0 in"):
+        run(
+            "simclr.yaml",
+            tmp_path / "out",
+            data_folder=corpus,
+            trials=tmp_path / "targets.txt",
+        )
+    assert not (tmp_path / "out" / "train.csv").exists()
+
+
+def test_a_cohort_that_cannot_be_drawn_ends_the_run_before_it_trains(
+    corpus, tmp_path
+):
+    with pytest.raises(ValueError, match="cohort_top_n"):
+        run(
+            "simclr.yaml",
+            tmp_path / "out",
+            data_folder=corpus,
+            cohort_size=4,
+            cohort_top_n=5,
+        )
+    assert not (tmp_path / "out" / "history.json").exists()
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -315,6 +451,7 @@ def test_verify_takes_several_lists_a_cohort_and_gives_intervals(
         ({"queue_size": 4, "ssps_start_epoch": 9}, "queue_size"),
         ({"num_cluster": 3}, "did you mean --num_clusters"),
         ({"trials": "gone.txt"}, "gone.txt"),
+        ({"data_folder": None, "train_manifest": "gone.csv"}, "gone.csv"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
@@ -360,6 +497,86 @@ def test_manifest_of_ones_own_in_any_layout_is_trained_on_as_it_is(
     assert "No trials, so no error rates" in log
     assert "SSPS never starts" in log
     assert "eer" not in history(tmp_path / "out")[0]
+
+
+def test_two_data_folders_are_trained_on_as_one(corpus, tmp_path):
+    names = sorted(path.name for path in (corpus / "wav").iterdir())
+    for number, name in enumerate(names):
+        root = tmp_path / ("one", "two")[number % 2] / "wav"
+        shutil.copytree(corpus / "wav" / name, root / name)
+    output = tmp_path / "out"
+    roots = f"[{tmp_path / 'one'}, {tmp_path / 'two'}]"
+    run("simclr.yaml", output, data_folder=roots, num_epochs=1)
+    assert "eer" in history(output)[0]
+    with open(output / "train.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 36
+    assert {row["wav"].split("/")[1] for row in rows} == {"one", "two"}
+    saved = str(output / "hyperparams.yaml")
+    folder = recipe("verify").parse_configuration([saved])["data_folder"]
+    assert folder == str(output / "data")
+    results = json.loads((output / "results.json").read_text())
+    recipe("verify").main([saved])
+    again = json.loads((output / "verify/trials/results.json").read_text())
+    assert again["eer_percent"] == results["eer_percent"]
+
+
+def test_trials_in_one_of_two_folders_of_any_layout_are_not_trained_on(
+    corpus, tmp_path
+):
+    for number, path in enumerate(sorted(corpus.glob("wav/*/*/*.wav"))):
+        root = tmp_path / ("calls" if number < 40 else "test")
+        root.mkdir(exist_ok=True)
+        shutil.copy(path, root / f"{number}.wav")
+    trials = tmp_path / "trials.txt"
+    trials.write_text("1 40.wav 41.wav\n0 40.wav 47.wav\n")
+    options = {
+        "data_folder": f"[{tmp_path / 'calls'}, {tmp_path / 'test'}]",
+        "folder_layout": "any",
+        "trials": trials,
+        "trials_folder": tmp_path / "test",
+    }
+    run("simclr.yaml", tmp_path / "out", num_epochs=1, **options)
+    with open(tmp_path / "out" / "train.csv", newline="") as file:
+        ids = {row["ID"] for row in csv.DictReader(file)}
+    assert len(ids) == 45
+    assert not ids & {"test/40", "test/41", "test/47"}
+
+
+def test_a_manifest_of_ones_own_with_speakers_of_the_trials_is_refused(
+    whole_run, corpus, tmp_path
+):
+    output, _ = whole_run
+    manifest, trials = tmp_path / "mine.csv", output / "trials.txt"
+    shutil.copy(output / "train.csv", manifest)
+    options = {"data_folder": corpus, "train_manifest": manifest}
+    log = run(
+        "simclr.yaml", tmp_path / "out", trials=trials, num_epochs=1, **options
+    )
+    assert "see to it" not in log
+    tried = pathlib.PurePath(trials.read_text().split()[1]).parts[-3]
+    with open(manifest, "a") as file:
+        file.write(f"x,0.6,$data_root/x.wav,rec0,{tried}\n")
+    message = rf"got 1 of them \({tried}; 1 utterances\) in .*mine\.csv"
+    with pytest.raises(ValueError, match=message):
+        run("simclr.yaml", tmp_path / "refused", trials=trials, **options)
+
+
+def test_verify_warns_of_speakers_that_were_trained_on(
+    whole_run, corpus, tmp_path, caplog, monkeypatch
+):
+    saved = str(whole_run[0] / "hyperparams.yaml")
+    with open(whole_run[0] / "train.csv", newline="") as file:
+        ids = sorted(row["ID"] for row in csv.DictReader(file))
+    one, other, far = ids[0], ids[1], ids[-1]
+    trials = tmp_path / "trained.txt"
+    trials.write_text(f"1 {one} {other}\n0 {one} {far}\n")
+    options = ["--trials", str(trials), "--trials_folder", str(corpus)]
+    # It would take the handlers away that note.
+    monkeypatch.setattr(recipe("verify"), "setup_logging", lambda: None)
+    recipe("verify").main([saved, *options])
+    assert "speakers of the trials are in the training manifest" in caplog.text
+    assert "2 of them (" in caplog.text
 
 
 def test_folders_that_say_nothing_are_trained_on_but_for_the_trials(

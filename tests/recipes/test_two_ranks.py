@@ -18,6 +18,7 @@ from tests.recipes.test_train_ssl import (
     assert_same_run,
     history,
     newest_checkpoint,
+    recipe,
     run,
 )
 
@@ -29,23 +30,29 @@ def run_on_two_ranks(hparams, output, **options):
         **SMALL,
         "overlay": "hparams/minivox.yaml",
         "output_folder": output,
-        "device": "cpu",
-        "distributed_backend": "gloo",
         **options,
     }
+    launch("train_ssl.py", ROOT / "hparams" / hparams, **options)
+
+
+def launch(script, hparams, **options):
+    """Run a recipe's script as two processes over gloo."""
     launcher = ["-m", "torch.distributed.run", "--standalone"]
     argv = [
         *(sys.executable, *launcher, "--nproc_per_node=2"),
-        str(RECIPES / "train_ssl.py"),
-        str(ROOT / "hparams" / hparams),
+        str(RECIPES / script),
+        str(hparams),
+        *("--device", "cpu", "--distributed_backend", "gloo"),
     ]
     for key, value in options.items():
         if value is not None:  # None: a key that this YAML does not have
             argv += [f"--{key}", str(value)]
-    subprocess.run(
+    return subprocess.run(
         [*argv, "--noprogressbar"],
         check=True,
         cwd=ROOT,
+        stderr=subprocess.PIPE,
+        text=True,
         env={
             **os.environ,
             "OMP_NUM_THREADS": "1",
@@ -99,6 +106,33 @@ def test_trials_by_address_are_fetched_by_one_rank(tmp_path, monkeypatch):
         )
         assert server.asked == ["list.txt"]
     assert "eer" in history(tmp_path / "out")[0]
+
+
+@pytest.mark.slow
+def test_two_ranks_score_lists_as_one_and_one_writes(tmp_path, monkeypatch):
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    corpus, output = write_corpus(tmp_path / "corpus"), tmp_path / "out"
+    run("simclr.yaml", output, data_folder=corpus, num_epochs=1)
+    saved = output / "hyperparams.yaml"
+    options = {"trials_folder": corpus, "cohort_size": 12, "cohort_top_n": 5}
+    with serving() as server:
+        server.lists["own.txt"] = (output / "trials.txt").read_text()
+        address = f"{server.address}own.txt"
+        options["trials"] = f"[{address}, {output / 'trials.txt'}]"
+        shared = launch("verify.py", saved, **options)
+        assert server.asked == ["own.txt"]
+    assert shared.stderr.count("trials of") == 2  # a line a list
+    folder = output / "verify"
+    found = {path: path.read_text() for path in folder.glob("*/scores.txt")}
+    assert [path.parent.name for path in sorted(found)] == ["own", "trials"]
+    argv = [f"--{key}={value}" for key, value in options.items()]
+    recipe("verify").main([str(saved), *argv])
+    for path, text in found.items():
+        alone = [row.split() for row in path.read_text().splitlines()]
+        for row, other in zip(alone, text.splitlines(), strict=True):
+            score, *names = other.split()
+            assert names == row[1:]
+            assert float(score) == pytest.approx(float(row[0]), abs=1e-4)
 
 
 def without_batch_norm(name, folder):
