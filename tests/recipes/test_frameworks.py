@@ -122,9 +122,11 @@ def plain_run(whole_run, tmp_path_factory):
 
 
 def test_the_plain_twin_is_the_same_run_until_ssps_starts(whole_run, plain_run):
-    plain, ssps = history(plain_run), history(whole_run[2])
-    for figure in ("loss", "eer"):
-        assert plain[0][figure] == ssps[0][figure]
+    name, _, output = whole_run
+    plain, ssps = history(plain_run), history(output)
+    assert plain[0]["loss"] == ssps[0]["loss"]
+    if name != "dino":  # its references move the teacher's batch statistics
+        assert plain[0]["eer"] == ssps[0]["eer"]
     assert plain[1]["loss"] != ssps[1]["loss"]
 
 
