@@ -1,9 +1,11 @@
 """Claims about the READMEs: they name what exists, and run."""
 
+import dataclasses
 import pathlib
 import re
 
 import pytest
+from speechbrain.utils.run_opts import RunOptions
 
 ROOT = pathlib.Path(__file__).parents[1]
 PAGES = [
@@ -33,6 +35,34 @@ def test_pages_name_files_that_exist(page):
         if not (page.parent / name).exists() and not (ROOT / name).exists()
     ]
     assert not missing
+
+
+# Of torchrun and of Slurm.
+OTHERS = {
+    "standalone",
+    "nproc_per_node",
+    "nnodes",
+    "rdzv_backend",
+    "rdzv_id",
+    "rdzv_endpoint",
+    "nodes",
+    "ntasks-per-node",
+    "gpus-per-node",
+    "cpus-per-task",
+}
+
+
+@pytest.mark.parametrize(
+    "page",
+    [ROOT / "README.md", ROOT / "recipes" / "voxceleb" / "README.md"],
+    ids=lambda page: page.parent.name,
+)
+def test_pages_name_keys_that_exist(page):
+    keys = {field.name for field in dataclasses.fields(RunOptions)} | OTHERS
+    for path in (ROOT / "hparams").glob("*.yaml"):
+        keys |= set(re.findall(r"^(\w+):", path.read_text(), re.MULTILINE))
+    named = re.findall(r"(?<![\w-])--([a-z][\w-]*)", page.read_text())
+    assert named and not set(named) - keys
 
 
 def test_first_two_commands_are_the_main_job_and_the_tests():
