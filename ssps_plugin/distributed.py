@@ -105,6 +105,28 @@ def mean_over_ranks(value: float, device: torch.device | str) -> float:
     return float(sum_over_ranks(own)) / dist.get_world_size()
 
 
+def mean_over_joint_batch(total: Tensor, num_terms: int) -> Tensor:
+    """Return this rank's part of a loss that is a mean over the joint batch.
+
+    Ranks are averaged with equal weight, whatever their batches: so the mean
+    of what they return is the mean over all of their terms.
+
+    Arguments
+    ---------
+    total : torch.Tensor
+        0-d, the sum of this rank's terms; its gradient is kept.
+    num_terms : int
+        How many they are.
+
+    Example
+    -------
+    >>> mean_over_joint_batch(torch.tensor(6.0), num_terms=4)  # one process
+    tensor(1.5000)
+    """
+    num_terms_of_all = sum_over_ranks(total.new_full((), num_terms))
+    return total * world_size() / num_terms_of_all
+
+
 def broadcast_state(module: nn.Module) -> None:
     """Overwrite parameters and buffers of every rank with those of rank 0."""
     if is_distributed():

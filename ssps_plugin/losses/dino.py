@@ -6,7 +6,7 @@ import torch
 from speechbrain.utils.logger import get_logger
 from torch import Tensor, nn
 
-from ssps_plugin.distributed import sum_over_ranks, world_size
+from ssps_plugin.distributed import mean_over_joint_batch, sum_over_ranks
 from ssps_plugin.objective_module import ObjectiveModule
 
 logger = get_logger(__name__)
@@ -99,9 +99,7 @@ class DINOLoss(nn.Module):
             )
             loss = num_global * normalizer.sum(0) - agreement.sum(0)
             loss = loss - normalizer[:num_global].sum(0)
-            # Ranks are averaged with equal weight, whatever their batches.
-            total = sum_over_ranks(loss.new_full((), len(loss)))
-            return loss.sum() * world_size() / (total * num_pairs)
+            return mean_over_joint_batch(loss.sum(), len(loss) * num_pairs)
 
 
 class DINOCentering(ObjectiveModule):

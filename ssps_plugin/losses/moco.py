@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ssps_plugin.distributed import sum_over_ranks, world_size
+from ssps_plugin.distributed import mean_over_joint_batch
 from ssps_plugin.losses.margins import Margin
 from ssps_plugin.losses.negative_queue import NegativeQueue
 
@@ -103,6 +103,4 @@ class MoCoLoss(nn.Module):
         logits = logits.flatten(0, 1)
         first = logits.new_zeros(len(logits), dtype=torch.long)
         loss = F.cross_entropy(logits, first, reduction="sum")
-        # Ranks are averaged with equal weight, whatever their batches.
-        total = sum_over_ranks(loss.new_full((), len(logits)))
-        return loss * world_size() / total
+        return mean_over_joint_batch(loss, len(logits))

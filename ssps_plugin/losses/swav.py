@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from ssps_plugin.distributed import share_of_rank, sum_over_ranks, world_size
+from ssps_plugin.distributed import mean_over_joint_batch, share_of_rank
 from ssps_plugin.losses.pairs import check_pairs
 from ssps_plugin.losses.sinkhorn import sinkhorn_codes
 
@@ -106,6 +106,4 @@ class SwAVLoss(nn.Module):
         codes = sinkhorn_codes(scores, self.epsilon, self.num_iterations)
         logits = scores[:, :batch] / self.temperature
         agreement = codes[:, :batch].flip(0) * logits.log_softmax(-1)
-        # Ranks are averaged with equal weight, whatever their batches.
-        total = sum_over_ranks(torch.full((), batch, device=scores.device))
-        return -agreement.sum() * world_size() / (2 * total)
+        return mean_over_joint_batch(-agreement.sum(), 2 * batch)
