@@ -9,6 +9,7 @@ from speechbrain.utils.logger import get_logger
 
 from ssps_plugin.dataio import load_manifest, prepare_manifest
 from ssps_plugin.dataio.joined_roots import path_below
+from ssps_plugin.dataio.table import column_of
 from ssps_plugin.evaluation.cohort import Cohort, draw_cohort
 from ssps_plugin.evaluation.named_trials import (
     fetch_trial_list,
@@ -43,10 +44,9 @@ def prepare_trials(hparams: dict[str, Any]) -> None:
     Into `<output_folder>/trials`. One process does it, before any other looks
     for the lists.
     """
-    given, places = given_trials(hparams), places_of_lists(hparams)
-    check_distinct([locate_trial_list(trials, **places) for trials in given])
-    for trials in given:
-        fetch_trial_list(trials, **places)
+    locate_trials(hparams)  # refuses what cannot be told apart, or found
+    for trials in given_trials(hparams):
+        fetch_trial_list(trials, **places_of_lists(hparams))
 
 
 def prepare_training_trials(hparams: dict[str, Any]) -> None:
@@ -107,16 +107,9 @@ def prepare_voxceleb(hparams: dict[str, Any]) -> None:
         check_own_manifest(hparams)
         return
     # Who speaks is told by the folders, or not at all.
-    speakers: set[str] = set()
-    utterances: set[str] = set()
-    for path in locate_trials(hparams):
-        trials = read_trials(path)
-        if hparams["folder_layout"] == "speakers":
-            speakers |= trial_speakers(trials)
-        else:
-            files = find_trial_files(trials, folder_of_trials(hparams))
-            root = hparams["data_folder"]
-            utterances |= {path_below(file, root) for file in files}
+    labelled = hparams["folder_layout"] == "speakers"
+    speakers = speakers_of_trials(hparams) if labelled else set()
+    utterances = set() if labelled else utterances_of_trials(hparams)
     prepare_manifest(
         hparams["data_folder"],
         manifest,
@@ -166,6 +159,17 @@ def speakers_of_trials(hparams: dict[str, Any]) -> set[str]:
     return set().union(*map(trial_speakers, lists))
 
 
+def utterances_of_trials(hparams: dict[str, Any]) -> set[str]:
+    """Return the files of all trial lists, relative to the data folder."""
+    lists = map(read_trials, locate_trials(hparams))
+    folder, root = folder_of_trials(hparams), hparams["data_folder"]
+    return {
+        path_below(file, root)
+        for trials in lists
+        for file in find_trial_files(trials, folder)
+    }
+
+
 def load_verifications(hparams: dict[str, Any]) -> list[Verification]:
     """Return the verification of every trial list, none where there is none.
 
@@ -198,9 +202,8 @@ def load_cohort(
         train_data = load_manifest(
             hparams["train_manifest"], hparams["data_folder"]
         )
-    files = [train_data.data[name]["wav"] for name in train_data.data_ids]
     return draw_cohort(
-        files,
+        column_of(train_data, "wav"),
         hparams["cohort_size"],
         hparams["cohort_top_n"],
         hparams["seed"],

@@ -130,6 +130,34 @@ class Table(Mapping[str, dict[str, Any]]):
             seen.add(row_id)
 
 
+def column_of(dataset: Any, name: str) -> list[Any]:
+    """Return a column of a dataset, without looking up row by row.
+
+    Arguments
+    ---------
+    dataset : DynamicItemDataset
+        Of a `Table`, or of SpeechBrain's dict of dicts.
+    name : str
+        The column.
+
+    Returns
+    -------
+    list
+        A value for each of `dataset.data_ids`, None where there is none.
+
+    Example
+    -------
+    >>> from speechbrain.dataio.dataset import DynamicItemDataset
+    >>> dataset = DynamicItemDataset({"a": {"note": "x"}, "b": {}})
+    >>> column_of(dataset, "note")
+    ['x', None]
+    """
+    rows = dataset.data
+    if isinstance(rows, Table) and rows.ids is dataset.data_ids:
+        return list(rows.columns.get(name, [None] * len(rows)))
+    return [rows[row_id].get(name) for row_id in dataset.data_ids]
+
+
 def _digest(row_id: str) -> int:
     # Python's own hash differs from process to process.
     digest = hashlib.blake2b(row_id.encode(), digest_size=8).digest()

@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ssps_plugin.dataio.table import Table
+from ssps_plugin.dataio.table import column_of
 from ssps_plugin.evaluation.nmi import normalized_mutual_information
 
 
@@ -119,13 +119,8 @@ class SamplingReport(nn.Module):
 
 def _column(dataset: Any, name: str) -> list[str]:
     """Values of all rows, or none where some row has none."""
-    table = dataset.data
-    if isinstance(table, Table) and table.ids is dataset.data_ids:
-        found = list(table.columns.get(name, []))
-    else:
-        rows = (table[row_id] for row_id in dataset.data_ids)
-        found = [str(row.get(name) or "") for row in rows]
-    return found if all(found) else []
+    values = [str(value or "") for value in column_of(dataset, name)]
+    return values if all(values) else []
 
 
 def _numbered(values: list[str]) -> Tensor | None:

@@ -4,9 +4,10 @@ import pickle
 
 import numpy as np
 import pytest
+from speechbrain.dataio.dataset import DynamicItemDataset
 
 from ssps_plugin.dataio import table as module
-from ssps_plugin.dataio.table import Table, TextColumn
+from ssps_plugin.dataio.table import Table, TextColumn, column_of
 
 WORDS = ["a", "", "née", "日本", "a,b\n", "x" * 300]
 
@@ -74,3 +75,16 @@ def test_a_row_takes_no_more_than_its_text_and_a_few_numbers():
     ]
     text = sum(len(row_id) * 2 + 10 for row_id in table)
     assert sum(one.nbytes for one in arrays) < text + 48 * 20_000
+
+
+def test_a_column_of_a_dataset_is_that_of_its_rows_in_their_order():
+    table, rows = make_table(9)
+    whole = DynamicItemDataset(table)
+    expected = [row["wav"] for row in rows.values()]
+    assert column_of(whole, "wav") == expected  # by SpeechBrain's list of ids
+    whole.data_ids = table.ids
+    assert column_of(whole, "wav") == expected
+    assert column_of(whole, "speaker") == [None] * 9
+    assert column_of(DynamicItemDataset(rows), "wav") == expected
+    late = whole.filtered_sorted(key_min_value={"duration": 3.0})
+    assert column_of(late, "wav") == expected[6:]
