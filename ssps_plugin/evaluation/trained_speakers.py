@@ -31,7 +31,7 @@ def count_trained(
     >>> count_trained(path, {"ben", "carl"})
     Counter({'ben': 2})
     """
-    with open(manifest, newline="", encoding="utf-8") as file:
+    with open(manifest, newline="", encoding="utf-8-sig") as file:
         rows = csv.DictReader(file, skipinitialspace=True)
         if "speaker" not in (rows.fieldnames or []):
             return None

@@ -27,3 +27,9 @@ def test_the_most_frequent_are_named():
     counts = Counter(a=1, b=5, c=2, d=3)
     expected = "4 of them (b, d, c, …; 11 utterances)"
     assert describe_trained(counts) == expected
+
+
+def test_a_byte_order_mark_does_not_hide_the_column(tmp_path):
+    path = tmp_path / "train.csv"
+    path.write_text("speaker,ID\nben,b\n", encoding="utf-8-sig")
+    assert count_trained(path, {"ben"}) == {"ben": 1}
