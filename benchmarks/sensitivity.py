@@ -33,6 +33,22 @@ NEAREST = [1, 10, 30, 100]
 INK, ACCENT = "#333333", "#c1440e"
 
 
+def name_of(k: int, m: int, queue: int) -> str:
+    """How a setting of clustering is called in the table."""
+    return f"K {k}, M {m}, queue {queue}"
+
+
+def along(place: int) -> dict[int, str]:
+    """Names of the settings that differ in K, M or the queue only, by it."""
+    fixed = [(place + step) % 3 for step in (1, 2)]
+    default = (K, M, QUEUE)
+    return {
+        setting[place]: name_of(*setting)
+        for setting in sorted(CLUSTERING)
+        if all(setting[other] == default[other] for other in fixed)
+    }
+
+
 def train(hparams: pathlib.Path, output: pathlib.Path, **keys: Any) -> None:
     """Run the recipe, unless somebody has begun to."""
     try:
@@ -99,7 +115,7 @@ def main(folder: pathlib.Path, minivox: pathlib.Path) -> None:
     }
     runs = {}
     for k, m, queue in CLUSTERING:
-        output = runs[f"K {k}, M {m}, queue {queue}"] = (
+        output = runs[name_of(k, m, queue)] = (
             folder / f"clustering_{k}_{m}_{queue}"
         )
         train(
@@ -131,21 +147,9 @@ def main(folder: pathlib.Path, minivox: pathlib.Path) -> None:
 def plot(found: dict[str, Any], path: pathlib.Path) -> None:
     """Draw a panel for each of the settings, EER above speaker accuracy."""
     panels = {
-        f"K (clustering, M = {M})": {
-            k: f"K {k}, M {m}, queue {queue}"
-            for k, m, queue in sorted(CLUSTERING)
-            if (m, queue) == (M, QUEUE)
-        },
-        f"M (clustering, K = {K})": {
-            m: f"K {k}, M {m}, queue {queue}"
-            for k, m, queue in sorted(CLUSTERING)
-            if (k, queue) == (K, QUEUE)
-        },
-        f"queue (clustering, K = {K}, M = {M})": {
-            queue: f"K {k}, M {m}, queue {queue}"
-            for k, m, queue in sorted(CLUSTERING)
-            if (k, m) == (K, M)
-        },
+        f"K (clustering, M = {M})": along(0),
+        f"M (clustering, K = {K})": along(1),
+        f"queue (clustering, K = {K}, M = {M})": along(2),
         "M (nearest neighbours)": {
             m: f"nearest neighbours, M {m}" for m in NEAREST
         },

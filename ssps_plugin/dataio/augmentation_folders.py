@@ -6,15 +6,17 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from ssps_plugin.dataio.audio_folder import AudioFolder
-from ssps_plugin.dataio.speaker_folders import folders_in
+from ssps_plugin.dataio.speaker_folders import (
+    MUSAN,
+    RIRS_NOISES,
+    SIMULATED_RIRS,
+    folders_in,
+)
 
 Path = str | os.PathLike[str]
 
-# OpenSLR-17, and OpenSLR-28 as it is unpacked, in lower case.
-_MUSAN = "musan"
+# What is in them, in lower case.
 _MUSANS_FOLDERS = {"noise", "speech", "music"}
-_RIRS_NOISES = "rirs_noises"
-_SIMULATED_RIRS = "simulated_rirs"
 _SIMULATED_ROOMS = {"smallroom", "mediumroom", "largeroom"}
 _REAL_RIRS = "real_rirs_isotropic_noises"
 _POINT_SOURCES = "pointsource_noises"
@@ -59,8 +61,8 @@ def find_noise_folders(
     if found:
         return found
     inner = _inner_folders(folder)
-    if _MUSAN in inner:
-        return find_noise_folders(inner[_MUSAN], categories)
+    if MUSAN in inner:
+        return find_noise_folders(inner[MUSAN], categories)
     if _is_of_rirs(folder, inner) and os.path.isdir(folder):
         raise ValueError(
             "Expected MUSAN or another folder of noise, got room impulse "
@@ -125,7 +127,7 @@ def find_rir_folder(rir_folder: Path) -> str:
     """
     folder = os.fspath(rir_folder)
     inner = _inner_folders(folder)
-    for name in (_RIRS_NOISES, _SIMULATED_RIRS):
+    for name in (RIRS_NOISES, SIMULATED_RIRS):
         if name in inner:
             return find_rir_folder(inner[name])
     noises = _noises_in(folder, inner)
@@ -151,21 +153,21 @@ def check_impulse_responses(rirs: AudioFolder, rir_folder: Path) -> None:
 
 
 def _is_of_rirs(folder: str, inner: Mapping[str, str]) -> bool:
-    parts = {_RIRS_NOISES, _SIMULATED_RIRS, _REAL_RIRS}
+    parts = {RIRS_NOISES, SIMULATED_RIRS, _REAL_RIRS}
     is_simulated = set(inner) >= _SIMULATED_ROOMS
     return is_simulated or bool(parts & {*inner, _name(folder)})
 
 
 def _noises_in(folder: str, inner: Mapping[str, str]) -> str:
     """What a folder holds that is no impulse response; empty if unknown."""
-    if {_MUSAN} & {*inner, _name(folder)}:
+    if {MUSAN} & {*inner, _name(folder)}:
         return "MUSAN"
     if len(_MUSANS_FOLDERS & set(inner)) > 1:
         return "MUSAN's noise, speech and music"
     if _POINT_SOURCES in {*inner, _name(folder)}:
         return "OpenSLR-28's point-source noises"
     if _REAL_RIRS in inner:
-        return f"OpenSLR-28's {_REAL_RIRS} without {_SIMULATED_RIRS}"
+        return f"OpenSLR-28's {_REAL_RIRS} without {SIMULATED_RIRS}"
     return ""
 
 

@@ -9,8 +9,10 @@ COMPRESSED = (".m4a", ".mp4", ".aac")
 
 # Folders of the corpora as they are unpacked, never speakers.
 _CONTAINERS = {"wav", "aac", "flac", "m4a", "dev", "test", "dev_wav"}
-# Corpora of noise and of rooms that may lie beside them.
-_NO_SPEECH = {"musan", "rirs_noises", "simulated_rirs"}
+# Corpora of noise and of rooms that may lie beside them, in lower case:
+# OpenSLR-17, and OpenSLR-28 as it is unpacked.
+MUSAN, RIRS_NOISES, SIMULATED_RIRS = "musan", "rirs_noises", "simulated_rirs"
+_NO_SPEECH = {MUSAN, RIRS_NOISES, SIMULATED_RIRS}
 # VoxCeleb's annotations, as deep as its audio.
 _NO_AUDIO = {"txt", "meta"}
 _LARGEST_DEPTH = 4

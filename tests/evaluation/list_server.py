@@ -4,6 +4,8 @@ import contextlib
 import http.server
 import threading
 
+from ssps_plugin.evaluation import named_trials
+
 
 class ListServer(http.server.ThreadingHTTPServer):
     """Answers `/name` with `lists[name]`, and remembers what was asked for."""
@@ -35,6 +37,15 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def log_message(self, *args):
         pass
+
+
+@contextlib.contextmanager
+def standing_for_voxcelebs(monkeypatch):
+    """Run a server, asked for VoxCeleb's lists too, until the block ends."""
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    with serving() as server:
+        monkeypatch.setattr(named_trials, "OFFICIAL_ADDRESS", server.address)
+        yield server
 
 
 @contextlib.contextmanager

@@ -12,17 +12,14 @@ from ssps_plugin.evaluation.named_trials import (
     locate_trial_list,
 )
 from ssps_plugin.evaluation.trials import read_trials
-from tests.evaluation.list_server import serving
+from tests.evaluation.list_server import standing_for_voxcelebs
 
 LIST = "1 id1/a/1.wav id1/b/1.wav\n0 id1/a/1.wav id2/a/1.wav\n"
 
 
 @pytest.fixture
 def server(monkeypatch):
-    """A server that stands for VoxCeleb's, too."""
-    monkeypatch.setenv("no_proxy", "127.0.0.1")
-    with serving() as server:
-        monkeypatch.setattr(named_trials, "OFFICIAL_ADDRESS", server.address)
+    with standing_for_voxcelebs(monkeypatch) as server:
         yield server
 
 

@@ -5,8 +5,7 @@ import json
 
 import pytest
 
-from ssps_plugin.evaluation import named_trials
-from tests.evaluation.list_server import serving
+from tests.evaluation.list_server import standing_for_voxcelebs
 from tests.recipes.corpora import write_corpus
 from tests.recipes.test_train_ssl import history, recipe, run
 
@@ -18,10 +17,7 @@ LIST = (
 
 @pytest.fixture
 def server(monkeypatch):
-    """A server that stands for VoxCeleb's, too."""
-    monkeypatch.setenv("no_proxy", "127.0.0.1")
-    with serving() as server:
-        monkeypatch.setattr(named_trials, "OFFICIAL_ADDRESS", server.address)
+    with standing_for_voxcelebs(monkeypatch) as server:
         yield server
 
 
