@@ -1,10 +1,44 @@
-"""Whether this machine has the GPUs that a command asks for."""
+"""The GPUs and the processes that a command runs on."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
+import torch.distributed as dist
+from speechbrain.utils.distributed import ddp_init_group
+
+
+@contextmanager
+def process_group(run_opts: Mapping[str, Any]) -> Iterator[None]:
+    """Join the processes that torchrun started, and leave them at the end.
+
+    What a process does that ends without leaving is not defined: about one
+    in twenty is aborted by gloo's own threads. After an error the group is
+    left to torchrun, since leaving may wait for ranks that never come.
+
+    Arguments
+    ---------
+    run_opts : mapping
+        SpeechBrain's run options. Without torchrun, only the device counts.
+
+    Raises
+    ------
+    ValueError
+        See `check_devices`.
+
+    Example
+    -------
+    >>> with process_group({"device": "cpu", "distributed_backend": "gloo"}):
+    ...     dist.is_initialized()  # this is no process of torchrun's
+    False
+    """
+    check_devices(run_opts)
+    ddp_init_group(run_opts)
+    yield
+    if dist.is_initialized():
+        dist.destroy_process_group()
 
 
 def check_devices(run_opts: Mapping[str, Any]) -> None:

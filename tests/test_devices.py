@@ -2,10 +2,11 @@
 
 import pytest
 import torch
+import torch.distributed as dist
 from speechbrain.utils.distributed import infer_device
 from speechbrain.utils.run_opts import RunOptions
 
-from ssps_plugin.devices import check_devices
+from ssps_plugin.devices import check_devices, process_group
 from tests.recipes.test_train_ssl import ROOT, recipe
 
 
@@ -136,3 +137,32 @@ def test_recipes_refuse_before_they_do_anything(
             [str(ROOT / "hparams" / "simclr.yaml"), "--device", "cuda:3"]
         )
     assert not list(tmp_path.iterdir())
+
+
+def test_process_group_is_joined_and_left(monkeypatch):
+    environment = {
+        **{"RANK": 0, "LOCAL_RANK": 0, "WORLD_SIZE": 1},
+        **{"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": 0},
+    }
+    for name, value in environment.items():
+        monkeypatch.setenv(name, str(value))
+    options = {"device": "cpu", "distributed_backend": "gloo"}
+    with process_group(options):
+        assert dist.is_initialized()
+    assert not dist.is_initialized()
+
+
+def test_without_torchrun_no_group_is_joined(machine):
+    machine(num_gpus=0)
+    with process_group({"device": "cpu", "distributed_backend": "gloo"}):
+        assert not dist.is_initialized()
+
+
+def test_devices_are_checked_before_a_group_is_joined(machine):
+    machine(num_gpus=1, num_processes=2)
+    with (
+        pytest.raises(ValueError, match="got 2 processes"),
+        process_group({"device": None, "distributed_backend": "nccl"}),
+    ):
+        pass
+    assert not dist.is_initialized()

@@ -152,3 +152,5 @@ if __name__ == "__main__":
         train_data,
         train_loader_kwargs=dataloader_options(hparams, train_data),
     )
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()

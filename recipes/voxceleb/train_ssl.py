@@ -19,11 +19,7 @@ from typing import Any
 
 import speechbrain as sb
 from hyperpyyaml import load_hyperpyyaml
-from speechbrain.utils.distributed import (
-    ddp_init_group,
-    if_main_process,
-    run_on_main,
-)
+from speechbrain.utils.distributed import if_main_process, run_on_main
 from speechbrain.utils.logger import get_logger
 from voxceleb_prepare import (
     load_cohort,
@@ -45,7 +41,7 @@ from ssps_plugin.dataio import (
 )
 from ssps_plugin.dataio.joined_roots import join_roots
 from ssps_plugin.dataio.loading import train_loader_kwargs
-from ssps_plugin.devices import check_devices
+from ssps_plugin.devices import process_group
 from ssps_plugin.evaluation.cohort import Cohort
 from ssps_plugin.evaluation.sampling_report import SamplingReport
 from ssps_plugin.outcome import (
@@ -61,10 +57,14 @@ MINIVOX = "hparams/minivox.yaml"
 
 
 def main(argv: list[str]) -> None:
-    """Parse, prepare, train, verify."""
+    """Train as a YAML file and options say."""
     configuration = parse_configuration(argv)
-    check_devices(configuration.run_opts)
-    ddp_init_group(configuration.run_opts)
+    with process_group(configuration.run_opts):
+        train(configuration)
+
+
+def train(configuration: Configuration) -> None:
+    """Prepare, train, verify."""
     own_manifest = "train_manifest" in configuration.overrides
     if configuration["data_folder"] is None and not own_manifest:
         use_minivox(configuration)

@@ -20,7 +20,6 @@ from typing import Any
 from hyperpyyaml import load_hyperpyyaml
 from speechbrain.utils.checkpoints import Checkpointer
 from speechbrain.utils.distributed import (
-    ddp_init_group,
     if_main_process,
     infer_device,
     run_on_main,
@@ -34,7 +33,7 @@ from voxceleb_prepare import (
 )
 
 from ssps_plugin.configuration import Configuration, parse_configuration
-from ssps_plugin.devices import check_devices
+from ssps_plugin.devices import process_group
 from ssps_plugin.evaluation.embedding_cache import EmbeddingCache
 from ssps_plugin.history import History
 from ssps_plugin.outcome import facts_of_run, folder_of_list, write_outcome
@@ -42,10 +41,14 @@ from ssps_plugin.snapshots import Snapshots
 
 
 def main(argv: list[str]) -> None:
-    """Load the last epochs' encoder, embed, score, write."""
+    """Verify a trained encoder as options say."""
     configuration = parse_configuration(argv)
-    check_devices(configuration.run_opts)
-    ddp_init_group(configuration.run_opts)
+    with process_group(configuration.run_opts):
+        verify(configuration)
+
+
+def verify(configuration: Configuration) -> None:
+    """Load the last epochs' encoder, embed, score, write."""
     if configuration.hparams_file.name == "hyperparams.yaml":
         look_beside(configuration)
     with open(configuration.hparams_file, encoding="utf-8") as fin:

@@ -47,9 +47,9 @@ def launch(script, hparams, **options):
     for key, value in options.items():
         if value is not None:  # None: a key that this YAML does not have
             argv += [f"--{key}", str(value)]
-    return subprocess.run(
+    done = subprocess.run(
         [*argv, "--noprogressbar"],
-        check=True,
+        check=False,
         cwd=ROOT,
         stderr=subprocess.PIPE,
         text=True,
@@ -60,6 +60,8 @@ def launch(script, hparams, **options):
             "PYTHONPATH": str(ROOT),
         },
     )
+    assert done.returncode == 0, done.stderr
+    return done
 
 
 @pytest.mark.slow
@@ -132,7 +134,9 @@ def test_two_ranks_score_lists_as_one_and_one_writes(tmp_path, monkeypatch):
         for row, other in zip(alone, text.splitlines(), strict=True):
             score, *names = other.split()
             assert names == row[1:]
-            assert float(score) == pytest.approx(float(row[0]), abs=1e-4)
+            # Cohort scores lie close together here: their deviation, which
+            # the scores are divided by, is of the order of 1e-3.
+            assert float(score) == pytest.approx(float(row[0]), abs=0.01)
 
 
 def without_batch_norm(name, folder):
