@@ -1,17 +1,19 @@
 """The audio files below a folder, to draw stretches from."""
 
 import os
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import torch
-from speechbrain.utils.distributed import if_main_process
+from speechbrain.utils.distributed import get_local_rank, if_main_process
 from speechbrain.utils.logger import get_logger
 from tqdm import tqdm
 
 from ssps_plugin.dataio.audio import SAMPLE_RATE, read_audio
 from ssps_plugin.dataio.audio_check import check_audio
 from ssps_plugin.dataio.audio_file import AudioError
+from ssps_plugin.dataio.header_cache import HeaderCache
 from ssps_plugin.dataio.speaker_folders import SUFFIXES
 
 logger = get_logger(__name__)
@@ -21,6 +23,7 @@ class AudioFolder:
     """The audio files at any depth below a folder, and their lengths.
 
     Scanned once; files that cannot be read whole are left out with a warning.
+    Lengths are kept in a `HeaderCache`, for the next start.
 
     Arguments
     ---------
@@ -58,11 +61,7 @@ class AudioFolder:
             for name in names
             if name.lower().endswith(SUFFIXES) and not name.startswith(".")
         )
-        with ThreadPoolExecutor(max_workers=16) as pool:
-            lengths = pool.map(_seconds_or_zero, paths)
-            quiet = not if_main_process()
-            bar = tqdm(lengths, yaml_key, len(paths), disable=quiet)
-            seconds = list(bar)
+        seconds = _lengths(paths, folder, yaml_key)
         usable = [(p, s) for p, s in zip(paths, seconds, strict=True) if s > 0]
         if len(usable) < len(paths):
             logger.warning(
@@ -132,8 +131,26 @@ class AudioFolder:
         return read_audio(path, sample_rate=sample_rate, channel=0)
 
 
-def _seconds_or_zero(path: str) -> float:
-    try:
-        return check_audio(path)
-    except AudioError:
-        return 0.0
+def _lengths(
+    paths: Sequence[str], folder: str | os.PathLike[str], label: str
+) -> list[float]:
+    """Seconds of each file, 0 where it cannot be read whole."""
+    headers = HeaderCache(folder)
+
+    def seconds_or_zero(path: str) -> float:
+        name = os.path.relpath(path, folder)
+        try:
+            # The cache holds a name in a line.
+            if not name.isprintable():
+                return check_audio(path)
+            return headers.seconds(name)
+        except AudioError:
+            return 0.0
+
+    with ThreadPoolExecutor(max_workers=16) as pool:
+        lengths = pool.map(seconds_or_zero, paths)
+        quiet = not if_main_process()
+        seconds = list(tqdm(lengths, label, len(paths), disable=quiet))
+    if get_local_rank() in (None, 0):  # the others found the same
+        headers.save()
+    return seconds

@@ -52,3 +52,40 @@ def test_a_folder_without_audio_names_the_key(tmp_path):
     (tmp_path / "readme.txt").touch()
     with pytest.raises(ValueError, match="got 0 such files.*noise_folder"):
         AudioFolder(tmp_path, "noise_folder")
+
+
+def test_the_next_start_opens_no_file(
+    tmp_path, monkeypatch, write_noise, count_reads
+):
+    monkeypatch.setenv("SSPS_PLUGIN_CACHE", str(tmp_path / "cache"))
+    for name in ("a.wav", "deep/er/b.flac"):
+        write_noise(f"noise/{name}", 1.0)
+    first = AudioFolder(tmp_path / "noise", "noise_folder")
+    count_reads.clear()
+    second = AudioFolder(tmp_path / "noise", "noise_folder")
+    assert count_reads == []
+    assert second.paths == first.paths
+    assert second.seconds.tolist() == first.seconds.tolist() == [1.0, 1.0]
+
+
+def test_names_of_several_lines_are_drawn_too(
+    tmp_path, monkeypatch, write_noise
+):
+    cache = tmp_path / "cache"
+    monkeypatch.setenv("SSPS_PLUGIN_CACHE", str(cache))
+    path = write_noise("noise/a\nb.wav", 1.0)
+    folder = AudioFolder(tmp_path / "noise", "noise_folder")
+    assert folder.paths == [path]
+    assert not cache.exists()
+
+
+@pytest.mark.parametrize("local_rank", [0, 1])
+def test_one_process_of_a_machine_writes_the_cache(
+    tmp_path, monkeypatch, write_noise, local_rank
+):
+    cache = tmp_path / "cache"
+    monkeypatch.setenv("SSPS_PLUGIN_CACHE", str(cache))
+    monkeypatch.setenv("LOCAL_RANK", str(local_rank))
+    write_noise("noise/a.wav", 1.0)
+    AudioFolder(tmp_path / "noise", "noise_folder")
+    assert cache.exists() == (local_rank == 0)
