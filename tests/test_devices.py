@@ -7,7 +7,7 @@ from speechbrain.utils.distributed import infer_device
 from speechbrain.utils.run_opts import RunOptions
 
 from ssps_plugin.devices import check_devices, process_group
-from tests.recipes.test_train_ssl import ROOT, recipe
+from tests.recipes.running import ROOT, recipe
 
 
 @pytest.fixture

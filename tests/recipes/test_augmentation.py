@@ -6,7 +6,7 @@ import numpy as np
 import soundfile
 
 from ssps_plugin.dataio import Augmentation
-from tests.recipes.test_train_ssl import recipe
+from tests.recipes.running import recipe
 
 
 def said_of(caplog, noise_folder, augmentation):

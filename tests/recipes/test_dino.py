@@ -6,8 +6,8 @@ import torch.nn.functional as F
 
 from ssps_plugin.frameworks import DINO
 from tests.recipes.corpora import write_corpus
+from tests.recipes.running import newest_checkpoint, run
 from tests.recipes.test_frameworks import FRAMEWORKS
-from tests.recipes.test_train_ssl import newest_checkpoint, run
 
 
 @pytest.fixture(scope="module")

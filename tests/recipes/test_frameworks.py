@@ -8,7 +8,7 @@ import torch
 
 from ssps_plugin.heads import Prototypes
 from tests.recipes.corpora import write_corpus
-from tests.recipes.test_train_ssl import history, newest_checkpoint, run
+from tests.recipes.running import history, newest_checkpoint, run
 
 # What makes a framework's settings tiny, beside those that all share.
 FRAMEWORKS = {

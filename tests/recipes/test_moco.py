@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from tests.recipes.corpora import write_corpus
-from tests.recipes.test_train_ssl import history, newest_checkpoint, run
+from tests.recipes.running import history, newest_checkpoint, run
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ import pytest
 
 from tests.evaluation.list_server import standing_for_voxcelebs
 from tests.recipes.corpora import write_corpus
-from tests.recipes.test_train_ssl import history, recipe, run
+from tests.recipes.running import history, recipe, run
 
 LIST = (
     "1 id000/rec0/00000.wav id000/rec1/00000.wav\n"

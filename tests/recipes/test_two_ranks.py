@@ -10,8 +10,7 @@ import torch
 
 from tests.evaluation.list_server import serving
 from tests.recipes.corpora import write_corpus
-from tests.recipes.test_frameworks import FRAMEWORKS as SMALL_FRAMEWORKS
-from tests.recipes.test_train_ssl import (
+from tests.recipes.running import (
     RECIPES,
     ROOT,
     SMALL,
@@ -21,6 +20,7 @@ from tests.recipes.test_train_ssl import (
     recipe,
     run,
 )
+from tests.recipes.test_frameworks import FRAMEWORKS as SMALL_FRAMEWORKS
 
 FRAMEWORKS = {"simclr": {}, **SMALL_FRAMEWORKS}
 

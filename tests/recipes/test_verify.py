@@ -1,0 +1,191 @@
+"""Claims about trials and scores, in training and by verify.py."""
+
+import csv
+import json
+import pathlib
+import shutil
+
+import pytest
+
+from tests.recipes.running import recipe, run
+
+
+def test_verify_scores_the_same_trials_alike_and_another_list(
+    whole_run, corpus, tmp_path
+):
+    output, _ = whole_run
+    saved = str(output / "hyperparams.yaml")
+    recipe("verify").main([saved])
+    again = json.loads((output / "verify/trials/results.json").read_text())
+    first = json.loads((output / "results.json").read_text())
+    assert again["eer_percent"] == first["eer_percent"]
+    other = tmp_path / "other.txt"
+    lines = (output / "trials.txt").read_text().splitlines()
+    other.write_text("\n".join(lines[:20]) + "\n")
+    recipe("verify").main(
+        [saved, "--trials", str(other), "--trials_folder", str(corpus)]
+    )
+    results = json.loads((output / "verify/other/results.json").read_text())
+    assert results["num_trials"] == 20
+
+
+def test_verify_takes_several_lists_a_cohort_and_gives_intervals(
+    whole_run, corpus, tmp_path
+):
+    output, _ = whole_run
+    lines = (output / "trials.txt").read_text().splitlines()
+    lists = {"all": lines, "some": lines[::-2]}
+    paths = []
+    for name, chosen in lists.items():
+        paths.append(str(tmp_path / f"{name}.txt"))
+        (tmp_path / f"{name}.txt").write_text("\n".join(chosen) + "\n")
+    saved = str(output / "hyperparams.yaml")
+    options = {
+        "trials": json.dumps(paths),
+        "trials_folder": corpus,
+        "cohort_size": 12,
+        "cohort_top_n": 5,
+        "num_resamples": 50,
+        "false_acceptance_rate": 0.2,
+    }
+    argv = [f"--{key}={value}" for key, value in options.items()]
+    recipe("verify").main([saved, *argv])
+    plain = json.loads((output / "results.json").read_text())
+    scores = {}
+    for name, chosen in lists.items():
+        folder = output / "verify" / name
+        results = json.loads((folder / "results.json").read_text())
+        assert results["num_trials"] == len(chosen)
+        assert results["cohort_size"] == 12
+        low, high = results["eer_percent_interval"]
+        assert low <= results["eer_percent"] <= high
+        assert results["threshold"] != plain["threshold"]  # of other scores
+        rows = (folder / "scores.txt").read_text().splitlines()
+        scores[name] = {row.split(" ", 1)[1]: row for row in rows}
+    assert scores["some"].items() <= scores["all"].items()
+
+
+def test_verify_needs_neither_the_folder_training_was_in_nor_its_noise(
+    corpus, tmp_path, monkeypatch
+):
+    there, elsewhere = tmp_path / "there", tmp_path / "elsewhere"
+    there.mkdir()
+    elsewhere.mkdir()
+    monkeypatch.chdir(there)
+    output = pathlib.Path("out")
+    noise = shutil.copytree(corpus / "wav" / "id000", tmp_path / "noise")
+    options = {"data_folder": corpus, "noise_folder": noise}
+    run("simclr.yaml", output, num_epochs=1, **options)
+    shutil.rmtree(noise)
+    monkeypatch.chdir(elsewhere)
+    saved = str(there / output / "hyperparams.yaml")
+    options = ["--cohort_size", "12", "--cohort_top_n", "5"]
+    recipe("verify").main([saved, *options])
+    results = there / output / "verify" / "trials" / "results.json"
+    assert json.loads(results.read_text())["cohort_size"] == 12
+    assert not list(elsewhere.iterdir())
+
+
+def test_training_scores_every_list_as_verify_does(whole_run, corpus, tmp_path):
+    lines = (whole_run[0] / "trials.txt").read_text().splitlines()
+    paths = [tmp_path / "first.txt", tmp_path / "second.txt"]
+    paths[0].write_text("\n".join(lines) + "\n")
+    paths[1].write_text("\n".join(lines[::-2]) + "\n")
+    output = tmp_path / "out"
+    run(
+        "simclr.yaml",
+        output,
+        data_folder=corpus,
+        trials=json.dumps(list(map(str, paths))),
+        num_epochs=1,
+    )
+    trained = {
+        "first": output / "scores.txt",
+        "second": output / "verify" / "second" / "scores.txt",
+    }
+    trained = {name: path.read_text() for name, path in trained.items()}
+    assert not (output / "verify" / "first").exists()
+    results = json.loads((output / "results.json").read_text())
+    assert results["trial_list"] == str(paths[0])
+    recipe("verify").main([str(output / "hyperparams.yaml")])
+    for name, scores in trained.items():
+        again = output / "verify" / name / "scores.txt"
+        assert again.read_text() == scores
+
+
+def test_two_lists_of_one_name_are_refused_before_any_work(
+    whole_run, corpus, tmp_path
+):
+    trials = whole_run[0] / "trials.txt"
+    other = shutil.copy(trials, tmp_path)
+    with pytest.raises(ValueError, match=f"{trials} and {other}"):
+        run(
+            "simclr.yaml",
+            tmp_path / "out",
+            data_folder=corpus,
+            trials=json.dumps([str(trials), str(other)]),
+        )
+    assert not (tmp_path / "out" / "train.csv").exists()
+
+
+def test_a_file_missing_of_the_second_list_ends_the_run_at_its_start(
+    whole_run, corpus, tmp_path
+):
+    lines = "1 id000/r/a.wav id000/r/b.wav\n0 id000/r/a.wav id001/r/b.wav\n"
+    (tmp_path / "gone.txt").write_text(lines)
+    lists = [str(whole_run[0] / "trials.txt"), str(tmp_path / "gone.txt")]
+    with pytest.raises(FileNotFoundError, match="trials_folder"):
+        run(
+            "simclr.yaml",
+            tmp_path / "out",
+            data_folder=corpus,
+            trials=json.dumps(lists),
+        )
+    assert not (tmp_path / "out" / "train.csv").exists()
+
+
+def test_trials_of_one_label_end_the_run_before_the_corpus_is_read(
+    whole_run, corpus, tmp_path
+):
+    lines = (whole_run[0] / "trials.txt").read_text().splitlines()
+    targets = [line for line in lines if line.startswith("1 ")]
+    (tmp_path / "targets.txt").write_text("\n".join(targets))
+    with pytest.raises(ValueError, match="got 20 and 0 in"):
+        run(
+            "simclr.yaml",
+            tmp_path / "out",
+            data_folder=corpus,
+            trials=tmp_path / "targets.txt",
+        )
+    assert not (tmp_path / "out" / "train.csv").exists()
+
+
+def test_a_cohort_that_cannot_be_drawn_ends_the_run_before_it_trains(
+    corpus, tmp_path
+):
+    with pytest.raises(ValueError, match="cohort_top_n"):
+        run(
+            "simclr.yaml",
+            tmp_path / "out",
+            data_folder=corpus,
+            cohort_size=4,
+            cohort_top_n=5,
+        )
+    assert not (tmp_path / "out" / "history.json").exists()
+
+
+def test_verify_warns_of_speakers_that_were_trained_on(
+    whole_run, corpus, tmp_path, caplog, monkeypatch
+):
+    saved = str(whole_run[0] / "hyperparams.yaml")
+    with open(whole_run[0] / "train.csv", newline="") as file:
+        ids = sorted(row["ID"] for row in csv.DictReader(file))
+    one, other, far = ids[0], ids[1], ids[-1]
+    trials = tmp_path / "trained.txt"
+    trials.write_text(f"1 {one} {other}\n0 {one} {far}\n")
+    options = ["--trials", str(trials), "--trials_folder", str(corpus)]
+    # It would take the handlers away that note.
+    monkeypatch.setattr(recipe("verify"), "setup_logging", lambda: None)
+    recipe("verify").main([saved, *options])
+    assert "speakers of the trials are in the training manifest" in caplog.text
+    assert "2 of them (" in caplog.text
