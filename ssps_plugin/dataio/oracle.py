@@ -43,7 +43,7 @@ class TruePositives:
     >>> data = {key: {"speaker": speaker} for key, speaker in rows.items()}
     >>> positives = TruePositives(DynamicItemDataset(data))
     >>> positives.draw("a", np.random.default_rng(0))
-    'c'
+    ['c']
     """
 
     def __init__(self, dataset: DynamicItemDataset) -> None:
@@ -65,20 +65,24 @@ class TruePositives:
                 len(ids),
             )
 
-    def draw(self, utterance_id: str, rng: np.random.Generator) -> str:
-        """Draw one utterance's positive, uniformly.
+    def draw(
+        self, utterance_id: str, rng: np.random.Generator, number: int = 1
+    ) -> list[str]:
+        """Draw one utterance's positives, uniformly.
 
         Arguments
         ---------
         utterance_id : str
             The anchor's id.
         rng : numpy.random.Generator
-            Draws it.
+            Draws them, one after the other.
+        number : int
+            How many.
 
         Returns
         -------
-        str
-            The positive's id.
+        list of str
+            The positives' ids: different ones, until there are no more.
         """
         own = self._position[utterance_id]
         start, stop = (int(p) for p in self._speaker_range[own])
@@ -86,12 +90,21 @@ class TruePositives:
         if without == (start, stop):
             without = (own, own + 1)
         if without == (start, stop):
-            return utterance_id
+            return [utterance_id] * number
         num_candidates = (stop - start) - (without[1] - without[0])
-        drawn = start + int(rng.integers(num_candidates))
-        if drawn >= without[0]:
-            drawn += without[1] - without[0]
-        return self._sorted_ids[drawn]
+        drawn: list[int] = []
+        while len(drawn) < min(number, num_candidates):
+            candidate = int(rng.integers(num_candidates - len(drawn)))
+            for earlier in sorted(drawn):
+                candidate += candidate >= earlier
+            drawn.append(candidate)
+        positions = [start + candidate for candidate in drawn]
+        hidden = without[1] - without[0]
+        ids = [
+            self._sorted_ids[p + hidden if p >= without[0] else p]
+            for p in positions
+        ]
+        return [ids[index % len(ids)] for index in range(number)]
 
     @staticmethod
     def _labels(utterance_id: str, row: dict[str, str]) -> tuple[str, str]:
@@ -106,10 +119,12 @@ class TruePositives:
 
 
 class OracleViewSampler(ViewSampler):
-    """Cuts every second crop of a group from a true positive's file.
+    """Cuts crops that are compared with each other from different files.
 
-    The reference segment and the first, third ... crop of a group come from
-    the utterance itself; of two views the second is the true positive.
+    The first crop and the reference segment come from the utterance itself,
+    every other crop of the first group (two views, DINO's global ones) from
+    a true positive of its own, and those of each further group (DINO's local
+    ones, which are compared with global ones alone) from one more.
 
     Arguments
     ---------
@@ -131,45 +146,53 @@ class OracleViewSampler(ViewSampler):
         super().__init__(groups, seed, epoch, augmentation, sample_rate)
         self.positives = TruePositives(dataset)
         self.data = dataset.data
-        self._from_positive = [
-            crop % 2 == 1
-            for group in self.groups
-            for crop in range(group.num_crops or 1)
-        ]
-        if not any(self._from_positive):
+        # Where each crop comes from: 0, the utterance; n, its nth positive.
+        self._sources = _sources(self.groups)
+        if not any(self._sources):
             raise ValueError(
-                "Expected a group of at least 2 crops for true positives, got "
-                "single ones: change num_views"
+                "Expected at least 2 crops for true positives, got a single "
+                "one: change num_crops in crop_groups (num_views)"
             )
 
     def cut(
         self, utterance_id: str, wav: str, seconds: float, epoch: int
     ) -> list[torch.Tensor]:
-        """Cut the crops, one read for each of the two files."""
+        """Cut the crops, one read for each of the files."""
         rng = self.generator(utterance_id, epoch, "true positive")
-        positive = self.data[self.positives.draw(utterance_id, rng)]
-        own_lengths, positive_lengths = (
-            [
-                length
-                for length, theirs in zip(
-                    self.lengths(), self._from_positive, strict=True
-                )
-                if theirs == wanted
-            ]
-            for wanted in (False, True)
-        )
+        ids = self.positives.draw(utterance_id, rng, max(self._sources))
+        rows = [self.data[positive] for positive in ids]
+        files = [(wav, seconds)]
+        files += [(row["wav"], float(row["duration"])) for row in rows]
         rng = self.generator(utterance_id, epoch, "crops")
-        own = iter(cut_crops(wav, seconds, own_lengths, rng, self.sample_rate))
-        theirs = iter(
-            cut_crops(
-                positive["wav"],
-                float(positive["duration"]),
-                positive_lengths,
-                rng,
-                self.sample_rate,
-            )
-        )
-        return [next(theirs if t else own) for t in self._from_positive]
+        cuts = []
+        for number, (file, length) in enumerate(files):
+            wanted = [
+                samples
+                for samples, source in zip(
+                    self.lengths(), self._sources, strict=True
+                )
+                if source == number
+            ]
+            cut = cut_crops(file, length, wanted, rng, self.sample_rate)
+            cuts.append(iter(cut))
+        return [next(cuts[source]) for source in self._sources]
+
+
+def _sources(groups: Sequence[CropGroup]) -> list[int]:
+    """The file of each crop, see `OracleViewSampler`."""
+    sources: list[int] = []
+    num_files = 0
+    for group in groups:
+        num_crops = group.num_crops or 1
+        if not group.augmented:
+            sources += [0] * num_crops
+        elif num_files == 0:
+            sources += range(num_crops)
+            num_files = num_crops
+        else:
+            sources += [num_files] * num_crops
+            num_files += 1
+    return sources
 
 
 def add_oracle_views(

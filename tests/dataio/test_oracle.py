@@ -38,7 +38,9 @@ def _labelled(**columns):
 
 def _draws(dataset, utterance_id, num_draws=600):
     positives, rng = TruePositives(dataset), np.random.default_rng(0)
-    return Counter(positives.draw(utterance_id, rng) for _ in range(num_draws))
+    return Counter(
+        positives.draw(utterance_id, rng)[0] for _ in range(num_draws)
+    )
 
 
 @pytest.mark.parametrize(
@@ -132,17 +134,61 @@ def test_the_items_are_those_of_add_views(dataset):
         )
 
 
-def test_every_second_crop_of_each_group_is_the_positives(dataset):
+@pytest.mark.parametrize("number", [2, 3])
+def test_several_positives_are_different_ones_and_each_comes_as_often(number):
+    positives, rng = TruePositives(_labelled()), np.random.default_rng(0)
+    draws = [positives.draw("a1", rng, number) for _ in range(600)]
+    assert all(len(set(drawn)) == number for drawn in draws)
+    for place in range(number):
+        counts = Counter(drawn[place] for drawn in draws)
+        assert set(counts) == {"a3", "a4", "a5"}
+        assert min(counts.values()) > 0.8 * 600 / 3
+
+
+def test_positives_come_again_where_there_are_too_few():
+    positives, rng = TruePositives(_labelled()), np.random.default_rng(0)
+    first, second, third, fourth = positives.draw("a1", rng, 4)
+    assert {first, second, third} == {"a3", "a4", "a5"} and fourth == first
+    assert positives.draw("b1", rng, 3) == ["b2"] * 3
+    assert positives.draw("c1", rng, 2) == ["c1"] * 2
+
+
+def test_crops_that_are_compared_are_of_different_files(dataset, count_reads):
     groups = [
-        CropGroup("views", 0.2, 2),
+        CropGroup("global_views", 0.2, 2),
         CropGroup("local_views", 0.1, 4),
         CropGroup("reference", 0.5, augmented=False),
     ]
     sampler = OracleViewSampler(dataset, groups, 1, SharedEpoch())
-    views, local, reference = sampler("b1", dataset.data["b1"]["wav"], 1.0)
-    assert views[:, 0].tolist() == [2, 6]
-    assert local[:, 0].tolist() == [2, 6, 2, 6]
-    assert torch.equal(reference, torch.full((8000,), 2.0))
+    views, local, reference = sampler("a1", dataset.data["a1"]["wav"], 1.0)
+    own, first = views[:, 0].tolist()
+    (second,) = set(local[:, 0].tolist())
+    assert own == 1 and torch.equal(reference, torch.ones(8000))
+    found = {list(LABELS)[int(value) - 1] for value in (first, second)}
+    assert len(found) == 2 and found <= {"a3", "a4", "a5"}
+    assert len(count_reads) == 3
+
+
+def test_a_reference_may_come_first(dataset):
+    groups = [
+        CropGroup("reference", 0.5, augmented=False),
+        CropGroup("views", 0.2, 2),
+    ]
+    sampler = OracleViewSampler(dataset, groups, 1, SharedEpoch())
+    reference, views = sampler("b1", dataset.data["b1"]["wav"], 1.0)
+    assert reference.eq(2).all() and views[:, 0].tolist() == [2, 6]
+
+
+def test_local_crops_leave_the_views_positives_as_they_are(dataset):
+    two = [CropGroup("views", 0.2, 2)]
+    more = [*two, CropGroup("local_views", 0.1, 4)]
+    wav = dataset.data["a1"]["wav"]
+    for epoch in range(5):
+        shared = SharedEpoch()
+        shared.set(epoch)
+        views = OracleViewSampler(dataset, two, 1, shared)("a1", wav, 1.0)
+        others, _ = OracleViewSampler(dataset, more, 1, shared)("a1", wav, 1.0)
+        assert torch.equal(views, others)
 
 
 def test_single_crops_leave_no_place_for_a_positive(dataset):
