@@ -6,8 +6,9 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-import torch.distributed as dist
 from speechbrain.utils.distributed import ddp_init_group
+
+from ssps_plugin.distributed import leave_group
 
 
 @contextmanager
@@ -30,15 +31,15 @@ def process_group(run_opts: Mapping[str, Any]) -> Iterator[None]:
 
     Example
     -------
+    >>> from ssps_plugin.distributed import is_distributed
     >>> with process_group({"device": "cpu", "distributed_backend": "gloo"}):
-    ...     dist.is_initialized()  # this is no process of torchrun's
+    ...     is_distributed()  # this is no process of torchrun's
     False
     """
     check_devices(run_opts)
     ddp_init_group(run_opts)
     yield
-    if dist.is_initialized():
-        dist.destroy_process_group()
+    leave_group()
 
 
 def check_devices(run_opts: Mapping[str, Any]) -> None:

@@ -18,6 +18,12 @@ def is_distributed() -> bool:
     )
 
 
+def leave_group() -> None:
+    """Leave the process group, if one is up."""
+    if dist.is_available() and dist.is_initialized():
+        dist.destroy_process_group()
+
+
 def gather_rows(*tensors: Tensor) -> tuple[Tensor, ...]:
     """Concatenate what every rank holds, in rank order, without gradient.
 

@@ -7,7 +7,11 @@ from torch import Tensor
 
 from ssps_plugin.distributed import sum_over_ranks
 from ssps_plugin.losses.margins.angular import sine
-from ssps_plugin.losses.margins.margin import Margin, check_not_negative
+from ssps_plugin.losses.margins.margin import (
+    Margin,
+    check_not_negative,
+    finite_total,
+)
 
 
 class AdaptiveMargin(Margin):
@@ -79,15 +83,17 @@ class AdaptiveMargin(Margin):
         return turned - self.margin * (quality + 1), others
 
     def _advance(self, norms: Tensor) -> None:
-        count = torch.full_like(norms.sum(), norms.numel())
-        total, count = sum_over_ranks(torch.stack([norms.sum(), count]))
-        mean = total / count
-        squares = sum_over_ranks(((norms - mean) ** 2).sum())
-        deviation = (squares / (count - 1).clamp(min=1)).sqrt()
+        """Move the statistics by the norms that are finite, if any are."""
+        finite = norms.isfinite()
+        total, count = finite_total(norms)
+        mean = total / count.clamp(min=1)
+        squares = torch.where(finite, (norms - mean) ** 2, 0).sum()
+        variance = sum_over_ranks(squares) / (count - 1).clamp(min=1)
         weight = torch.where(self.num_updates == 0, 1.0, 1 - self.momentum)
+        weight = weight * (count > 0)
         self.mean.lerp_(mean, weight)
-        self.deviation.lerp_(deviation, weight)
-        self.num_updates += 1
+        self.deviation.lerp_(variance.sqrt(), weight)
+        self.num_updates += count > 0
 
     def figures(self) -> dict[str, float]:
         """Return mean and deviation of the anchors' norms."""

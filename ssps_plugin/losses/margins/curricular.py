@@ -5,9 +5,12 @@ import math
 import torch
 from torch import Tensor
 
-from ssps_plugin.distributed import sum_over_ranks
 from ssps_plugin.losses.margins.angular import widened
-from ssps_plugin.losses.margins.margin import Margin, check_not_negative
+from ssps_plugin.losses.margins.margin import (
+    Margin,
+    check_not_negative,
+    finite_total,
+)
 
 
 class CurricularMargin(Margin):
@@ -60,9 +63,10 @@ class CurricularMargin(Margin):
         return wider, torch.where(hard, others * (self.t + others), others)
 
     def _advance(self, targets: Tensor) -> None:
-        count = torch.full_like(targets.sum(), targets.numel())
-        total, count = sum_over_ranks(torch.stack([targets.sum(), count]))
-        self.t.lerp_(total / count, 1 - self.momentum)
+        """Move t by the cosines that are finite, if any are."""
+        total, count = finite_total(targets)
+        weight = (1 - self.momentum) * (count > 0)
+        self.t.lerp_(total / count.clamp(min=1), weight)
 
     def figures(self) -> dict[str, float]:
         """Return t, the running mean of the targets' cosines."""

@@ -2,8 +2,10 @@
 
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
+from ssps_plugin.distributed import sum_over_ranks
 from ssps_plugin.objective_module import ObjectiveModule
 
 
@@ -93,3 +95,15 @@ def check_not_negative(name: str, value: float, limit: float) -> None:
         raise ValueError(
             f"{name} must be between 0 and {limit:.4g}, got {value}."
         )
+
+
+def finite_total(values: Tensor) -> tuple[Tensor, Tensor]:
+    """Sum, over all ranks, of the values that are finite, and their number.
+
+    A step whose outputs overflow is left out by the optimiser; running
+    statistics must not remember it either.
+    """
+    finite = values.isfinite()
+    total = torch.where(finite, values, 0).sum()
+    total, count = sum_over_ranks(torch.stack([total, finite.sum().to(total)]))
+    return total, count

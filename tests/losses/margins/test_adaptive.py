@@ -46,6 +46,19 @@ def test_statistics_start_with_the_first_step_and_then_run():
     }
 
 
+def test_norms_that_are_not_finite_are_left_out():
+    margin, expected = AdaptiveMargin(), AdaptiveMargin()
+    targets, others = torch.zeros(4, 1), torch.zeros(4, 2)
+    nothing = torch.full((4, 1), float("nan"))
+    margin(targets, others, nothing)  # the next step is still the first
+    spoilt = torch.tensor([*NORMS[:2], [float("inf")], NORMS[3]])
+    margin(targets, others, spoilt)
+    expected(targets[:3], others[:3], torch.tensor([*NORMS[:2], NORMS[3]]))
+    assert margin.figures() == pytest.approx(expected.figures())
+    margin(targets, others, nothing)
+    assert margin.figures() == pytest.approx(expected.figures())
+
+
 def test_evaluation_moves_no_statistics():
     margin = AdaptiveMargin().eval()
     margin(torch.zeros(4, 1), torch.zeros(4, 2), torch.tensor(NORMS))

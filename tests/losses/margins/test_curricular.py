@@ -46,6 +46,15 @@ def test_gradients_are_those_of_the_formula():
     assert targets.grad.item() == pytest.approx(slope, rel=1e-5)
 
 
+def test_cosines_that_are_not_finite_are_left_out():
+    margin = CurricularMargin(momentum=0.5)
+    targets = torch.tensor([[0.8], [float("nan")], [0.4]])
+    margin(targets, torch.zeros(3, 2), norms=targets)
+    assert float(margin.t) == pytest.approx(0.3)
+    margin(targets[1:2], torch.zeros(1, 2), norms=targets[1:2])
+    assert float(margin.t) == pytest.approx(0.3)
+
+
 def test_evaluation_moves_no_t():
     margin = CurricularMargin().eval()
     margin(torch.ones(2, 1), torch.ones(2, 3), torch.ones(2, 1))

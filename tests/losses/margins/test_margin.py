@@ -1,5 +1,7 @@
 """What holds for every margin: state, precision, and none at all."""
 
+import math
+
 import pytest
 import torch
 
@@ -116,3 +118,13 @@ def test_a_warm_start_with_another_margin_begins_its_state_anew(of, to):
     other.load_state_dict(used.state_dict())
     expected = used.state_dict() if of is to else to().state_dict()
     assert other.state_dict() == expected
+
+
+@pytest.mark.parametrize("kind", [AdaptiveMargin, CurricularMargin])
+@pytest.mark.parametrize("loss", LOSSES)
+def test_a_row_that_is_not_finite_does_not_reach_the_statistics(kind, loss):
+    margin, spoilt = kind(), views()
+    spoilt[0, 2, 1] = float("inf")
+    loss(*spoilt, margin=margin)
+    assert all(math.isfinite(value) for value in margin.figures().values())
+    assert loss(*views(), margin=margin).isfinite()
