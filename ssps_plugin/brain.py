@@ -2,7 +2,7 @@
 
 import copy
 import pathlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from typing import Any, NamedTuple
 
@@ -70,6 +70,40 @@ def check_spaces(framework: Framework, sampler: nn.Module) -> None:
         )
 
 
+def check_recoverables(
+    modules: Mapping[str, nn.Module], recoverables: Mapping[str, Any]
+) -> None:
+    """Refuse to train what would not be saved.
+
+    Raises
+    ------
+    ValueError
+        A module with a state is in no recoverable.
+    """
+    saved = {
+        id(part)
+        for one in recoverables.values()
+        if isinstance(one, nn.Module)
+        for part in one.modules()
+    }
+    lost = [
+        name
+        for name, module in modules.items()
+        if id(module) not in saved
+        and any(
+            isinstance(value, Tensor) or value
+            for value in module.state_dict().values()
+        )
+    ]
+    if lost:
+        raise ValueError(
+            f"Expected every entry of modules among the checkpointer's "
+            f"recoverables, got {', '.join(recoverables)} without "
+            f"{', '.join(lost)}, whose state a resume would lose: add "
+            f"{' and '.join(lost)} to recoverables."
+        )
+
+
 class SSLBrain(sb.Brain):
     """Train a framework on views, verify speakers, keep the record.
 
@@ -123,6 +157,7 @@ class SSLBrain(sb.Brain):
         if self.hparams.use_tensorboard:
             self.train_loggers.append(TensorboardLogger(folder / "tensorboard"))
         if self.checkpointer is not None:
+            check_recoverables(self.modules, self.checkpointer.recoverables)
             self.checkpointer.add_recoverable("sampling_report", self.report)
 
     @property

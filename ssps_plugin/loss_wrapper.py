@@ -1,5 +1,6 @@
 """The loss wrapper: any contrastive loss on substituted positives."""
 
+import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -28,6 +29,12 @@ class PositiveSamplingLoss(nn.Module):
         so that it can leave views of the anchor's cluster out of its
         negatives.
 
+    Raises
+    ------
+    ValueError
+        `mask_false_negatives` with a loss that takes no `groups`, or with a
+        strategy that has no clusters.
+
     Source: Lepage and Dehak, SSPS, Interspeech 2025 (arXiv 2505.14561).
 
     Example
@@ -47,6 +54,8 @@ class PositiveSamplingLoss(nn.Module):
         mask_false_negatives: bool = False,
     ) -> None:
         super().__init__()
+        if mask_false_negatives:
+            _check_groups(loss, sampler)
         self.loss = loss
         self.sampler = sampler
         self.mask_false_negatives = mask_false_negatives
@@ -123,3 +132,27 @@ class PositiveSamplingLoss(nn.Module):
         start = rows_before_rank(len(groups), groups.device)
         index, drawn = (part[start : start + len(groups)] for part in draw)
         return self.sampler.cluster_of(torch.where(drawn >= 0, drawn, index))
+
+
+def _check_groups(
+    loss: Callable[..., Tensor],
+    sampler: PositiveSampler | SameUtterancePositives,
+) -> None:
+    """Refuse masks that would do nothing, or fail once SSPS has started."""
+    called = loss.forward if isinstance(loss, nn.Module) else loss
+    parameters = inspect.signature(called).parameters
+    takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+    if not takes_any and not {"groups", "positive_groups"} <= set(parameters):
+        raise ValueError(
+            "Expected a loss that takes groups and positive_groups with "
+            f"mask_false_negatives, got {type(loss).__name__}, which compares "
+            "no negatives: set mask_false_negatives to False."
+        )
+    if isinstance(sampler, PositiveSampler) and not (
+        sampler.strategy.has_clusters
+    ):
+        raise ValueError(
+            "Expected a strategy that has clusters with mask_false_negatives, "
+            f"got {type(sampler.strategy).__name__}: use ClusteringSampling, "
+            "or set mask_false_negatives to False."
+        )

@@ -12,6 +12,7 @@ from ssps_plugin import (
     PositiveSamplingLoss,
     SameUtterancePositives,
 )
+from ssps_plugin.losses import VICRegLoss
 
 NUM, DIM = 10, 4
 IDS = [str(i) for i in range(NUM)]
@@ -54,11 +55,29 @@ def assert_bit_for_bit(found, expected):
 
 @pytest.mark.parametrize("epoch", [1, 2, 3])
 def test_ssps_off_equals_the_bare_loss_bit_for_bit(epoch):
-    sampler = sampler_of(start_epoch=4)  # 3 fills the memories
+    clustering = ClusteringSampling(3, 1)
+    sampler = sampler_of(clustering, start_epoch=4)  # 3 fills the memories
     sampler.begin_epoch(epoch)
     loss = PositiveSamplingLoss(NTXentLoss(), sampler, True)
     found = with_gradients(loss, ids=IDS, reference=references())
     assert_bit_for_bit(found, with_gradients(NTXentLoss()))
+
+
+@pytest.mark.parametrize("loss", [VICRegLoss(), lambda a, b: (a * b).sum()])
+def test_masks_for_a_loss_without_negatives_are_refused(loss):
+    sampler = sampler_of(ClusteringSampling(3, 1))
+    with pytest.raises(ValueError, match="mask_false_negatives to False"):
+        PositiveSamplingLoss(loss, sampler, mask_false_negatives=True)
+
+
+def test_a_loss_that_takes_anything_takes_masks():
+    sampler = sampler_of(ClusteringSampling(3, 1))
+    PositiveSamplingLoss(lambda a, b, **_: (a * b).sum(), sampler, True)
+
+
+def test_masks_by_clusters_that_a_strategy_does_not_have_are_refused():
+    with pytest.raises(ValueError, match="got NearestNeighborSampling"):
+        PositiveSamplingLoss(NTXentLoss(), sampler_of(), True)
 
 
 @pytest.mark.parametrize("training", [True, False])
@@ -69,7 +88,8 @@ def test_same_utterance_positives_equal_the_bare_loss(training):
 
 
 def test_outside_training_it_is_the_bare_loss_without_ids():
-    loss = PositiveSamplingLoss(NTXentLoss(), started(), True).eval()
+    sampler = started(ClusteringSampling(3, 1))
+    loss = PositiveSamplingLoss(NTXentLoss(), sampler, True).eval()
     assert_bit_for_bit(with_gradients(loss), with_gradients(NTXentLoss()))
 
 

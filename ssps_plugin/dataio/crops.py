@@ -50,7 +50,8 @@ class CropGroup:
         if self.num_crops is not None and self.num_crops < 1:
             raise ValueError(
                 f"Expected at least 1 crop in '{self.key}', got "
-                f"{self.num_crops}: change its number of crops (num_views)"
+                f"{self.num_crops}: change its num_crops (num_views of "
+                "add_views)"
             )
 
     def lengths(self, sample_rate: int) -> list[int]:

@@ -151,7 +151,8 @@ class OracleViewSampler(ViewSampler):
         if not any(self._sources):
             raise ValueError(
                 "Expected at least 2 crops for true positives, got a single "
-                "one: change num_crops in crop_groups (num_views)"
+                "one: change num_crops of the group (num_views of "
+                "add_oracle_views)"
             )
 
     def cut(

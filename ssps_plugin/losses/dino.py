@@ -151,6 +151,16 @@ class DINOCentering(ObjectiveModule):
                 "Expected temperature > 0 and momentum in [0, 1), got "
                 f"{temperature} and {momentum}."
             )
+        if warmup_temperature is not None and warmup_temperature <= 0:
+            raise ValueError(
+                f"Expected warmup_temperature > 0, got {warmup_temperature}."
+            )
+        if (warmup_temperature is None) != (warmup_epochs < 1):
+            raise ValueError(
+                "Expected warmup_temperature and warmup_epochs (in the YAML "
+                "warmup_teacher_temperature and warmup_teacher_epochs) both, "
+                f"or neither, got {warmup_temperature} and {warmup_epochs}."
+            )
         self.final_temperature = temperature
         self.temperature = temperature
         self.momentum = momentum

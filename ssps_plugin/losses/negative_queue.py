@@ -162,5 +162,6 @@ class NegativeQueue(ObjectiveModule):
             raise ValueError(
                 f"Expected {name} of shape ({num_directions}, batch, {dim}), "
                 f"got {shape}. NegativeQueue is made for {num_directions} "
-                f"directions and dimension {dim}, that of the framework's keys."
+                f"directions and dimension {dim}: set its num_directions and "
+                "dim to what the framework gives (--negatives '{dim: ...}')."
             )

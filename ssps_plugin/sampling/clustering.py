@@ -60,6 +60,8 @@ class ClusteringSampling(SamplingStrategy):
     neighbors: Tensor
     clusters: Tensor
 
+    has_clusters = True
+
     def __init__(
         self,
         num_clusters: int,

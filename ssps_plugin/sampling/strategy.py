@@ -54,6 +54,8 @@ class SamplingStrategy(nn.Module):
     #: Whether what is drawn are references, which stand for positives only
     #: where both live in one space.
     draws_references = False
+    #: Whether `cluster_of` knows clusters.
+    has_clusters = False
 
     def __init__(self, reference_whitening: float, rank_decay: float) -> None:
         super().__init__()

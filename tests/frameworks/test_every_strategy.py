@@ -19,7 +19,9 @@ from ssps_plugin.brain import check_spaces
 from ssps_plugin.frameworks import Framework, SimCLR
 
 HPARAMS = pathlib.Path(__file__).parents[2] / "hparams"
-NAMES = ("simclr", "moco", "swav", "vicreg", "dino")
+NAMES = sorted(
+    path.name.removesuffix("_ssps.yaml") for path in HPARAMS.glob("*_ssps.yaml")
+)
 SMALL = {
     "crop_seconds": 0.3,
     "global_crop_seconds": 0.4,
@@ -114,7 +116,7 @@ class Training:
         loss.backward()
         self.optimizer.step()
         framework.update(0.5)
-        return loss.item()
+        return loss.detach()
 
     def filled(self):
         """Fill the memories in epoch 1, begin epoch 2, take a step."""
@@ -146,7 +148,7 @@ def test_steps_are_taken_and_a_resume_goes_on_identically(name, strategy):
     resumed.begin(2)
     for number in (4, 5):
         expected = whole.step(number)
-        assert torch.isfinite(torch.tensor(expected))
+        assert torch.isfinite(expected)
         assert resumed.step(number) == expected
         drawn = whole.modules["sampler"].last_draw[1]
         if strategy != "centroid":
@@ -160,7 +162,7 @@ def test_bf16_autocast_gives_finite_float32_losses(name):
     with torch.autocast("cpu", dtype=torch.bfloat16):
         training.filled()
         loss = training.step(4)
-    assert torch.isfinite(torch.tensor(loss))
+    assert torch.isfinite(loss) and loss.dtype == torch.float32
     queue = training.modules["sampler"].queue
     assert queue.positives.dtype == torch.float32
     assert int(queue.num_filled()) == NUM
@@ -175,6 +177,10 @@ def test_what_is_verified_is_part_of_the_framework(name):
     assert torch.equal(framework.embed(wavs), expected)
     assert expected.shape == (2, SMALL["embedding_dim"])
     assert F.normalize(expected, dim=1).isfinite().all()
+
+
+def test_every_framework_is_there():
+    assert {"simclr", "moco", "swav", "vicreg", "dino"} <= set(NAMES)
 
 
 @pytest.mark.parametrize("name", ["moco", "swav", "vicreg", "dino"])

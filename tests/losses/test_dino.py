@@ -156,18 +156,38 @@ def test_figures_are_the_epochs_means_and_start_anew():
 
 
 @pytest.mark.parametrize(
-    "outputs",
+    ("outputs", "uniform", "still"),
     [
-        F.one_hot(torch.zeros(16).long(), 8).float(),  # all utterances alike
-        1e-6 * torch.randn(16, 8),  # uniform
+        # All utterances alike, whatever the distribution.
+        (F.one_hot(torch.zeros(16).long(), 8).float(), False, True),
+        (1e-6 * torch.randn(16, 8), True, True),
+        # Above the limit of the deviation: the entropy alone tells.
+        (0.0015 * torch.randn(64, 64), True, False),
     ],
 )
-def test_a_collapse_is_named(outputs, caplog):
-    centering = DINOCentering(8)
+def test_a_collapse_is_named(outputs, uniform, still, caplog):
+    num_outputs = outputs.shape[1]
+    centering = DINOCentering(num_outputs)
     centering.update(outputs[None])
     with caplog.at_level(logging.WARNING):
-        centering.figures()
+        figures = centering.figures()
     assert "DINO has collapsed" in caplog.text
+    share = figures["teacher_entropy"] / math.log(num_outputs)
+    assert (share > 0.995) == uniform
+    assert (figures["output_std"] < 1e-3) == still
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"warmup_temperature": 0.0, "warmup_epochs": 5}, "got 0.0"),
+        ({"warmup_temperature": 0.02}, "both, or neither"),
+        ({"warmup_epochs": 5}, "warmup_teacher_temperature"),
+    ],
+)
+def test_half_a_warm_up_of_the_temperature_is_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        DINOCentering(8, **options)
 
 
 def test_healthy_outputs_are_no_collapse(caplog):
