@@ -1,6 +1,7 @@
 """What holds for every margin: state, precision, and none at all."""
 
 import math
+import statistics as statistics_of
 
 import pytest
 import torch
@@ -128,3 +129,63 @@ def test_a_row_that_is_not_finite_does_not_reach_the_statistics(kind, loss):
     loss(*spoilt, margin=margin)
     assert all(math.isfinite(value) for value in margin.figures().values())
     assert loss(*views(), margin=margin).isfinite()
+
+
+def additive(target, others, norm, statistics):
+    return target - 0.1, others
+
+
+def angular(target, others, norm, statistics):
+    return torch.cos(torch.acos(target) + 0.1), others
+
+
+def curricular(target, others, norm, statistics):
+    wider = torch.cos(torch.acos(target) + 0.1)
+    t = 0.01 * statistics["mean_target"]
+    weighed = [c * (t + c) if c > wider else c for c in others]
+    return wider, weighed
+
+
+def adaptive(target, others, norm, statistics):
+    quality = (norm - statistics["mean"]) / (statistics["deviation"] + 1e-3)
+    quality = min(max(0.333 * quality, -1), 1)
+    theta = torch.acos(target) - 0.1 * quality
+    return torch.cos(theta) - (0.1 * quality + 0.1), others
+
+
+@pytest.mark.parametrize(
+    ("margin", "formula"),
+    [
+        (AdditiveMargin, additive),
+        (AdditiveAngularMargin, angular),
+        (CurricularMargin, curricular),
+        (AdaptiveMargin, adaptive),
+    ],
+)
+def test_nt_xent_and_its_gradient_equal_a_loop_in_float64(margin, formula):
+    leaves = views().requires_grad_()
+    found = NTXentLoss(0.2)(*leaves, margin=margin(0.1))
+    (gradient,) = torch.autograd.grad(found, leaves)
+
+    double = views().double().requires_grad_()
+    rows = [*double[0], *double[1]]
+    norms = [row.norm().item() for row in rows]
+    half = len(rows) // 2
+    cosines = [[a @ b / a.norm() / b.norm() for b in rows] for a in rows]
+    partners = [(i + half) % len(rows) for i in range(len(rows))]
+    targets = [cosines[i][j].item() for i, j in enumerate(partners)]
+    statistics = {
+        "mean_target": sum(targets) / len(targets),
+        "mean": statistics_of.mean(norms),
+        "deviation": statistics_of.stdev(norms),
+    }
+    total = 0.0
+    for i, j in enumerate(partners):
+        others = [cosines[i][k] for k in range(len(rows)) if k not in (i, j)]
+        target, others = formula(cosines[i][j], others, norms[i], statistics)
+        logits = torch.stack([target, *others]) / 0.2
+        total = total - logits.log_softmax(0)[0]
+    expected = total / len(rows)
+    (slow,) = torch.autograd.grad(expected, double)
+    torch.testing.assert_close(found.double(), expected, rtol=1e-5, atol=0)
+    torch.testing.assert_close(gradient.double(), slow, rtol=1e-4, atol=1e-6)
