@@ -1,8 +1,10 @@
 """Gather and broadcast over the ranks; with one process, no-ops.
 
 Ranks may hold batches of unequal size (dynamic batching, a last batch), so
-every gather exchanges the sizes first.
+a gather exchanges the sizes first.
 """
+
+from dataclasses import dataclass
 
 import torch
 import torch.distributed as dist
@@ -24,6 +26,95 @@ def leave_group() -> None:
         dist.destroy_process_group()
 
 
+@dataclass(frozen=True)
+class JointBatch:
+    """How the rows of a step lie over the ranks: one exchange of sizes.
+
+    What is gathered by it has as many rows as what it was made of, on every
+    rank. An exchange makes a GPU's host wait, so a step makes few of these.
+
+    Arguments
+    ---------
+    sizes : tuple of int
+        Rows of each rank.
+    rank : int
+        This process's.
+
+    Example
+    -------
+    >>> joint = JointBatch.of(torch.tensor([1, 2]))  # one process
+    >>> joint.start, len(joint), joint.gather(torch.tensor([3, 4]))[0].tolist()
+    (0, 2, [3, 4])
+    """
+
+    sizes: tuple[int, ...]
+    rank: int
+
+    @classmethod
+    def of(cls, tensor: Tensor) -> "JointBatch":
+        """Exchange the number of rows of a tensor with all ranks."""
+        if not is_distributed():
+            return cls((tensor.shape[0],), 0)
+        size = torch.tensor([tensor.shape[0]], device=tensor.device)
+        sizes = [torch.empty_like(size) for _ in range(dist.get_world_size())]
+        dist.all_gather(sizes, size)
+        return cls(tuple(torch.cat(sizes).tolist()), dist.get_rank())
+
+    def __len__(self) -> int:
+        """Return the number of rows of all ranks."""
+        return sum(self.sizes)
+
+    @property
+    def start(self) -> int:
+        """How many rows of what is gathered belong to lower ranks."""
+        return sum(self.sizes[: self.rank])
+
+    @property
+    def own(self) -> slice:
+        """Where this rank's rows are in what is gathered."""
+        return slice(self.start, self.start + self.sizes[self.rank])
+
+    def gather(self, *tensors: Tensor) -> tuple[Tensor, ...]:
+        """Concatenate what every rank holds, as `gather_rows` does."""
+        detached = tuple(tensor.detach() for tensor in tensors)
+        if not is_distributed():
+            return detached
+        return tuple(self._gather(tensor) for tensor in detached)
+
+    def gather_with_gradient(self, tensor: Tensor) -> Tensor:
+        """Concatenate what every rank holds; the gradient flows to its owner.
+
+        Arguments
+        ---------
+        tensor : torch.Tensor
+            `(batch, ...)`.
+
+        Returns
+        -------
+        torch.Tensor
+            `(sum of batches, ...)`. In the backward pass each rank receives
+            the sum over the ranks of the gradients of its own rows.
+        """
+        if not is_distributed():
+            return tensor
+        gathered: Tensor = _GatherWithGradient.apply(tensor, self)
+        return gathered
+
+    def _gather(self, tensor: Tensor) -> Tensor:
+        if tensor.shape[0] != self.sizes[self.rank]:
+            raise ValueError(
+                f"Expected {self.sizes[self.rank]} rows, as many as the joint "
+                f"batch was made of, got {tensor.shape[0]}."
+            )
+        padded = tensor.new_zeros((max(self.sizes), *tensor.shape[1:]))
+        padded[: tensor.shape[0]] = tensor
+        parts = [torch.empty_like(padded) for _ in self.sizes]
+        dist.all_gather(parts, padded)
+        return torch.cat(
+            [part[:size] for part, size in zip(parts, self.sizes, strict=True)]
+        )
+
+
 def gather_rows(*tensors: Tensor) -> tuple[Tensor, ...]:
     """Concatenate what every rank holds, in rank order, without gradient.
 
@@ -43,39 +134,7 @@ def gather_rows(*tensors: Tensor) -> tuple[Tensor, ...]:
     >>> gather_rows(torch.tensor([1, 2]))[0].tolist()  # one process
     [1, 2]
     """
-    detached = tuple(tensor.detach() for tensor in tensors)
-    if not is_distributed():
-        return detached
-    sizes = _batch_sizes(detached[0])
-    return tuple(_gather_padded(tensor, sizes) for tensor in detached)
-
-
-def gather_with_gradient(tensor: Tensor) -> Tensor:
-    """Concatenate what every rank holds; the gradient flows to its owner.
-
-    Arguments
-    ---------
-    tensor : torch.Tensor
-        `(batch, ...)`; the batch may differ between ranks.
-
-    Returns
-    -------
-    torch.Tensor
-        `(sum of batches, ...)`. In the backward pass each rank receives the
-        sum over the ranks of the gradients of its own rows.
-    """
-    if not is_distributed():
-        return tensor
-    gathered: Tensor = _GatherWithGradient.apply(tensor)
-    return gathered
-
-
-def rows_before_rank(batch_size: int, device: torch.device) -> int:
-    """Return how many rows of a gathered tensor belong to lower ranks."""
-    if not is_distributed():
-        return 0
-    sizes = _batch_sizes(torch.empty(batch_size, 0, device=device))
-    return sum(sizes[: dist.get_rank()])
+    return JointBatch.of(tensors[0]).gather(*tensors)
 
 
 def sum_over_ranks(tensor: Tensor) -> Tensor:
@@ -179,31 +238,13 @@ def world_size() -> int:
 
 class _GatherWithGradient(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, tensor: Tensor) -> Tensor:  # type: ignore[no-untyped-def]
-        ctx.sizes = _batch_sizes(tensor)
-        return _gather_padded(tensor, ctx.sizes)
+    def forward(ctx, tensor: Tensor, joint: JointBatch) -> Tensor:  # type: ignore[no-untyped-def]
+        ctx.own = joint.own
+        return joint.gather(tensor)[0]
 
     @staticmethod
-    def backward(ctx, gradient: Tensor) -> Tensor:  # type: ignore[no-untyped-def]
+    def backward(ctx, gradient: Tensor) -> tuple[Tensor, None]:  # type: ignore[no-untyped-def]
         # A copy: the gradient may be another node's too.
         gradient = gradient.clone(memory_format=torch.contiguous_format)
         dist.all_reduce(gradient)
-        start = sum(ctx.sizes[: dist.get_rank()])
-        return gradient[start : start + ctx.sizes[dist.get_rank()]]
-
-
-def _batch_sizes(tensor: Tensor) -> list[int]:
-    size = torch.tensor([tensor.shape[0]], device=tensor.device)
-    sizes = [torch.empty_like(size) for _ in range(dist.get_world_size())]
-    dist.all_gather(sizes, size)
-    return [int(one) for one in torch.cat(sizes).tolist()]
-
-
-def _gather_padded(tensor: Tensor, sizes: list[int]) -> Tensor:
-    padded = tensor.new_zeros((max(sizes), *tensor.shape[1:]))
-    padded[: tensor.shape[0]] = tensor
-    parts = [torch.empty_like(padded) for _ in sizes]
-    dist.all_gather(parts, padded)
-    return torch.cat(
-        [part[:size] for part, size in zip(parts, sizes, strict=True)]
-    )
+        return gradient[ctx.own], None

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ssps_plugin.distributed import rows_before_rank
+from ssps_plugin.distributed import JointBatch
 from ssps_plugin.positive_sampler import PositiveSampler
 from ssps_plugin.same_utterance import SameUtterancePositives
 
@@ -129,8 +129,8 @@ class PositiveSamplingLoss(nn.Module):
         if draw is None:
             return groups
         # The draw is that of all ranks.
-        start = rows_before_rank(len(groups), groups.device)
-        index, drawn = (part[start : start + len(groups)] for part in draw)
+        own = JointBatch.of(groups).own
+        index, drawn = (part[own] for part in draw)
         return self.sampler.cluster_of(torch.where(drawn >= 0, drawn, index))
 
 

@@ -4,9 +4,8 @@ import torch
 from torch import Tensor, nn
 
 from ssps_plugin.distributed import (
-    gather_rows,
+    JointBatch,
     is_distributed,
-    rows_before_rank,
 )
 from ssps_plugin.frameworks.embedding_model import EmbeddingModel
 from ssps_plugin.frameworks.framework import Framework
@@ -110,16 +109,14 @@ class MoCo(Framework):
 
     def _shuffled_keys(self, features: Tensor, lengths: Tensor) -> Tensor:
         """Encode a share of all ranks' views, and return those of one's own."""
-        num_rows = len(features)
-        start = rows_before_rank(num_rows, features.device)
-        own = slice(start, start + num_rows)
-        features, lengths = gather_rows(features, lengths)
-        order = self._next_order(len(features)).to(features.device)
-        share = order[own]
+        joint = JointBatch.of(features)
+        features, lengths = joint.gather(features, lengths)
+        order = self._next_order(len(joint)).to(features.device)
+        share = order[joint.own]
         keys = self._keys(features[share], lengths[share])
-        (shuffled,) = gather_rows(keys)
+        (shuffled,) = joint.gather(keys)
         # View i of all ranks was encoded in place i of the inverse.
-        return shuffled[order.argsort()[own]]
+        return shuffled[order.argsort()[joint.own]]
 
     def _next_order(self, num_rows: int) -> Tensor:
         """Permutation of this step, the same on every rank."""

@@ -5,9 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ssps_plugin.distributed import (
-    gather_rows,
-    gather_with_gradient,
-    rows_before_rank,
+    JointBatch,
     world_size,
 )
 from ssps_plugin.losses.margins import Margin
@@ -92,18 +90,19 @@ class NTXentLoss(nn.Module):
         # pairs: (batch, 2, dim); groups: (batch, 2), of anchor and positive
         batch = len(pairs)
         own = F.normalize(pairs, dim=-1)
-        every = gather_with_gradient(own)  # (total, 2, dim)
-        total = len(every)
+        joint = JointBatch.of(own)
+        every = joint.gather_with_gradient(own)  # (total, 2, dim)
+        total = len(joint)
         cosines = own.flatten(0, 1) @ every.flatten(0, 1).T
         # View 2i and 2i + 1 of a rank are partners: flip the last bit.
         views = torch.arange(2 * batch, device=pairs.device)
-        views = views + 2 * rows_before_rank(batch, pairs.device)
+        views = views + 2 * joint.start
         every_view = torch.arange(2 * total, device=pairs.device)
         partners = views ^ 1
         hidden = views[:, None] == every_view
         if groups is not None:
             partner = partners[:, None] == every_view
-            hidden = hidden | (_same_group(groups) & ~partner)
+            hidden = hidden | (_same_group(groups, joint) & ~partner)
         if margin is not None:
             norms = pairs.detach().norm(dim=-1).flatten()[:, None]
             targets = cosines.gather(1, partners[:, None])
@@ -115,8 +114,8 @@ class NTXentLoss(nn.Module):
         return loss * world_size() / (2 * total)
 
 
-def _same_group(groups: Tensor) -> Tensor:
+def _same_group(groups: Tensor, joint: JointBatch) -> Tensor:
     """Which views share a group, `(2 · batch, 2 · total)` bool."""
-    (every,) = gather_rows(groups)
+    (every,) = joint.gather(groups)
     own, every = groups.flatten(), every.flatten()
     return (own[:, None] == every) & (own >= 0)[:, None]

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ssps_plugin.distributed import gather_with_gradient
+from ssps_plugin.distributed import JointBatch
 from ssps_plugin.losses.pairs import check_pairs
 
 
@@ -79,7 +79,8 @@ class VICRegLoss(nn.Module):
         check_pairs(anchors, positives)
         with torch.autocast(anchors.device.type, enabled=False):
             own = torch.stack([anchors.float(), positives.float()], dim=1)
-            every = gather_with_gradient(own)  # (total, 2, dim)
+            # (total, 2, dim)
+            every = JointBatch.of(own).gather_with_gradient(own)
             if len(every) < 2:
                 raise ValueError(
                     "VICReg needs at least two utterances in a step, for their "

@@ -1,15 +1,15 @@
 """Gathers over two ranks whose batches differ."""
 
+import pytest
 import torch
 import torch.distributed as dist
 from torch import nn
 
 from ssps_plugin.distributed import (
+    JointBatch,
     broadcast_buffers,
     gather_rows,
-    gather_with_gradient,
     is_distributed,
-    rows_before_rank,
     world_size,
 )
 
@@ -46,7 +46,8 @@ def gradient_of_gathered(rank):
     bias = torch.zeros(sum(SIZES), 2, requires_grad=True)
     own_bias = bias * 1.0
     weights = (rank + 1) * torch.arange(float(sum(SIZES)))[:, None]
-    ((gather_with_gradient(own) + own_bias) * weights).sum().backward()
+    every = JointBatch.of(own).gather_with_gradient(own)
+    ((every + own_bias) * weights).sum().backward()
     return own.grad[:, 0].tolist(), bias.grad[:, 0].tolist()
 
 
@@ -67,16 +68,46 @@ def describe(rank):
     module.running_mean.fill_(rank + 1)
     module.weight.data.fill_(rank + 1)
     broadcast_buffers(module)
-    before = rows_before_rank(SIZES[rank], torch.device("cpu"))
+    joint = JointBatch.of(torch.empty(SIZES[rank]))
     mean, weight = module.running_mean, module.weight
-    return before, world_size(), mean.tolist(), weight.tolist()
+    place = joint.start, len(joint), (joint.own.start, joint.own.stop)
+    return place, world_size(), mean.tolist(), weight.tolist()
 
 
 def test_ranks_know_their_place_and_take_the_buffers_of_the_first(run_ranks):
     assert run_ranks(describe) == [
-        (0, 2, [1.0, 1.0], [1.0, 1.0]),
-        (3, 2, [1.0, 1.0], [2.0, 2.0]),  # parameters are left alone
+        ((0, 8, (0, 3)), 2, [1.0, 1.0], [1.0, 1.0]),
+        (
+            (3, 8, (3, 8)),
+            2,
+            [1.0, 1.0],
+            [2.0, 2.0],
+        ),  # parameters are left alone
     ]
+
+
+def gather_several(rank):
+    """By one exchange of sizes, which a GPU's host waits for."""
+    own, exchanged = own_rows(rank), []
+    all_gather = dist.all_gather
+
+    def counting(parts, tensor):
+        exchanged.append(tensor.shape)
+        all_gather(parts, tensor)
+
+    dist.all_gather = counting
+    joint = JointBatch.of(own)
+    first, second = joint.gather(own, own[:, 0])
+    third = joint.gather_with_gradient(own)
+    with pytest.raises(ValueError, match=f"Expected {SIZES[rank]} rows"):
+        joint.gather(own[1:])
+    same = torch.equal(first, third) and torch.equal(first[:, 0], second)
+    return same, [list(shape) for shape in exchanged]
+
+
+def test_a_joint_batch_asks_for_sizes_once(run_ranks):
+    expected = True, [[1], [5, 2], [5], [5, 2]]
+    assert run_ranks(gather_several) == [expected, expected]
 
 
 def gather_an_empty_batch(rank):
@@ -92,8 +123,8 @@ def single(rank):
     rows = torch.ones(2, 2, requires_grad=True)
     return (
         is_distributed(),
-        gather_with_gradient(rows) is rows,
-        rows_before_rank(2, torch.device("cpu")),
+        JointBatch.of(rows).gather_with_gradient(rows) is rows,
+        JointBatch.of(rows).start,
         dist.get_world_size(),
     )
 
@@ -104,7 +135,7 @@ def test_a_process_group_of_one_rank_changes_nothing(run_ranks):
 
 def test_one_process_gathers_what_it_holds():
     rows = torch.ones(2, 2, requires_grad=True)
-    assert gather_with_gradient(rows) is rows
+    assert JointBatch.of(rows).gather_with_gradient(rows) is rows
     (gathered,) = gather_rows(rows)
     assert not gathered.requires_grad
     assert gathered.data_ptr() == rows.data_ptr()
