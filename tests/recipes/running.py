@@ -22,6 +22,7 @@ SMALL = {
     "queue_size": 24,
     "num_held_out_speakers": 2,
     "num_made_trials": 40,
+    "verify_interval": 1,
 }
 
 
