@@ -3,10 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from ssps_plugin.distributed import (
-    JointBatch,
-    is_distributed,
-)
+from ssps_plugin.distributed import JointBatch, is_distributed
 from ssps_plugin.frameworks.embedding_model import EmbeddingModel
 from ssps_plugin.frameworks.framework import Framework
 from ssps_plugin.frameworks.view_pair import flatten_view_pair

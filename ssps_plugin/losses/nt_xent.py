@@ -4,10 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ssps_plugin.distributed import (
-    JointBatch,
-    world_size,
-)
+from ssps_plugin.distributed import JointBatch, world_size
 from ssps_plugin.losses.margins import Margin
 from ssps_plugin.losses.pairs import check_pairs
 

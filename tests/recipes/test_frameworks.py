@@ -7,7 +7,6 @@ import pytest
 import torch
 
 from ssps_plugin.heads import Prototypes
-from tests.recipes.corpora import write_corpus
 from tests.recipes.running import history, newest_checkpoint, run
 
 # What makes a framework's settings tiny, beside those that all share.
@@ -39,11 +38,6 @@ FRAMEWORKS = {
 SSPS = {"ssps_start_epoch": 2}
 # Files of a checkpoint that say where a run is, not what it has learnt.
 PLACE = {"brain.ckpt", "dataloader-TRAIN.ckpt", "epoch_counter.ckpt"}
-
-
-@pytest.fixture(scope="module")
-def corpus(tmp_path_factory):
-    return write_corpus(tmp_path_factory.mktemp("corpus"))
 
 
 @pytest.fixture(scope="module", params=FRAMEWORKS)

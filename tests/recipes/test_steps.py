@@ -8,7 +8,6 @@ import torch
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from ssps_plugin.frameworks import DINO, MoCo
-from tests.recipes.corpora import write_corpus
 from tests.recipes.running import ROOT, run
 from tests.recipes.test_frameworks import FRAMEWORKS
 
@@ -18,11 +17,6 @@ TAUGHT = {
     "dino": (DINO, "teacher_model"),
     "moco": (MoCo, "key_embedding_model"),
 }
-
-
-@pytest.fixture(scope="module")
-def corpus(tmp_path_factory):
-    return write_corpus(tmp_path_factory.mktemp("corpus"))
 
 
 @pytest.fixture(scope="module", params=TAUGHT)
