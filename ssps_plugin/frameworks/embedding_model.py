@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor, nn
 
+from ssps_plugin.padding import skip_empty_padding
+
 
 class EmbeddingModel(nn.Module):
     """Features, normalisation and encoder, as SpeechBrain has them.
@@ -17,7 +19,7 @@ class EmbeddingModel(nn.Module):
         InputNormalization per sentence.
     encoder : torch.nn.Module
         `(features, lengths) -> (batch, 1, dim)`, such as SpeechBrain's
-        ECAPA_TDNN.
+        ECAPA_TDNN, whose empty paddings are left out from here on.
 
     Example
     -------
@@ -40,6 +42,7 @@ class EmbeddingModel(nn.Module):
         self.features = features
         self.normalization = normalization
         self.encoder = encoder
+        skip_empty_padding(encoder)
 
     def forward(self, wavs: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Return embeddings: the encoder's output.
