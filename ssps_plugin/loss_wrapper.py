@@ -4,7 +4,6 @@ import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from ssps_plugin.distributed import JointBatch
@@ -125,13 +124,9 @@ class PositiveSamplingLoss(nn.Module):
 
     def _positive_groups(self, groups: Tensor) -> Tensor:
         """Clusters of the utterances that this rank's positives come from."""
-        draw = self.sampler.last_draw
-        if draw is None:
-            return groups
+        every = self.sampler.cluster_of_positives()
         # The draw is that of all ranks.
-        own = JointBatch.of(groups).own
-        index, drawn = (part[own] for part in draw)
-        return self.sampler.cluster_of(torch.where(drawn >= 0, drawn, index))
+        return groups if every is None else every[JointBatch.of(groups).own]
 
 
 def _check_groups(

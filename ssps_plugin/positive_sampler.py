@@ -104,6 +104,7 @@ class PositiveSampler(BoundMemories):
         self.start_epoch = start_epoch
         self.seed = seed
         self.last_draw: tuple[Tensor, Tensor] | None = None
+        self._last_rows: Tensor | None = None
         self._is_checked = False
 
     def reset(self) -> None:
@@ -309,7 +310,7 @@ class PositiveSampler(BoundMemories):
         step = Step(index, reference, positives.transpose(0, 1))
         self._check_fits_queue(len(step.index))
         drawn = self.strategy.drawn_utterances(rows, self.queue)
-        self.last_draw = (step.index, drawn)
+        self.last_draw, self._last_rows = (step.index, drawn), rows
         # A row that is not finite is not remembered, and counted.
         valid = step.finite_rows()
         repeats = resolve_repeats(step.index)
@@ -328,6 +329,21 @@ class PositiveSampler(BoundMemories):
         """
         index = self._bound().positions(ids, self.device)
         return self.strategy.cluster_of(index)
+
+    def cluster_of_positives(self) -> Tensor | None:
+        """Cluster of what stood for each positive of the last step.
+
+        Returns
+        -------
+        torch.Tensor or None
+            `(batch over all ranks,)` int64 in rank order, -1 where there is
+            none; None before the epoch's first step.
+        """
+        if self.last_draw is None or self._last_rows is None:
+            return None
+        return self.strategy.cluster_of_positives(
+            *self.last_draw, self._last_rows
+        )
 
     def clusters(self) -> Tensor:
         """Cluster of every bound utterance, `(num_utterances,)` int64."""

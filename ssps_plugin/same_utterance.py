@@ -38,6 +38,9 @@ class SameUtterancePositives(nn.Module):
         """No clusters: -1 for every utterance of a batch."""
         return torch.full((len(ids),), -1)
 
+    def cluster_of_positives(self) -> None:
+        """No clusters: no draw to tell the cluster of."""
+
     def figures(self) -> dict[str, float]:
         """Nothing to log."""
         return {}

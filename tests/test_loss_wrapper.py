@@ -5,6 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from ssps_plugin import (
+    CentroidSampling,
     ClusteringSampling,
     NearestNeighborSampling,
     NTXentLoss,
@@ -131,6 +132,19 @@ def test_false_negatives_are_masked_by_where_each_view_comes_from():
     )
     assert torch.equal(found, expected)
     assert expected < NTXentLoss()(rows(0), positives)
+
+
+def test_a_centroid_that_was_taken_is_of_its_own_cluster():
+    strategy = CentroidSampling(3, 1)
+    sampler = started(strategy)
+    loss = PositiveSamplingLoss(NTXentLoss(), sampler, True)
+    substituted, groups = loss.substitute(rows(1), IDS, references())
+    taken = (substituted[:, None] == strategy.centroids).all(2)
+    assert (taken.sum(1) == 1).all()
+    assert torch.equal(groups["positive_groups"], taken.long().argmax(1))
+    assert torch.equal(groups["groups"], sampler.clusters())
+    # The nearest other cluster, never the anchor's own.
+    assert (groups["groups"] != groups["positive_groups"]).all()
 
 
 def test_masking_is_left_out_when_not_asked_for():

@@ -14,6 +14,7 @@ from speechbrain.utils.logger import get_logger
 from ssps_plugin.dataio.audio import SAMPLE_RATE
 from ssps_plugin.dataio.crops import CropGroup, cut_crops
 from ssps_plugin.dataio.shared_epoch import SharedEpoch
+from ssps_plugin.dataio.table import column_of
 from ssps_plugin.dataio.view_sampler import Augment, ViewSampler
 from ssps_plugin.dataio.views import add_crop_groups, view_groups
 
@@ -48,7 +49,7 @@ class TruePositives:
 
     def __init__(self, dataset: DynamicItemDataset) -> None:
         ids = list(dataset.data_ids)
-        labels = [self._labels(key, dataset.data[key]) for key in ids]
+        labels = _labels(ids, dataset)
         order = sorted(range(len(ids)), key=lambda index: labels[index])
         self._sorted_ids = [ids[index] for index in order]
         # Sorted so, a speaker is a range of positions, and so is a recording.
@@ -105,17 +106,6 @@ class TruePositives:
             for p in positions
         ]
         return [ids[index % len(ids)] for index in range(number)]
-
-    @staticmethod
-    def _labels(utterance_id: str, row: dict[str, str]) -> tuple[str, str]:
-        speaker = row.get("speaker")
-        if not speaker:
-            raise ValueError(
-                "Expected a manifest with speakers for true positives, got "
-                f"none for {utterance_id} (columns: {', '.join(row)}): add "
-                "the column speaker, or train without the oracle"
-            )
-        return str(speaker), str(row.get("recording") or utterance_id)
 
 
 class OracleViewSampler(ViewSampler):
@@ -237,3 +227,25 @@ def _ranges(labels: Sequence[tuple[str, ...]]) -> np.ndarray:
     stops = np.array([*changes, len(labels)])
     sizes = stops - starts
     return np.stack([np.repeat(starts, sizes), np.repeat(stops, sizes)], axis=1)
+
+
+def _labels(
+    ids: Sequence[str], dataset: DynamicItemDataset
+) -> list[tuple[str, str]]:
+    """Speaker and recording of every utterance; one of its own if unknown."""
+    speakers = column_of(dataset, "speaker")
+    for utterance_id, speaker in zip(ids, speakers, strict=True):
+        if not speaker:
+            raise ValueError(
+                "Expected a manifest with speakers for true positives, got "
+                f"none for {utterance_id} (columns: "
+                f"{', '.join(dataset.data[utterance_id])}): add the column "
+                "speaker, or train without the oracle"
+            )
+    recordings = column_of(dataset, "recording")
+    return [
+        (str(speaker), str(recording or utterance_id))
+        for utterance_id, speaker, recording in zip(
+            ids, speakers, recordings, strict=True
+        )
+    ]

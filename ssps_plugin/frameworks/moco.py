@@ -38,8 +38,6 @@ class MoCo(Framework):
     Interspeech 2025 (arXiv 2505.14561).
     """
 
-    num_shuffles: Tensor
-
     def __init__(
         self,
         embedding_model: EmbeddingModel,
@@ -56,7 +54,8 @@ class MoCo(Framework):
         self.momentum = momentum
         self.average_buffers = average_buffers
         self.seed = seed
-        self.register_buffer("num_shuffles", torch.zeros((), dtype=torch.long))
+        # A number, not a buffer: no step waits for a device to know it.
+        self.num_shuffles = 0
 
     def forward(self, *views: Tensor) -> tuple[Tensor, Tensor]:
         """Embed both views, as queries and as keys.
@@ -90,6 +89,11 @@ class MoCo(Framework):
         # (2 * batch, dim) -> (2, batch, dim); keys in the order of the queries
         return queries.unflatten(0, (2, -1)), keys.unflatten(0, (2, -1)).flip(0)
 
+    @property
+    def positives_are_embeddings(self) -> bool:
+        """Whether there is no projector: keys are the encoder's average's."""
+        return isinstance(self.projector, nn.Identity)
+
     def update(self, progress: float) -> None:
         """Move the key network towards the query network."""
         momentum = self.momentum(progress)
@@ -117,9 +121,16 @@ class MoCo(Framework):
 
     def _next_order(self, num_rows: int) -> Tensor:
         """Permutation of this step, the same on every rank."""
-        # The gather before has waited for the device already.
         generator = torch.Generator().manual_seed(
-            self.seed * 2**32 + int(self.num_shuffles)
+            self.seed * 2**32 + self.num_shuffles
         )
         self.num_shuffles += 1
         return torch.randperm(num_rows, generator=generator)
+
+    def get_extra_state(self) -> dict[str, int]:
+        """Return how many shuffles there were."""
+        return {"num_shuffles": self.num_shuffles}
+
+    def set_extra_state(self, state: dict[str, int]) -> None:
+        """Go on where the state left off."""
+        self.num_shuffles = state["num_shuffles"]

@@ -1,5 +1,6 @@
 """SSPS with centroids: the neighbouring cluster's centroid as positive."""
 
+import torch
 from torch import Tensor
 
 from ssps_plugin.memory import PositiveLayout, PositiveQueue
@@ -11,8 +12,9 @@ class CentroidSampling(ClusteringSampling):
     """Substitute the centroid of a neighbouring cluster itself.
 
     Makes sense only where positives live in the space of the references: no
-    head, one target, references not whitened. Every anchor whose utterance was
-    clustered is covered, whatever the queue holds.
+    head, references not whitened. It stands for every target of an utterance.
+    Every anchor whose utterance was clustered is covered, whatever the queue
+    holds.
 
     Arguments
     ---------
@@ -27,13 +29,12 @@ class CentroidSampling(ClusteringSampling):
 
     def check_spaces(self, reference_dim: int, layout: PositiveLayout) -> None:
         """Raise a ValueError where centroids and positives cannot agree."""
-        if layout.num_targets != 1 or layout.dim != reference_dim:
+        if layout.dim != reference_dim:
             raise ValueError(
                 "CentroidSampling substitutes centroids of references, so "
-                "positives must live in their space: it needs one target and "
-                f"positive_dim equal to reference_dim ({reference_dim}), got "
-                f"{layout.num_targets} target(s) of dimension {layout.dim}. "
-                "Use ClusteringSampling with a head or several targets."
+                "positives must live in their space: it needs positive_dim "
+                f"equal to reference_dim ({reference_dim}), got {layout.dim}. "
+                "Use ClusteringSampling with a head."
             )
         if self.whitening.power > 0:
             raise ValueError(
@@ -47,9 +48,15 @@ class CentroidSampling(ClusteringSampling):
         return self.draw_cluster(anchors)
 
     def pool(self, queue: PositiveQueue) -> Tensor:
-        """Return the centroids, `(1, num_clusters, dim)`."""
-        return self.centroids[None]
+        """Return the centroids, `(num_targets, num_clusters, dim)`."""
+        return self.centroids.expand(len(queue.positives), -1, -1)
 
     def drawn_utterances(self, rows: Tensor, queue: PositiveQueue) -> Tensor:
         """No utterance is drawn: -1 everywhere."""
         return rows.new_full(rows.shape, -1)
+
+    def cluster_of_positives(
+        self, index: Tensor, drawn: Tensor, rows: Tensor
+    ) -> Tensor:
+        """Return the clusters whose centroids were taken."""
+        return torch.where(rows >= 0, rows, self.cluster_of(index))

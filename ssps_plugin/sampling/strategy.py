@@ -100,6 +100,28 @@ class SamplingStrategy(nn.Module):
         """Cluster of every utterance, -1 where there is none, `(batch,)`."""
         return torch.full_like(index, -1)
 
+    def cluster_of_positives(
+        self, index: Tensor, drawn: Tensor, rows: Tensor
+    ) -> Tensor:
+        """Cluster of what stands for every anchor's positive.
+
+        Arguments
+        ---------
+        index : torch.Tensor
+            `(batch,)` int64, the anchors' utterances.
+        drawn : torch.Tensor
+            `(batch,)` int64, as `drawn_utterances` gave them.
+        rows : torch.Tensor
+            `(batch,)` int64, as `select` gave them.
+
+        Returns
+        -------
+        torch.Tensor
+            `(batch,)` int64, -1 where there is none; the anchor's own cluster
+            where it kept its positive.
+        """
+        return self.cluster_of(torch.where(drawn >= 0, drawn, index))
+
     def remembered(
         self,
         slots: Tensor,

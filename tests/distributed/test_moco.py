@@ -111,14 +111,14 @@ def assert_trained_alike(first, second, losses, gradients, state, weight):
 def shuffled(rank, first_sizes, num_before):
     """Keys and statistics of steps whose key network has batch norm."""
     framework = moco(nn.BatchNorm1d(DIM, momentum=1.0)).train()
-    framework.num_shuffles.fill_(num_before)
+    framework.num_shuffles = num_before
     results = []
     for step, size in enumerate(first_sizes):
         rows = slice(size) if rank == 0 else slice(size, None)
         _, keys = framework(views(step)[rows])
         norm = framework.key_embedding_model.encoder.norm
         results.append((keys.tolist(), norm.running_mean.tolist()))
-    return results, int(framework.num_shuffles)
+    return results, framework.num_shuffles
 
 
 def features_of(framework, wavs):
@@ -157,7 +157,7 @@ def expected_keys(step, size, num_shuffles):
 
 def order_of(num_shuffles):
     framework = moco(nn.Identity())
-    framework.num_shuffles.fill_(num_shuffles)
+    framework.num_shuffles = num_shuffles
     return framework._next_order(2 * BATCH).tolist()
 
 
@@ -189,7 +189,7 @@ def evaluated(rank):
     framework = moco(nn.BatchNorm1d(DIM)).eval()
     # Ranks need not even take part together.
     outcome = None if rank else framework(views(0))[1].tolist()
-    return outcome, int(framework.num_shuffles)
+    return outcome, framework.num_shuffles
 
 
 def test_evaluation_shuffles_nothing(run_ranks):

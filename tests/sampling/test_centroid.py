@@ -70,21 +70,24 @@ def test_the_sampler_substitutes_the_centroid_itself(make_memories):
     assert sampler.figures()["coverage"] == 1.0
 
 
-@pytest.mark.parametrize(
-    ("reference_dim", "positive_dim", "num_targets"), [(6, 5, 1), (6, 6, 2)]
-)
-def test_spaces_that_do_not_agree_are_an_error(
-    reference_dim, positive_dim, num_targets
-):
+def test_a_centroid_stands_for_every_target(make_memories):
+    references = make_memories(NUM, []).references
+    sampler = PositiveSampler(
+        CentroidSampling(4, 1), NUM, 6, 6, start_epoch=2, num_targets=2
+    )
+    sampler.bind([str(i) for i in range(NUM)])
+    own = torch.zeros(2, NUM, 6)
+    for epoch in (1, 2):
+        sampler.begin_epoch(epoch)
+        positives = sampler(torch.arange(NUM), references, own)
+    clusters = sampler.strategy.neighbors[sampler.clusters(), 0]
+    for target in positives:
+        assert torch.equal(target, sampler.strategy.centroids[clusters])
+
+
+def test_spaces_that_do_not_agree_are_an_error():
     with pytest.raises(ValueError, match="Use ClusteringSampling"):
-        PositiveSampler(
-            CentroidSampling(2, 0),
-            4,
-            reference_dim,
-            positive_dim,
-            2,
-            num_targets,
-        )
+        PositiveSampler(CentroidSampling(2, 0), 4, 6, 5, start_epoch=2)
 
 
 def test_whitened_centroids_are_an_error():
