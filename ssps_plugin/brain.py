@@ -1,8 +1,7 @@
 """The Brain that every self-supervised recipe of this package shares."""
 
-import copy
 import pathlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from typing import Any, NamedTuple
 
@@ -10,30 +9,22 @@ import speechbrain as sb
 from speechbrain.utils.distributed import if_main_process
 from speechbrain.utils.train_logger import TensorboardLogger
 from torch import Tensor, nn
-from torch.nn.parallel import DataParallel, DistributedDataParallel
 
 from ssps_plugin.allocation import keep_freed_memory
-from ssps_plugin.compilation import compile_encoders, uncompiled
+from ssps_plugin.compilation import compile_encoders
+from ssps_plugin.composition import check_recoverables, check_spaces
 from ssps_plugin.dataio.shared_epoch import SharedEpoch
-from ssps_plugin.distributed import broadcast_state, mean_over_ranks
-from ssps_plugin.evaluation.cohort import Cohort
-from ssps_plugin.evaluation.embedding_cache import EmbeddingCache
+from ssps_plugin.distributed import mean_over_ranks, without_wrapper
 from ssps_plugin.evaluation.sampling_report import SamplingReport
-from ssps_plugin.evaluation.verification import (
-    Verification,
-    VerificationResult,
-)
+from ssps_plugin.evaluation.verification import Verification
 from ssps_plugin.frameworks import Framework
 from ssps_plugin.history import History
 from ssps_plugin.loss_wrapper import PositiveSamplingLoss
 from ssps_plugin.objective_module import ObjectiveModule
-from ssps_plugin.positive_sampler import PositiveSampler
 from ssps_plugin.reference import reference_representation
-from ssps_plugin.snapshots import Snapshots
 from ssps_plugin.sync_batchnorm import unsynchronised_batch_norm
+from ssps_plugin.verifying_brain import VerifyingBrain
 from ssps_plugin.warm_start import warm_start
-
-_WRAPPERS = (DistributedDataParallel, DataParallel)
 
 
 class Predictions(NamedTuple):
@@ -44,67 +35,7 @@ class Predictions(NamedTuple):
     reference: Tensor | None
 
 
-def _bare(module: Any) -> Any:
-    """Take the wrapper of parallel training off, if there is one."""
-    return module.module if isinstance(module, _WRAPPERS) else module
-
-
-def check_spaces(framework: Framework, sampler: nn.Module) -> None:
-    """Refuse to draw references where positives live in another space.
-
-    Raises
-    ------
-    ValueError
-        A strategy that substitutes centroids, and a framework with a head.
-    """
-    if (
-        isinstance(sampler, PositiveSampler)
-        and sampler.strategy.draws_references
-        and not framework.positives_are_embeddings
-    ):
-        raise ValueError(
-            f"{type(sampler.strategy).__name__} substitutes centroids of "
-            f"references, but the positives of {type(framework).__name__} do "
-            "not live in their space: there is a head between them. Use "
-            "ClusteringSampling, or a framework without a head."
-        )
-
-
-def check_recoverables(
-    modules: Mapping[str, nn.Module], recoverables: Mapping[str, Any]
-) -> None:
-    """Refuse to train what would not be saved.
-
-    Raises
-    ------
-    ValueError
-        A module with a state is in no recoverable.
-    """
-    saved = {
-        id(part)
-        for one in recoverables.values()
-        if isinstance(one, nn.Module)
-        for part in one.modules()
-    }
-    lost = [
-        name
-        for name, module in modules.items()
-        if id(module) not in saved
-        and any(
-            isinstance(value, Tensor) or value
-            for value in module.state_dict().values()
-        )
-    ]
-    if lost:
-        raise ValueError(
-            f"Expected every entry of modules among the checkpointer's "
-            f"recoverables, got {', '.join(recoverables)} without "
-            f"{', '.join(lost)}, whose state a resume would lose: add "
-            f"{' and '.join(lost)} to recoverables."
-        )
-
-
-class SSLBrain(sb.Brain):
+class SSLBrain(VerifyingBrain):
     """Train a framework on views, verify speakers, keep the record.
 
     `modules` holds `framework` (a `Framework`) and `sampler`; what else is in
@@ -140,31 +71,21 @@ class SSLBrain(sb.Brain):
         warm_start_from: str | None = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(*args, **kwargs)
+        super().__init__(*args, verifications=verifications, **kwargs)
         check_spaces(self.framework, self.modules.sampler)
         self.warm_start_from = warm_start_from
         if self.device_type == "cpu":
             keep_freed_memory()
         self.shared_epoch = epoch
         self.report = report.to(self.device)
-        self.verifications = list(verifications)
         folder = pathlib.Path(self.hparams.output_folder)
         self.history = History(folder / "history.json")
-        self.snapshots = Snapshots(
-            folder / "snapshots", self.hparams.averaged_epochs
-        )
         self.train_loggers = [self.hparams.train_logger]
         if self.hparams.use_tensorboard:
             self.train_loggers.append(TensorboardLogger(folder / "tensorboard"))
         if self.checkpointer is not None:
             check_recoverables(self.modules, self.checkpointer.recoverables)
             self.checkpointer.add_recoverable("sampling_report", self.report)
-
-    @property
-    def framework(self) -> Framework:
-        """The framework itself, without the wrapper of parallel training."""
-        bare: Framework = _bare(self.modules.framework)
-        return bare
 
     @property
     def operands(self) -> dict[str, nn.Module]:
@@ -178,16 +99,12 @@ class SSLBrain(sb.Brain):
     @property
     def objective_modules(self) -> list[ObjectiveModule]:
         """Operands that take part in more than the loss, unwrapped."""
-        bare = map(_bare, self.operands.values())
+        bare = map(without_wrapper, self.operands.values())
         return [one for one in bare if isinstance(one, ObjectiveModule)]
 
     @property
     def _parts(self) -> list[Framework | ObjectiveModule]:
         return [self.framework, *self.objective_modules]
-
-    def embed(self, wavs: Tensor, lengths: Tensor | None = None) -> Tensor:
-        """Return speaker embeddings, `(batch, dim)`; see the framework's."""
-        return self.framework.embed(wavs, lengths)
 
     def compute_forward(self, batch: Any, stage: sb.Stage) -> Predictions:
         """Embed the views, and the reference segment once SSPS needs it."""
@@ -302,78 +219,6 @@ class SSLBrain(sb.Brain):
             self.checkpointer.save_and_keep_only(
                 meta=meta, num_to_keep=self.hparams.num_checkpoints
             )
-
-    def verify_average(
-        self, cohort: Cohort | None = None
-    ) -> tuple[list[VerificationResult], int]:
-        """Score all lists with the last epochs' average; it is not kept.
-
-        Arguments
-        ---------
-        cohort : Cohort, optional
-            Normalise the scores by it.
-
-        Returns
-        -------
-        list of VerificationResult
-            One a list; empty on all processes but the main one.
-        int
-            How many epochs were averaged.
-        """
-        model = self.framework.exported_model
-        kept = copy.deepcopy(model.state_dict())
-        epoch = self.epoch_counter.current
-        num_averaged = 1
-        if if_main_process():  # which alone keeps snapshots
-            num_averaged = self.snapshots.average_into(model, epoch)
-        broadcast_state(model)
-        results = self._verify(self.verifications, cohort)
-        model.load_state_dict(kept)
-        return results, num_averaged
-
-    def verify(self, cohort: Cohort | None = None) -> VerificationResult | None:
-        """Score the first list with the present encoder, on all ranks.
-
-        Arguments
-        ---------
-        cohort : Cohort, optional
-            Normalise the scores by it.
-
-        Returns
-        -------
-        VerificationResult or None
-            None without trials, and on the other processes.
-        """
-        return next(iter(self._verify(self.verifications[:1], cohort)), None)
-
-    def _verify(
-        self, verifications: Sequence[Verification], cohort: Cohort | None
-    ) -> list[VerificationResult]:
-        """Score lists; an utterance of several is embedded once."""
-        if not verifications:
-            return []
-        self.modules.eval()
-        known = EmbeddingCache()
-        with self.evaluation_ctx, uncompiled():
-            results = [
-                verification.run(
-                    self.embed,
-                    self.device,
-                    progress=not self.noprogressbar and if_main_process(),
-                    cohort=cohort,
-                    known=known,
-                )
-                for verification in verifications
-            ]
-        return [result for result in results if result is not None]
-
-    def _verified(self) -> dict[str, float]:
-        """Verify, and return the error rates as the history keeps them."""
-        result = self.verify()
-        if result is None:
-            return {}
-        costs = {f"min_dcf_{p}": cost for p, cost in result.min_dcf.items()}
-        return {"eer": 100 * result.eer, **costs}
 
     def fit(
         self, epoch_counter: Any, train_set: Any, *args: Any, **kwargs: Any

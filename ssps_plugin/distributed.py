@@ -5,10 +5,14 @@ a gather exchanges the sizes first.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.nn.parallel import DataParallel, DistributedDataParallel
+
+WRAPPERS = (DistributedDataParallel, DataParallel)
 
 
 def is_distributed() -> bool:
@@ -18,6 +22,11 @@ def is_distributed() -> bool:
         and dist.is_initialized()
         and dist.get_world_size() > 1
     )
+
+
+def without_wrapper(module: Any) -> Any:
+    """Take the wrapper of parallel training off, if there is one."""
+    return module.module if isinstance(module, WRAPPERS) else module
 
 
 def leave_group() -> None:

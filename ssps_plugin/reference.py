@@ -7,7 +7,8 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.parallel import DataParallel, DistributedDataParallel
+
+from ssps_plugin.distributed import WRAPPERS, without_wrapper
 
 
 def reference_representation(
@@ -104,14 +105,13 @@ def _unwrapped(
     owner: nn.Module, embed: Callable[..., Tensor]
 ) -> Iterator[Callable[..., Tensor]]:
     """Set wrappers for parallel training aside for the time of one call."""
-    wrappers = (DistributedDataParallel, DataParallel)
-    if isinstance(embed, wrappers):
-        yield embed.module
+    if isinstance(embed, WRAPPERS):
+        yield without_wrapper(embed)
         return
     with ExitStack() as restore:
         if isinstance(owner, nn.ModuleDict):
             for name, module in list(owner.items()):
-                if isinstance(module, wrappers):
+                if isinstance(module, WRAPPERS):
                     owner[name] = module.module
                     restore.callback(owner.__setitem__, name, module)
         yield embed

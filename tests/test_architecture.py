@@ -17,7 +17,7 @@ ALLOWED = {
     "distributed": set(),
     "heads": {"objective_module"},
     "memory": set(),
-    "reference": set(),
+    "reference": {"distributed"},
     "same_utterance": set(),
     "objective_module": set(),
     "momentum": {"distributed"},

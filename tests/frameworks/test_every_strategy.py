@@ -15,7 +15,7 @@ from ssps_plugin import (
     PositiveSamplingLoss,
     reference_representation,
 )
-from ssps_plugin.brain import check_spaces
+from ssps_plugin.composition import check_spaces
 from ssps_plugin.frameworks import Framework, MoCo, SimCLR
 from ssps_plugin.momentum import MomentumSchedule
 
