@@ -18,7 +18,6 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from hyperpyyaml import load_hyperpyyaml
 from one_core import use_one_core
 
 from ssps_plugin import reference_representation
@@ -41,9 +40,7 @@ def load(name: str) -> dict[str, Any]:
             str(ROOT / "hparams" / "minivox.yaml"),
         ]
     )
-    with open(configuration.hparams_file, encoding="utf-8") as fin:
-        hparams: dict[str, Any] = load_hyperpyyaml(fin, configuration.overrides)
-    return hparams
+    return configuration.load()
 
 
 def switch_on(hparams: dict[str, Any]) -> None:

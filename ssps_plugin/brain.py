@@ -12,9 +12,17 @@ from torch import Tensor, nn
 
 from ssps_plugin.allocation import keep_freed_memory
 from ssps_plugin.compilation import compile_encoders
-from ssps_plugin.composition import check_recoverables, check_spaces
+from ssps_plugin.composition import (
+    check_recoverables,
+    check_run_options,
+    check_spaces,
+)
 from ssps_plugin.dataio.shared_epoch import SharedEpoch
-from ssps_plugin.distributed import mean_over_ranks, without_wrapper
+from ssps_plugin.distributed import (
+    broadcast_buffers,
+    mean_over_ranks,
+    without_wrapper,
+)
 from ssps_plugin.evaluation.sampling_report import SamplingReport
 from ssps_plugin.evaluation.verification import Verification
 from ssps_plugin.frameworks import Framework
@@ -72,6 +80,7 @@ class SSLBrain(VerifyingBrain):
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, verifications=verifications, **kwargs)
+        check_run_options(self)
         check_spaces(self.framework, self.modules.sampler)
         self.warm_start_from = warm_start_from
         if self.device_type == "cpu":
@@ -192,6 +201,9 @@ class SSLBrain(VerifyingBrain):
         """Verify, log, and save a checkpoint."""
         if stage != sb.Stage.TRAIN or epoch is None:
             return
+        # Without SyncBatchNorm the last step's batch statistics are each
+        # rank's own: all verify, and go on with, those that are saved.
+        broadcast_buffers(self.framework)
         row = {
             "epoch": epoch,
             "loss": mean_over_ranks(float(stage_loss), self.device),

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+import speechbrain as sb
 from torch import Tensor, nn
 
 from ssps_plugin.frameworks import Framework
@@ -61,4 +62,36 @@ def check_recoverables(
             f"recoverables, got {', '.join(recoverables)} without "
             f"{', '.join(lost)}, whose state a resume would lose: add "
             f"{' and '.join(lost)} to recoverables."
+        )
+
+
+def check_run_options(brain: sb.Brain) -> None:
+    """Refuse SpeechBrain's options that would train something else in silence.
+
+    Raises
+    ------
+    ValueError
+        Whole modules compiled or scripted, which hides what a Brain calls
+        besides `forward`; data parallelism without torchrun, which cuts
+        outputs along their first dimension, the views; a limit to the gradient
+        that is not above 0, by which SpeechBrain turns the gradient round.
+    """
+    for option in ("compile", "compile_module_keys", "jit", "jit_module_keys"):
+        if getattr(brain, option):
+            raise ValueError(
+                f"Expected no --{option}, which puts modules out of reach of "
+                "the training's own calls: use --compile_backend inductor, "
+                "which compiles the encoders."
+            )
+    if brain.data_parallel_backend:
+        raise ValueError(
+            "Expected no --data_parallel_backend, which cuts a batch of views "
+            "in the wrong place: start the recipe by torchrun "
+            "--nproc_per_node=<number of GPUs>."
+        )
+    if not brain.max_grad_norm > 0:
+        raise ValueError(
+            "Expected max_grad_norm above 0, got "
+            f"{brain.max_grad_norm}, by which SpeechBrain would turn the "
+            "gradient round: .inf clips nothing."
         )

@@ -1,18 +1,22 @@
 """A recipe's configuration: YAML, an overlay, and the command line."""
 
+import datetime
 import difflib
 import io
 import itertools
 import logging
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import ruamel.yaml
 import speechbrain as sb
-from hyperpyyaml import resolve_references
+from hyperpyyaml import load_hyperpyyaml, resolve_references
 from speechbrain.utils.run_opts import RunOptions
+
+from ssps_plugin.atomic_write import atomic_write
+from ssps_plugin.overrides import apply_overrides
 
 logger = logging.getLogger(__name__)
 
@@ -50,11 +54,32 @@ class Configuration:
             return self.overrides[key]
         return _read(self.hparams_file)[key]
 
+    def text(self) -> io.StringIO:
+        """Return the file with its overrides, references not yet resolved."""
+        tree = _read(self.hparams_file)
+        apply_overrides(tree, self.overrides)
+        text = io.StringIO()
+        _yaml().dump(tree, text)
+        text.seek(0)
+        text.name = str(self.hparams_file)  # what !include starts from
+        return text
+
+    def load(self) -> dict[str, Any]:
+        """Make the objects that it describes."""
+        hparams: dict[str, Any] = load_hyperpyyaml(self.text())
+        return hparams
+
+    def save(self, folder: str | pathlib.Path) -> None:
+        """Write `hyperparams.yaml`, which loads without any override."""
+        with atomic_write(pathlib.Path(folder, "hyperparams.yaml")) as file:
+            file.write(f"# Generated {datetime.date.today()} from:\n")
+            file.write(f"# {self.hparams_file.absolute()}\n")
+            file.write("# yamllint disable\n")
+            file.write(resolve_references(self.text()).read())
+
     def resolved(self, key: str) -> Any:
         """Value of a plain key, its references to others resolved."""
-        with open(self.hparams_file, encoding="utf-8") as file:
-            text = resolve_references(file, self.overrides)
-        return _yaml().load(text)[key]
+        return _yaml().load(resolve_references(self.text()))[key]
 
     def lay_over(self, overlay: str | pathlib.Path) -> None:
         """Lay an overlay over the file; what is overridden already stays.
@@ -128,7 +153,7 @@ def _yaml() -> ruamel.yaml.YAML:
     return ruamel.yaml.YAML()
 
 
-def _read(path: str | pathlib.Path) -> Mapping[str, Any]:
+def _read(path: str | pathlib.Path) -> MutableMapping[str, Any]:
     text = pathlib.Path(path).read_text(encoding="utf-8")
     return _yaml().load(io.StringIO(text)) or {}
 

@@ -63,6 +63,9 @@ def reference_representation(
     mode = _evaluating(owner) if in_eval_mode else nullcontext()
     with torch.no_grad(), _unwrapped(owner, embed) as bare, mode:
         representation = bare(*inputs, **operands)
+        # Weights that autocast has cast here know no gradient; a forward pass
+        # that follows must not find them.
+        torch.clear_autocast_cache()
         if representation.dim() == 3 and representation.shape[1] == 1:
             representation = representation.squeeze(1)
         if representation.dim() != 2:

@@ -3,8 +3,10 @@
 import pathlib
 
 import pytest
+import torch
 from speechbrain.utils.run_opts import RunOptions
 
+from ssps_plugin import ClusteringSampling, NearestNeighborSampling
 from ssps_plugin.configuration import _read, parse_configuration
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -247,3 +249,51 @@ def test_dino_has_the_published_settings():
         "queue_size": 25000,
     }
     assert {key: keys[key] for key in published} == published
+
+
+def loaded(tmp_path, *argv):
+    """What a run builds, and what is built from the file that it saves."""
+    output = ("--output_folder", str(tmp_path / "out"))
+    configuration = parse_configuration([SSPS_YAML, *output, *argv])
+    configuration.save(tmp_path)
+    saved = str(tmp_path / "hyperparams.yaml")
+    return configuration.load(), parse_configuration([saved]).load()
+
+
+def test_an_object_of_another_class_takes_the_place_of_the_present_one(
+    tmp_path,
+):
+    strategy = "!new:ssps_plugin.NearestNeighborSampling {num_neighbors: 7}"
+    for hparams in loaded(
+        tmp_path,
+        *("--sampler", f"{{strategy: {strategy}, queue_size: 50}}"),
+        *("--margin", "!new:ssps_plugin.losses.AdditiveMargin {margin: 0.2}"),
+        *("--opt_class", "!name:torch.optim.SGD {lr: 0.5}"),
+    ):
+        sampler = hparams["sampler"]
+        assert type(sampler.strategy) is NearestNeighborSampling
+        assert sampler.strategy.num_neighbors == 7
+        assert (sampler.queue.size, sampler.start_epoch) == (50, 101)
+        assert hparams["modules"]["margin"].margin == 0.2
+        assert hparams["opt_class"].func is torch.optim.SGD
+        assert hparams["opt_class"].keywords == {"lr": 0.5}
+
+
+def test_an_overlay_may_hold_an_object_with_references(tmp_path):
+    overlay = tmp_path / "own.yaml"
+    overlay.write_text(
+        "embedding_dim: 8\n"
+        "projector: !new:ssps_plugin.heads.MLPHead\n"
+        "    dims: [!ref <embedding_dim>, 5]\n"
+    )
+    for hparams in loaded(tmp_path, "--overlay", str(overlay)):
+        projector = hparams["framework"].projector
+        assert (projector[0].in_features, projector[-1].out_features) == (8, 5)
+
+
+def test_arguments_of_an_object_are_changed_one_by_one(tmp_path):
+    for hparams in loaded(tmp_path, "--sampler", "{queue_size: 300, seed: 3}"):
+        sampler = hparams["sampler"]
+        assert (sampler.queue.size, sampler.seed) == (300, 3)
+        assert type(sampler.strategy) is ClusteringSampling
+        assert sampler.strategy.num_clusters == 25000

@@ -193,3 +193,13 @@ def test_other_than_one_vector_per_utterance_is_an_error(shape):
     with pytest.raises(ValueError, match="one vector per utterance"):
         reference_representation(lambda: torch.ones(shape), modules=module)
     assert module.training
+
+
+def test_under_autocast_a_forward_pass_behind_it_has_its_gradients():
+    encoder = torch.nn.Linear(4, 3)
+    wavs = torch.ones(2, 4)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        reference_representation(encoder, wavs)
+        loss = encoder(wavs).float().sum()
+    loss.backward()
+    assert encoder.weight.grad.abs().sum() > 0

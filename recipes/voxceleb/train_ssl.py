@@ -18,7 +18,6 @@ import sys
 from typing import Any
 
 import speechbrain as sb
-from hyperpyyaml import load_hyperpyyaml
 from speechbrain.utils.distributed import if_main_process, run_on_main
 from speechbrain.utils.logger import get_logger
 from voxceleb_prepare import (
@@ -70,14 +69,10 @@ def train(configuration: Configuration) -> None:
         use_minivox(configuration)
     if isinstance(configuration["data_folder"], list):
         join_data_folders(configuration)
-    with open(configuration.hparams_file, encoding="utf-8") as fin:
-        hparams = load_hyperpyyaml(fin, configuration.overrides)
+    hparams = configuration.load()
     check_true_positives(hparams)
-    sb.create_experiment_directory(
-        experiment_directory=hparams["output_folder"],
-        hyperparams_to_save=str(configuration.hparams_file),
-        overrides=configuration.overrides,
-    )
+    sb.create_experiment_directory(hparams["output_folder"])
+    run_on_main(configuration.save, [hparams["output_folder"]])
     for note in configuration.notes:
         logger.info(note)
 
@@ -218,6 +213,20 @@ def say_what_is_unusual(hparams: dict[str, Any]) -> None:
             "SSPS never starts: num_epochs is %d, ssps_start_epoch %d",
             hparams["num_epochs"],
             start_epoch,
+        )
+    if start_epoch is None and hparams.get("mask_false_negatives"):
+        logger.warning(
+            "mask_false_negatives does nothing without SSPS: there are no "
+            "clusters to tell false negatives by"
+        )
+    framework, length = hparams["framework"], hparams["schedule_epochs"]
+    if framework.final_momentum == 1.0 and hparams["num_epochs"] > length:
+        logger.warning(
+            "The momentum network, which is verified, stands still after "
+            "epoch %d: num_epochs is %d, schedule_epochs %d",
+            length,
+            hparams["num_epochs"],
+            length,
         )
 
 

@@ -17,7 +17,6 @@ import pathlib
 import sys
 from typing import Any
 
-from hyperpyyaml import load_hyperpyyaml
 from speechbrain.utils.checkpoints import Checkpointer
 from speechbrain.utils.distributed import (
     if_main_process,
@@ -51,8 +50,7 @@ def verify(configuration: Configuration) -> None:
     """Load the last epochs' encoder, embed, score, write."""
     if configuration.hparams_file.name == "hyperparams.yaml":
         look_beside(configuration)
-    with open(configuration.hparams_file, encoding="utf-8") as fin:
-        hparams = load_hyperpyyaml(fin, configuration.overrides)
+    hparams = configuration.load()
     setup_logging()
     run_on_main(prepare_trials, kwargs={"hparams": hparams})
     verifications = load_verifications(hparams)

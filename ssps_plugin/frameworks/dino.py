@@ -120,6 +120,11 @@ class DINO(Framework):
             return ()
         return self.head.output.parameters()
 
+    @property
+    def final_momentum(self) -> float:
+        """Momentum at the end of its schedule; at 1 it stands still."""
+        return self.momentum(1.0)
+
     def update(self, progress: float) -> None:
         """Move the teacher towards the student, after a real step."""
         momentum = self.momentum(progress)

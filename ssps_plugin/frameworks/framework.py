@@ -74,6 +74,11 @@ class Framework(nn.Module):
             Share of the training that is done, in [0, 1].
         """
 
+    @property
+    def final_momentum(self) -> float | None:
+        """Momentum at the end of its schedule; None without a momentum."""
+        return None
+
     def frozen_parameters(self) -> Iterable[nn.Parameter]:
         """Parameters that this epoch leaves as they are."""
         return ()

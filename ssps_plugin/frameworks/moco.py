@@ -94,6 +94,11 @@ class MoCo(Framework):
         """Whether there is no projector: keys are the encoder's average's."""
         return isinstance(self.projector, nn.Identity)
 
+    @property
+    def final_momentum(self) -> float:
+        """Momentum at the end of its schedule; at 1 it stands still."""
+        return self.momentum(1.0)
+
     def update(self, progress: float) -> None:
         """Move the key network towards the query network."""
         momentum = self.momentum(progress)

@@ -11,10 +11,10 @@ from ssps_plugin.objective_module import ObjectiveModule
 
 logger = get_logger(__name__)
 
-# Outputs are cosines: between random directions of 256 dimensions their
-# standard deviation is 0.06.
-_COLLAPSED_STD = 1e-3
-_COLLAPSED_SHARE = 0.995  # of the entropy of a uniform distribution
+# Of log(num_outputs). A head that is drawn at random tells more than a tenth:
+# its cosines have a standard deviation of 0.06 or more, and the teacher's
+# temperature is 0.07 or less.
+_COLLAPSED_SHARE = 0.03
 
 
 class DINOLoss(nn.Module):
@@ -167,8 +167,8 @@ class DINOCentering(ObjectiveModule):
         self.warmup_temperature = warmup_temperature
         self.warmup_epochs = warmup_epochs
         self.register_buffer("center", torch.zeros(num_outputs))
-        # Over the epoch: entropies, standard deviations, steps.
-        self.register_buffer("_totals", torch.zeros(3))
+        # Over the epoch: entropies, information, standard deviations, steps.
+        self.register_buffer("_totals", torch.zeros(4))
 
     def forward(self, outputs: Tensor) -> Tensor:
         """Return distributions, float32, `(..., num_outputs)`."""
@@ -201,13 +201,15 @@ class DINOCentering(ObjectiveModule):
 
     def _take_note(self, rows: Tensor) -> None:
         logits = (rows - self.center) / self.temperature
+        shares = logits.softmax(-1)
         # H = logsumexp(s) - <p, s>
-        normalizer = logits.logsumexp(-1)
-        expected = (logits.softmax(-1) * logits).sum(-1)
+        expected = (shares * logits).sum(-1)
+        entropy = (logits.logsumexp(-1) - expected).mean()
+        information = torch.special.entr(shares.mean(0)).sum() - entropy
         spread = rows.std(0, correction=0).mean()
-        self._totals[0] += (normalizer - expected).mean()
-        self._totals[1] += spread
-        self._totals[2] += 1
+        self._totals += torch.stack(
+            [entropy, information, spread, torch.ones_like(spread)]
+        )
 
     def figures(self) -> dict[str, float]:
         """Return how far the teacher is from collapse, and start anew.
@@ -218,24 +220,31 @@ class DINOCentering(ObjectiveModule):
         -------
         dict of str to float
             teacher_entropy: of its distributions, nats; near log(num_outputs)
-            they are uniform, near 0 one-hot. output_std: standard deviation of
-            its outputs over a rank's batch; near 0 all utterances look alike.
+            they are uniform, near 0 one-hot. teacher_information: what they
+            tell of an utterance, nats: the entropy of their mean over a rank's
+            batch less their own; near 0 all utterances look alike, be it
+            uniform or one-hot. output_std: standard deviation of the outputs
+            over a rank's batch.
         """
-        totals = sum_over_ranks(self._totals)
-        entropy, spread, num_steps = totals.tolist()
+        *totals, num_steps = sum_over_ranks(self._totals).tolist()
         self._totals.zero_()
         if not num_steps:
             return {}
-        entropy, spread = entropy / num_steps, spread / num_steps
+        entropy, information, spread = (total / num_steps for total in totals)
         uniform = math.log(len(self.center))
-        if spread < _COLLAPSED_STD or entropy > _COLLAPSED_SHARE * uniform:
+        if information < _COLLAPSED_SHARE * uniform:
             logger.warning(
-                "DINO has collapsed: the teacher's outputs hardly depend on "
-                "the utterance (standard deviation %.2g over a batch, entropy "
-                "%.3f of at most %.3f nats). Try a lower learning rate, a "
-                "longer warm-up, or a lower teacher temperature.",
-                spread,
+                "DINO has collapsed: the teacher's distributions hardly depend "
+                "on the utterance (they tell %.3f nats of it, their entropy is "
+                "%.3f of at most %.3f). Try a lower learning rate, a longer "
+                "warm-up, a lower teacher temperature, or a later start of "
+                "SSPS.",
+                information,
                 entropy,
                 uniform,
             )
-        return {"teacher_entropy": entropy, "output_std": spread}
+        return {
+            "teacher_entropy": entropy,
+            "teacher_information": information,
+            "output_std": spread,
+        }

@@ -137,7 +137,7 @@ def test_without_warm_up_the_temperature_is_constant():
 
 def test_figures_are_the_epochs_means_and_start_anew():
     centering = DINOCentering(4, temperature=0.5, momentum=0.0)
-    entropies, spreads = [], []
+    entropies, spreads, information = [], [], []
     center = torch.zeros(4)
     for seed in range(3):
         _, teacher = outputs(seed=seed)
@@ -146,35 +146,56 @@ def test_figures_are_the_epochs_means_and_start_anew():
         p = ((rows - center) / 0.5).softmax(1)
         entropies.append(-(p * p.log()).sum(1).mean())
         spreads.append(rows.std(0, correction=0).mean())
+        # Mutual information: how far a row's distribution is from their mean.
+        information.append((p * (p / p.mean(0)).log()).sum(1).mean())
         center = rows.mean(0)
     figures = centering.figures()
     mean = torch.stack(entropies).mean().item()
     assert figures["teacher_entropy"] == pytest.approx(mean, rel=1e-5)
+    mean = torch.stack(information).mean().item()
+    assert figures["teacher_information"] == pytest.approx(mean, rel=1e-4)
     mean = torch.stack(spreads).mean().item()
     assert figures["output_std"] == pytest.approx(mean, rel=1e-5)
     assert centering.figures() == {}
 
 
+def generated(*shape):
+    return torch.randn(shape, generator=torch.Generator().manual_seed(0))
+
+
 @pytest.mark.parametrize(
-    ("outputs", "uniform", "still"),
+    ("outputs", "share"),
     [
-        # All utterances alike, whatever the distribution.
-        (F.one_hot(torch.zeros(16).long(), 8).float(), False, True),
-        (1e-6 * torch.randn(16, 8), True, True),
-        # Above the limit of the deviation: the entropy alone tells.
-        (0.0015 * torch.randn(64, 64), True, False),
+        # One-hot or uniform, or in between, but alike for all utterances.
+        (F.one_hot(torch.zeros(16).long(), 8).float(), 0.0),
+        (1e-6 * generated(16, 8), 1.0),
+        (0.05 * generated(1, 64).expand(16, 64), 0.7),
+        # What they still tell is little: 0.02 of the uniform entropy.
+        (0.0155 * generated(256, 1024), 0.99),
     ],
 )
-def test_a_collapse_is_named(outputs, uniform, still, caplog):
+def test_a_collapse_is_named(outputs, share, caplog):
     num_outputs = outputs.shape[1]
     centering = DINOCentering(num_outputs)
     centering.update(outputs[None])
     with caplog.at_level(logging.WARNING):
         figures = centering.figures()
     assert "DINO has collapsed" in caplog.text
-    share = figures["teacher_entropy"] / math.log(num_outputs)
-    assert (share > 0.995) == uniform
-    assert (figures["output_std"] < 1e-3) == still
+    uniform = math.log(num_outputs)
+    assert figures["teacher_entropy"] / uniform == pytest.approx(share, abs=0.1)
+    assert figures["teacher_information"] < 0.03 * uniform
+
+
+@pytest.mark.parametrize("num_outputs", [1024, 65536])
+def test_a_head_drawn_at_random_is_no_collapse(num_outputs, caplog):
+    torch.manual_seed(0)
+    rows = F.normalize(torch.randn(1, 32, 256), dim=2)
+    layer = F.normalize(torch.randn(num_outputs, 256), dim=1)
+    centering = DINOCentering(num_outputs, temperature=0.07)
+    centering.update(rows @ layer.T)
+    with caplog.at_level(logging.WARNING):
+        centering.figures()
+    assert not caplog.text
 
 
 @pytest.mark.parametrize(

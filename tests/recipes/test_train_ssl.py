@@ -231,6 +231,43 @@ def test_mistakes_get_an_answer(corpus, tmp_path, options, message):
     assert not (tmp_path / "out" / "results.json").exists()
 
 
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--compile"], "no --compile, .*compile_backend inductor"),
+        (["--jit_module_keys", "framework"], "no --jit_module_keys, "),
+        (["--max_grad_norm=-1"], "above 0, got -1.0.*inf clips nothing"),
+    ],
+)
+def test_run_options_that_train_something_else_are_refused(
+    corpus, tmp_path, flags, message
+):
+    with pytest.raises(ValueError, match=message):
+        run("moco_ssps.yaml", tmp_path, *flags, data_folder=corpus)
+
+
+def test_settings_that_take_away_what_is_meant_are_told(corpus, tmp_path):
+    options = {"data_folder": corpus, "num_epochs": 2, "verify_interval": 9}
+    log = run(
+        "moco.yaml",
+        tmp_path / "moco",
+        negatives_size=16,
+        mask_false_negatives=True,
+        **options,
+    )
+    assert "mask_false_negatives does nothing without SSPS" in log
+    assert "stands still" not in log  # MoCo's momentum is constant
+    tiny = {
+        "global_crop_seconds": 0.4,
+        "local_crop_seconds": 0.3,
+        "crop_seconds": None,
+        "num_outputs": 12,
+        "schedule_epochs": 1,
+    }
+    log = run("dino.yaml", tmp_path / "dino", **tiny, **options)
+    assert "stands still after epoch 1: num_epochs is 2" in log
+
+
 def test_own_overlay_is_the_only_one_on_minivox(tmp_path):
     overlay = tmp_path / "mine.yaml"
     overlay.write_text("num_epochs: 3\n")

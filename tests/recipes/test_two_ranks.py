@@ -79,6 +79,9 @@ def test_two_ranks_train_to_the_end_and_resume_to_the_same_run(name, tmp_path):
     run_on_two_ranks(f"{name}_ssps.yaml", stopped, num_epochs=2, **options)
     run_on_two_ranks(f"{name}_ssps.yaml", stopped, **options)
     assert_same_run(whole, stopped)
+    found = memories(stopped)
+    for what, value in memories(whole).items():
+        assert torch.equal(found[what], value), what
 
 
 @pytest.mark.slow

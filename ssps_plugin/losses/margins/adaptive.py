@@ -25,7 +25,8 @@ class AdaptiveMargin(Margin):
     Carried over: theta is the angle of an anchor and its positive, the norm
     is the anchor's; a positive's quality has no say (NT-Xent takes every view
     as anchor in turn). Statistics are over the anchors of all ranks and move
-    in train mode only, before they are used. Differs: they start as those of
+    in train mode only, before they are used. Not for `CentroidSampling` with
+    NT-Xent, where half of the anchors would be centroids of norm 1. Differs: they start as those of
     the first step, not at the authors' constants for faces.
 
     Arguments
