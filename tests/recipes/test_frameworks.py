@@ -137,6 +137,27 @@ def test_a_warm_start_takes_up_all_that_the_plain_twin_trained(
     assert first["coverage"] > 0 and first["seen"] == 1.0
 
 
+@pytest.mark.parametrize(
+    ("name", "strategy"),
+    [
+        ("moco", "CentroidSampling {num_clusters: 6, num_neighbors: 1}"),
+        ("dino", "NearestNeighborSampling {num_neighbors: 3}"),
+    ],
+)
+def test_another_strategy_is_set_on_the_command_line(
+    name, strategy, corpus, tmp_path
+):
+    options = {"data_folder": corpus, "num_epochs": 2, **FRAMEWORKS[name]}
+    options |= {"verify_interval": 9, "num_made_trials": 4}
+    sampler = f"{{strategy: !new:ssps_plugin.{strategy}}}"
+    run(f"{name}_ssps.yaml", tmp_path, sampler=sampler, **SSPS, **options)
+    last = history(tmp_path)[-1]
+    assert last["coverage"] > 0.8
+    # A centroid is no utterance; nearest neighbours make no clusters.
+    assert ("speaker_accuracy" in last) == (name == "dino")
+    assert ("cluster_size_min" in last) == (name == "moco")
+
+
 @pytest.mark.parametrize("name", ["dino", "swav", "vicreg"])
 def test_bfloat16_trains_with_ssps(name, corpus, tmp_path):
     options = {

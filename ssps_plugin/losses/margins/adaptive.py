@@ -26,8 +26,8 @@ class AdaptiveMargin(Margin):
     is the anchor's; a positive's quality has no say (NT-Xent takes every view
     as anchor in turn). Statistics are over the anchors of all ranks and move
     in train mode only, before they are used. Not for `CentroidSampling` with
-    NT-Xent, where half of the anchors would be centroids of norm 1. Differs: they start as those of
-    the first step, not at the authors' constants for faces.
+    NT-Xent, where half of the anchors would be centroids of norm 1. Differs:
+    they start as those of the first step, not at the authors' constants.
 
     Arguments
     ---------
