@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import speechbrain as sb
 from speechbrain.utils.distributed import if_main_process
+from speechbrain.utils.logger import get_logger
 from speechbrain.utils.train_logger import TensorboardLogger
 from torch import Tensor, nn
 
@@ -21,7 +22,9 @@ from ssps_plugin.dataio.shared_epoch import SharedEpoch
 from ssps_plugin.distributed import (
     broadcast_buffers,
     mean_over_ranks,
+    sum_over_ranks,
     without_wrapper,
+    world_size,
 )
 from ssps_plugin.evaluation.sampling_report import SamplingReport
 from ssps_plugin.evaluation.verification import Verification
@@ -33,6 +36,8 @@ from ssps_plugin.reference import reference_representation
 from ssps_plugin.sync_batchnorm import unsynchronised_batch_norm
 from ssps_plugin.verifying_brain import VerifyingBrain
 from ssps_plugin.warm_start import warm_start
+
+logger = get_logger(__name__)
 
 
 class Predictions(NamedTuple):
@@ -83,6 +88,7 @@ class SSLBrain(VerifyingBrain):
         check_run_options(self)
         check_spaces(self.framework, self.modules.sampler)
         self.warm_start_from = warm_start_from
+        self._leaves_step_out = False
         if self.device_type == "cpu":
             keep_freed_memory()
         self.shared_epoch = epoch
@@ -128,7 +134,9 @@ class SSLBrain(VerifyingBrain):
                 in_eval_mode=self.hparams.reference_in_eval_mode,
             )
         views = [
-            getattr(batch, group.key).data for group in self.hparams.crop_groups
+            getattr(batch, group.key).data
+            for group in self.hparams.crop_groups
+            if group.num_crops != 0
         ]
         anchors, positives = self.modules.framework(*views)
         return Predictions(anchors, positives, reference)
@@ -161,6 +169,42 @@ class SSLBrain(VerifyingBrain):
         super().init_optimizers()
         self.optimizer.register_step_pre_hook(self._before_step)
         self.optimizer.register_step_post_hook(self._after_step)
+
+    def check_loss_isfinite(self, loss: Tensor) -> None:
+        """Leave out a step with a loss that is not finite, of any rank.
+
+        SpeechBrain would take it, and with it the weights to nan. Under fp16
+        its scaler does this.
+
+        Raises
+        ------
+        ValueError
+            More such losses than `nonfinite_patience`.
+        """
+        finite = sum_over_ranks(loss.isfinite().float()) == world_size()
+        if bool(finite):
+            return
+        self._leaves_step_out = not self.scaler.is_enabled()
+        self.nonfinite_count += 1
+        message = (
+            f"The loss of step {self.step} of epoch "
+            f"{self.epoch_counter.current} is not finite"
+        )
+        if self.nonfinite_count > self.nonfinite_patience:
+            raise ValueError(
+                f"{message}, and neither were {self.nonfinite_patience} before "
+                "it: lower the learning rate or, if it is with --precision "
+                "that it happens, train in fp32."
+            )
+        logger.warning("%s: the step is left out", message)
+
+    def optimizers_step(self) -> None:
+        """Step as SpeechBrain does, unless a loss was not finite."""
+        if self._leaves_step_out:
+            self._leaves_step_out = False
+            self.optimizer.zero_grad(set_to_none=True)
+            return
+        super().optimizers_step()
 
     def _before_step(self, *_: Any) -> None:
         for part in self._parts:

@@ -13,6 +13,9 @@ from speechbrain.utils.checkpoints import (
 )
 from speechbrain.utils.distributed import ddp_barrier, if_main_process
 
+# What torch says of a state that is another module's.
+_MISFIT = "Error(s) in loading state_dict"
+_SHOWN_CHARACTERS = 300
 _UNFINISHED = METAFNAME + ".unfinished"
 
 
@@ -35,13 +38,30 @@ class AtomicCheckpointer(Checkpointer):
         return checkpoint
 
     def recover_if_possible(self, *args: Any, **kwargs: Any) -> Checkpoint:
-        """Remove what a killed process left, then load as SpeechBrain does."""
+        """Remove what a killed process left, then load as SpeechBrain does.
+
+        Raises
+        ------
+        RuntimeError
+            A checkpoint of other modules, or of other sizes.
+        """
         if if_main_process():
             pattern = f"{CKPT_PREFIX}*/{_UNFINISHED}"
             for marker in pathlib.Path(self.checkpoints_dir).glob(pattern):
                 shutil.rmtree(marker.parent)
         ddp_barrier()
-        return super().recover_if_possible(*args, **kwargs)
+        try:
+            return super().recover_if_possible(*args, **kwargs)
+        except (KeyError, RuntimeError) as error:
+            if isinstance(error, RuntimeError) and _MISFIT not in str(error):
+                raise
+            first = " ".join(str(error).split())[:_SHOWN_CHARACTERS]
+            raise RuntimeError(
+                f"Expected checkpoints in {self.checkpoints_dir} that fit what "
+                f"the configuration builds, got: {first} ... Go on with the "
+                "settings that they were made with (hyperparams.yaml beside "
+                "that folder), or change output_folder."
+            ) from error
 
     def _save_checkpoint_metafile(
         self, fpath: pathlib.Path, *args: Any, **kwargs: Any

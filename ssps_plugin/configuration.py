@@ -36,17 +36,21 @@ class Configuration:
     overrides : dict
         Values to lay over the file: those of the overlay, then those of the
         command line.
-    notes : list of str
+    notes, warnings : list of str
         What should be said in the log once there is one.
     overlays : list of pathlib.Path
         The overlays laid so far.
+    root : pathlib.Path, optional
+        A folder that relative overlays are looked for in last.
     """
 
     hparams_file: pathlib.Path
     run_opts: Any
     overrides: Overrides
     notes: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
     overlays: list[pathlib.Path] = field(default_factory=list)
+    root: pathlib.Path | None = None
 
     def __getitem__(self, key: str) -> Any:
         """Value of a plain key: overridden, or as in the file."""
@@ -79,7 +83,16 @@ class Configuration:
 
     def resolved(self, key: str) -> Any:
         """Value of a plain key, its references to others resolved."""
-        return _yaml().load(resolve_references(self.text()))[key]
+        return self.settings()[key]
+
+    def settings(self) -> dict[str, Any]:
+        """Return the plain keys' values, references to others resolved."""
+        tree = _yaml().load(resolve_references(self.text()))
+        return {
+            key: list(value) if isinstance(value, list) else value
+            for key, value in tree.items()
+            if _is_plain(value)
+        }
 
     def lay_over(self, overlay: str | pathlib.Path) -> None:
         """Lay an overlay over the file; what is overridden already stays.
@@ -87,11 +100,12 @@ class Configuration:
         Keys that the file does not have are left out, so that one overlay
         serves several files.
         """
-        path = _find_overlay(overlay, self.hparams_file)
+        path = _find_overlay(overlay, self.hparams_file, self.root)
         known = _read(self.hparams_file)
         values = dict(_read(path))
         unused = [key for key in values if key not in known]
         for key in unused:
+            self._note_mistyped(key, known, path)
             del values[key]
         self.overrides = {**values, **self.overrides}
         self.overlays.append(path)
@@ -103,14 +117,30 @@ class Configuration:
                 f"{self.hparams_file} has no use for {', '.join(unused)}."
             )
 
+    def _note_mistyped(
+        self, key: str, known: Mapping[str, Any], path: pathlib.Path
+    ) -> None:
+        """An overlay may serve several files; a key that is near is a slip."""
+        close = difflib.get_close_matches(key, known, n=1, cutoff=0.88)
+        if close:
+            self.warnings.append(
+                f"{key} in {path} does nothing: {self.hparams_file} has no "
+                f"such key, did you mean {close[0]}?"
+            )
 
-def parse_configuration(argv: Sequence[str]) -> Configuration:
+
+def parse_configuration(
+    argv: Sequence[str], root: str | pathlib.Path | None = None
+) -> Configuration:
     """Parse a command line in SpeechBrain's convention.
 
     Arguments
     ---------
     argv : sequence of str
         `hparams/x.yaml --key value ...`, without the program's name.
+    root : str or pathlib.Path, optional
+        A folder that relative overlays are looked for in last: that of the
+        recipes, where a YAML is a copy that lies elsewhere.
 
     Returns
     -------
@@ -134,15 +164,22 @@ def parse_configuration(argv: Sequence[str]) -> Configuration:
     """
     if argv and not argv[0].startswith("-"):
         if not pathlib.Path(argv[0]).is_file():
+            saved = pathlib.Path(argv[0], "hyperparams.yaml")
             raise FileNotFoundError(
                 f"Expected a YAML file, such as hparams/simclr_ssps.yaml, "
-                f"found no file {argv[0]} in {pathlib.Path.cwd()}."
+                f"found no file {argv[0]} in {pathlib.Path.cwd()}"
+                + (f": give {saved}." if saved.is_file() else ".")
             )
         _check_options(argv[1:])
     hparams_file, run_opts, overrides = sb.parse_arguments(list(argv))
     values = dict(_yaml().load(overrides) or {})
     _check_known(values, _read(hparams_file), hparams_file)
-    configuration = Configuration(pathlib.Path(hparams_file), run_opts, values)
+    configuration = Configuration(
+        pathlib.Path(hparams_file),
+        run_opts,
+        values,
+        root=None if root is None else pathlib.Path(root),
+    )
     overlay = configuration["overlay"]
     if overlay is not None:
         configuration.lay_over(overlay)
@@ -153,9 +190,20 @@ def _yaml() -> ruamel.yaml.YAML:
     return ruamel.yaml.YAML()
 
 
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, list):
+        return all(map(_is_plain, value))
+    return isinstance(value, (str, int, float, type(None)))
+
+
 def _read(path: str | pathlib.Path) -> MutableMapping[str, Any]:
     text = pathlib.Path(path).read_text(encoding="utf-8")
-    return _yaml().load(io.StringIO(text)) or {}
+    tree = _yaml().load(io.StringIO(text)) or {}
+    if not isinstance(tree, MutableMapping):
+        raise ValueError(
+            f"Expected keys and values (`key: value`) in {path}, got {tree!r}."
+        )
+    return tree
 
 
 def _check_known(
@@ -173,6 +221,7 @@ def _check_known(
 def _check_options(argv: Sequence[str]) -> None:
     """Refuse what SpeechBrain's parsing would take for something else."""
     options = RunOptions().as_dict()
+    given: set[str] = set()
     for before, token in itertools.pairwise(["", *argv]):
         name = before.removeprefix("--")
         takes_value = (
@@ -186,6 +235,10 @@ def _check_options(argv: Sequence[str]) -> None:
                 "takes no value: expected --key value or --key=value."
             )
         _check_abbreviation(token, options)
+        key = token.partition("=")[0]
+        if token.startswith("--") and key in given:
+            raise ValueError(f"{key} is given twice on the command line.")
+        given.add(key)
 
 
 def _check_abbreviation(token: str, options: Mapping[str, Any]) -> None:
@@ -206,20 +259,23 @@ def _suggestion(key: str, known: Sequence[str]) -> str:
 
 
 def _find_overlay(
-    overlay: str | pathlib.Path, hparams_file: pathlib.Path
+    overlay: str | pathlib.Path,
+    hparams_file: pathlib.Path,
+    root: pathlib.Path | None,
 ) -> pathlib.Path:
-    """Look from here, beside the YAML file, and from the folder above it."""
+    """Look from here, beside the YAML file, the folder above it, and root."""
     beside = hparams_file.resolve().parent
     tried = [
         pathlib.Path(overlay),
         beside / overlay,
         beside.parent / overlay,
         beside / pathlib.Path(overlay).name,
+        *([] if root is None else [root / overlay]),
     ]
     for path in tried:
         if path.is_file():
             return path
     raise FileNotFoundError(
-        f"Expected an overlay (YAML) at {overlay}, as the key overlay says; "
+        f"Expected an overlay (a YAML with settings to lay over) at {overlay}; "
         f"looked at {', '.join(map(str, tried))}."
     )

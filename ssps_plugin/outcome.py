@@ -124,12 +124,13 @@ def conclude_training(
         return
     before = history.at(start_epoch - 1).get("eer")
     if last["epoch"] >= start_epoch and before is not None:
+        ratio = 100 * result.eer / before if before else None
         logger.info(
             "SSPS was switched on after epoch %d: EER %.2f %% then, %.2f %% "
-            "at the end, after epoch %d (%.2f times as much)",
+            "at the end, after epoch %d%s",
             start_epoch - 1,
             before,
             100 * result.eer,
             last["epoch"],
-            100 * result.eer / max(before, 1e-9),
+            "" if ratio is None else f" ({ratio:.2f} times as much)",
         )

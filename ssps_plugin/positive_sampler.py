@@ -23,6 +23,8 @@ from ssps_plugin.sampling import Anchors, SamplingStrategy
 
 logger = get_logger(__name__)
 
+_LOW_COVERAGE = 0.4
+
 
 class PositiveSampler(BoundMemories):
     """Substitute same-utterance positives by pseudo-positives.
@@ -179,12 +181,22 @@ class PositiveSampler(BoundMemories):
             self.strategy.prepare(self.bank, self.queue, self.seed, epoch)
         # Ranks agree by now, unless their devices round differently.
         broadcast_buffers(self.strategy)
-        logger.info("SSPS epoch %d: %s", epoch, self.strategy.figures())
+        figures = self.strategy.figures()
+        if figures:
+            logger.info("SSPS epoch %d: %s", epoch, figures)
 
     def _log_coverage(self) -> None:
         if self._has_reached(self.start_epoch):
             coverage = self.figures()["coverage"]
             logger.info("SSPS epoch %d: coverage %.3f", self.epoch, coverage)
+            if coverage < _LOW_COVERAGE:
+                logger.warning(
+                    "SSPS found a pseudo-positive for %.1f %% of the anchors "
+                    "of epoch %d only, the others kept their own positives: "
+                    "raise queue_size, or lower num_clusters.",
+                    100 * coverage,
+                    self.epoch,
+                )
 
     # -- steps -------------------------------------------------------------
 

@@ -95,3 +95,11 @@ def test_the_best_by_a_figure_is_found(tmp_path):
         saver.save_checkpoint(meta={"eer": eer})
     saver.recover_if_possible(min_key="eer")
     assert module.weight.item() == 2.0
+
+
+def test_a_checkpoint_of_another_size_says_what_to_change(tmp_path):
+    checkpointer(tmp_path, value_of(1.0)).save_checkpoint()
+    other = checkpointer(tmp_path, nn.Linear(2, 1, bias=False))
+    message = "size mismatch for weight.*change output_folder"
+    with pytest.raises(RuntimeError, match=message):
+        other.recover_if_possible()

@@ -297,3 +297,52 @@ def test_arguments_of_an_object_are_changed_one_by_one(tmp_path):
         assert (sampler.queue.size, sampler.seed) == (300, 3)
         assert type(sampler.strategy) is ClusteringSampling
         assert sampler.strategy.num_clusters == 25000
+
+
+def test_a_key_given_twice_is_refused(yaml_file):
+    with pytest.raises(ValueError, match="--width is given twice"):
+        parse_configuration([str(yaml_file), "--width", "3", "--width=4"])
+
+
+def test_a_slip_in_an_overlay_is_named_and_keys_of_other_files_are_not(
+    tmp_path, yaml_file
+):
+    overlay = tmp_path / "small.yaml"
+    overlay.write_text("widths: 2\nnum_clusters: 9\n")
+    argv = [str(yaml_file), "--overlay", str(overlay)]
+    (warning,) = parse_configuration(argv).warnings
+    assert "widths in" in warning and "did you mean width?" in warning
+
+
+@pytest.mark.parametrize("path", HPARAMS, ids=lambda path: path.name)
+def test_the_overlay_for_small_corpora_has_no_slips(path):
+    argv = [str(path), "--overlay", str(ROOT / "hparams/minivox.yaml")]
+    if path.stem != "minivox":
+        assert parse_configuration(argv).warnings == []
+
+
+def test_an_overlay_is_keys_and_values(tmp_path, yaml_file):
+    overlay = tmp_path / "small.yaml"
+    overlay.write_text("width 2\n")
+    with pytest.raises(ValueError, match=r"`key: value`.*small\.yaml"):
+        parse_configuration([str(yaml_file), "--overlay", str(overlay)])
+
+
+def test_a_copied_yaml_finds_the_overlay_of_the_recipes(
+    tmp_path, yaml_file, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    argv = [str(yaml_file), "--overlay", "hparams/minivox.yaml"]
+    with pytest.raises(FileNotFoundError, match="overlay"):
+        parse_configuration(argv)
+    assert (
+        parse_configuration(argv, ROOT)
+        .overlays[0]
+        .samefile(ROOT / "hparams" / "minivox.yaml")
+    )
+
+
+def test_a_runs_folder_in_place_of_its_file_is_told(tmp_path):
+    (tmp_path / "hyperparams.yaml").write_text("seed: 1\n")
+    with pytest.raises(FileNotFoundError, match=r"give .*hyperparams\.yaml"):
+        parse_configuration([str(tmp_path)])

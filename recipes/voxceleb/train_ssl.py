@@ -40,6 +40,7 @@ from ssps_plugin.dataio import (
 )
 from ssps_plugin.dataio.joined_roots import join_roots
 from ssps_plugin.dataio.loading import train_loader_kwargs
+from ssps_plugin.dataio.table import column_of
 from ssps_plugin.devices import process_group
 from ssps_plugin.evaluation.cohort import Cohort
 from ssps_plugin.evaluation.sampling_report import SamplingReport
@@ -49,15 +50,18 @@ from ssps_plugin.outcome import (
     folder_of_list,
     write_outcome,
 )
+from ssps_plugin.resuming import check_same_run
 
 logger = get_logger(__name__)
 
+# Above recipes/, where hparams/ is, in a clone as where pip installs both.
+ROOT = pathlib.Path(__file__).resolve().parents[2]
 MINIVOX = "hparams/minivox.yaml"
 
 
 def main(argv: list[str]) -> None:
     """Train as a YAML file and options say."""
-    configuration = parse_configuration(argv)
+    configuration = parse_configuration(argv, ROOT)
     with process_group(configuration.run_opts):
         train(configuration)
 
@@ -71,13 +75,19 @@ def train(configuration: Configuration) -> None:
         join_data_folders(configuration)
     hparams = configuration.load()
     check_true_positives(hparams)
+    going_on = if_main_process() and check_same_run(configuration)
     sb.create_experiment_directory(hparams["output_folder"])
-    run_on_main(configuration.save, [hparams["output_folder"]])
+    if if_main_process() and not going_on:  # else once it is known to fit
+        configuration.save(hparams["output_folder"])
     for note in configuration.notes:
         logger.info(note)
+    for warning in configuration.warnings:
+        logger.warning(warning)
 
     say_what_is_unusual(hparams)
     say_what_augments(hparams)
+    if own_manifest:
+        say_what_is_made(hparams["train_manifest"])
     run_on_main(prepare_data_folder, kwargs={"hparams": hparams})
     run_on_main(prepare_training_trials, kwargs={"hparams": hparams})
     # Before a corpus is read: what is wrong with the trials is told at once.
@@ -127,6 +137,7 @@ def conclude(
     if not if_main_process():
         return
     output_folder, history = hparams["output_folder"], brain.history
+    configuration.save(output_folder)
     for number, result in enumerate(results):
         verification = brain.verifications[number]
         write_outcome(
@@ -177,37 +188,36 @@ def join_data_folders(configuration: Configuration) -> None:
 
 
 def check_true_positives(hparams: dict[str, Any]) -> None:
-    """Keep the upper bound apart from SSPS, and from a run without labels.
+    """Keep the upper bound apart from SSPS.
 
     Raises
     ------
     ValueError
-        True positives together with SSPS, or another `true_positives` than
-        that of the run to go on with.
+        True positives together with SSPS.
     """
-    wanted = hparams["true_positives"]
-    if wanted and hparams["sampler"].start_epoch is not None:
+    if hparams["true_positives"] and hparams["sampler"].start_epoch is not None:
         raise ValueError(
             "Expected true_positives without SSPS, which would replace them by "
             f"pseudo-positives from epoch {hparams['sampler'].start_epoch} on: "
             "train the twin without _ssps, or leave true_positives out."
         )
-    saved = pathlib.Path(hparams["output_folder"], "hyperparams.yaml")
-    checkpoints = pathlib.Path(hparams["save_folder"]).glob("CKPT*")
-    if not if_main_process() or not saved.is_file() or not any(checkpoints):
-        return
-    trained = Configuration(saved, None, {})["true_positives"]
-    if trained != wanted:
-        raise ValueError(
-            f"Expected to go on with true_positives {trained}, as the run in "
-            f"{hparams['output_folder']} was started, got {wanted}: change "
-            "output_folder or true_positives."
-        )
 
 
 def say_what_is_unusual(hparams: dict[str, Any]) -> None:
-    """Warn of settings that take away what a run is likely meant to do."""
+    """Warn of settings that take away what a run is likely meant to do.
+
+    Raises
+    ------
+    ValueError
+        SSPS from the first epoch on, which no epoch can fill memories before.
+    """
     start_epoch = hparams["sampler"].start_epoch
+    if start_epoch == 1:
+        raise ValueError(
+            "Expected ssps_start_epoch of at least 2, since the epoch before "
+            "fills the memories, got 1: set 2, or start from a finished run "
+            "by warm_start_from."
+        )
     if start_epoch is not None and hparams["num_epochs"] < start_epoch:
         logger.warning(
             "SSPS never starts: num_epochs is %d, ssps_start_epoch %d",
@@ -230,6 +240,16 @@ def say_what_is_unusual(hparams: dict[str, Any]) -> None:
         )
 
 
+def say_what_is_made(manifest: str) -> None:
+    """Warn of a manifest that is given, and is not there yet."""
+    if not pathlib.Path(manifest).is_file():
+        logger.warning(
+            "There is no train_manifest %s: it is made, of what is found in "
+            "data_folder.",
+            manifest,
+        )
+
+
 def say_what_augments(hparams: dict[str, Any]) -> None:
     """Log which folders noise and rooms come from; warn if from none."""
     if hparams["noise_folder"] is None and hparams["rir_folder"] is None:
@@ -242,11 +262,31 @@ def say_what_augments(hparams: dict[str, Any]) -> None:
         logger.info(note)
 
 
+def say_what_is_short(train_data: Any, groups: list[CropGroup]) -> None:
+    """Warn of utterances that are repeated to fill a view.
+
+    All views of them are the same audio.
+    """
+    longest = max(group.seconds for group in groups)
+    seconds = [float(value) for value in column_of(train_data, "duration")]
+    num_short = sum(value < longest for value in seconds)
+    if num_short:
+        logger.warning(
+            "%d of %d utterances are shorter than a view of %g s: they are "
+            "repeated, and without augmentation such views of them are all "
+            "alike. min_seconds leaves short ones out.",
+            num_short,
+            len(seconds),
+            longest,
+        )
+
+
 def training_data(hparams: dict[str, Any], epoch: SharedEpoch) -> Any:
     """Read the manifest and add the views, and SSPS's reference segment."""
     train_data = load_manifest(
         hparams["train_manifest"], hparams["data_folder"]
     )
+    say_what_is_short(train_data, hparams["crop_groups"])
     groups = list(hparams["crop_groups"])
     if hparams["sampler"].start_epoch is not None:
         seconds = hparams["reference_seconds"]

@@ -35,6 +35,8 @@ SAMPLE_RATE = 16000
 # A manifest's duration may be rounded; below this nobody is told.
 _DURATION_TOLERANCE_SECONDS = 0.1
 _BLOCK_FRAMES = 4096
+# Samples of other subtypes are always finite.
+_FLOATING_POINT = {"FLOAT", "DOUBLE"}
 _warned_paths: set[str] = set()
 
 
@@ -51,7 +53,8 @@ def read_audio(
     Only the stretch is decoded. A file that ends before the stretch does (it
     is short, truncated, or shorter than its manifest says) gives what it
     has: the stretch is moved back into it and, where that is not enough,
-    repeated. Except for short files a warning tells so, once a file.
+    repeated. Except for short files a warning tells so, once a file. Samples
+    that are not finite are taken as 0, with a warning likewise.
 
     Arguments
     ---------
@@ -91,6 +94,9 @@ def read_audio(
         rate = file.samplerate
         first, count = _place_stretch(file, start_seconds, seconds)
         frames = _read_frames(file, first, count)
+        if file.subtype in _FLOATING_POINT and not np.isfinite(frames).all():
+            _warn_of_not_finite(path)
+            frames = np.nan_to_num(frames, nan=0.0, posinf=0.0, neginf=0.0)
     samples = torch.from_numpy(_to_mono(frames, channel))
     if rate != sample_rate:
         samples = _resampler(rate, sample_rate)(samples)
@@ -208,6 +214,17 @@ def _warn_once(path: str, expected: str, held: str) -> None:
         path,
         expected,
         held,
+    )
+
+
+def _warn_of_not_finite(path: str) -> None:
+    if path in _warned_paths:
+        return
+    _warned_paths.add(path)
+    logger.warning(
+        "%s holds samples that are not finite: they are taken as 0. Repair the "
+        "file, or leave it out.",
+        path,
     )
 
 

@@ -181,4 +181,7 @@ class Corpus:
                 f"; {', '.join(compressed)} must be converted first: "
                 f"{how_to_convert(self.data_folder)}"
             )
-        return f"{message}: change data_folder"
+        return (
+            f"{message}: change data_folder or, where folders do not tell who "
+            "speaks, set --folder_layout any"
+        )

@@ -21,14 +21,14 @@ class CropGroup:
         Length of every crop in seconds.
     num_crops : int, optional
         How many; the item is (num_crops, samples). None gives a single crop
-        without that dimension, (samples,).
+        without that dimension, (samples,); of 0 there is no item.
     augmented : bool
         Whether the crops are augmented.
 
     Raises
     ------
     ValueError
-        `seconds` is not above 0 or `num_crops` is below 1.
+        `seconds` is not above 0 or `num_crops` is below 0.
 
     Example
     -------
@@ -47,9 +47,9 @@ class CropGroup:
                 f"Expected crops of '{self.key}' longer than 0 seconds, got "
                 f"{self.seconds}: change their length in seconds"
             )
-        if self.num_crops is not None and self.num_crops < 1:
+        if self.num_crops is not None and self.num_crops < 0:
             raise ValueError(
-                f"Expected at least 1 crop in '{self.key}', got "
+                f"Expected at least 0 crops in '{self.key}', got "
                 f"{self.num_crops}: change its num_crops (num_views of "
                 "add_views)"
             )
@@ -57,7 +57,7 @@ class CropGroup:
     def lengths(self, sample_rate: int) -> list[int]:
         """Return each crop's length in samples."""
         num_samples = round(self.seconds * sample_rate)
-        return [num_samples] * (self.num_crops or 1)
+        return [num_samples] * (1 if self.num_crops is None else self.num_crops)
 
     def stack(self, crops: Sequence[torch.Tensor]) -> torch.Tensor:
         """Make the item of its crops."""

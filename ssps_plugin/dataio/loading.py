@@ -40,9 +40,13 @@ def train_loader_kwargs(
     if num_utterances < global_batch_size:
         raise ValueError(
             f"The training set has {num_utterances} utterances, fewer than "
-            f"global_batch_size ({global_batch_size}): set it lower, or lay "
-            "the settings for small corpora over the configuration with "
-            "--overlay hparams/minivox.yaml"
+            f"global_batch_size ({global_batch_size}): set it lower, and with "
+            "SSPS num_clusters too."
+        )
+    if global_batch_size < 2:
+        raise ValueError(
+            "Expected a global_batch_size of at least 2, of utterances that "
+            f"can be told apart, got {global_batch_size}."
         )
     return {
         **_shuffling(num_utterances),

@@ -19,8 +19,9 @@ class ViewSampler:
     Arguments
     ---------
     groups : sequence of CropGroup
-        What to cut. The positions are drawn in this order, so a group added
-        at the end leaves the crops of the others as they were.
+        What to cut; those of no crops are left out. The positions are drawn
+        in this order, so a group added at the end leaves the crops of the
+        others as they were.
     seed : int
         The experiment's seed.
     epoch : SharedEpoch
@@ -29,6 +30,11 @@ class ViewSampler:
         `augment(samples, rng) -> samples`, applied to each augmented crop.
     sample_rate : int
         Samples per second of the crops.
+
+    Raises
+    ------
+    ValueError
+        No crops at all.
 
     Example
     -------
@@ -49,7 +55,12 @@ class ViewSampler:
         augmentation: Augment | None = None,
         sample_rate: int = SAMPLE_RATE,
     ) -> None:
-        self.groups = list(groups)
+        self.groups = [group for group in groups if group.num_crops != 0]
+        if not self.groups:
+            raise ValueError(
+                "Expected at least 1 crop, got none: change num_crops of "
+                "crop_groups"
+            )
         self.seed = seed
         self.epoch = epoch
         self.augmentation = augmentation

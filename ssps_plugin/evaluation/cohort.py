@@ -54,13 +54,15 @@ def draw_cohort(
     >>> draw_cohort(["a.wav", "b.wav"], size=9).files
     [PosixPath('a.wav'), PosixPath('b.wav')]
     """
-    size = min(size, len(files))
-    if size < max(2, top_n or 2):
+    drawn_size = min(size, len(files))
+    if drawn_size < max(2, top_n or 2):
         raise ValueError(
-            "expected a cohort of at least 2 utterances, and of cohort_top_n, "
-            f"got {size} (cohort_size) and {top_n} (cohort_top_n)."
+            f"Expected a cohort of at least 2 utterances, and of cohort_top_n "
+            f"({top_n}), got {drawn_size}: cohort_size is {size}, the training "
+            f"manifest has {len(files)} utterances. Lower cohort_top_n, or "
+            "raise cohort_size."
         )
-    drawn = np.random.default_rng(seed).permutation(len(files))[:size]
+    drawn = np.random.default_rng(seed).permutation(len(files))[:drawn_size]
     return Cohort(
         [pathlib.Path(files[place]) for place in sorted(drawn)], top_n
     )

@@ -73,6 +73,10 @@ class ClusteringSampling(SamplingStrategy):
         reuse_centroids: bool = False,
     ) -> None:
         super().__init__(whitening, rank_decay)
+        if num_clusters < 1:
+            raise ValueError(
+                f"num_clusters must be at least 1, got {num_clusters}."
+            )
         if not 0 <= num_neighbors < num_clusters:
             raise ValueError(
                 "num_neighbors must be at least 0 (the anchor's own cluster) "

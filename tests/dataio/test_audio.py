@@ -176,3 +176,19 @@ def test_warnings_go_to_the_log(write_ramp, caplog, monkeypatch):
     with caplog.at_level(logging.WARNING):
         read_audio(write_ramp("a.wav", 16000), 3.0, 0.5)
     assert "expected 56000 frames, got 16000" in caplog.text
+
+
+def test_samples_that_are_not_finite_are_silence_and_the_file_is_named(
+    tmp_path, warnings_of
+):
+    path = tmp_path / "broken.wav"
+    samples = np.full(100, 0.5, dtype=np.float32)
+    samples[10], samples[20], samples[30] = np.nan, np.inf, -np.inf
+    soundfile.write(path, samples, 16000, subtype="FLOAT")
+    for _ in range(2):
+        read = read_audio(path)
+    expected = np.nan_to_num(samples, nan=0.0, posinf=0.0, neginf=0.0)
+    assert torch.equal(read, torch.from_numpy(expected))
+    (warning,) = warnings_of
+    assert "holds samples that are not finite" in warning
+    assert "broken.wav" in warning

@@ -68,7 +68,7 @@ def test_a_group_refuses_what_cannot_be_cut():
     with pytest.raises(ValueError, match="'views'.*0.0"):
         CropGroup("views", 0.0, 2)
     with pytest.raises(ValueError, match="num_views"):
-        CropGroup("views", 1.0, 0)
+        CropGroup("views", 1.0, -1)
 
 
 def test_an_utterance_of_length_zero_is_not_a_crash(write_ramp):

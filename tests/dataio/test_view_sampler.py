@@ -1,6 +1,7 @@
 import pickle
 
 import numpy as np
+import pytest
 import torch
 
 from ssps_plugin.dataio.crops import CropGroup
@@ -63,3 +64,13 @@ def test_crops_change_with_seed_epoch_and_utterance(write_ramp):
     epoch.set(2)
     starts.append(int(ViewSampler(group, 1, epoch)("a", path, 6.0)[0]))
     assert len(np.unique(starts)) == 4
+
+
+def test_a_group_of_no_crops_is_left_out(write_ramp):
+    path = write_ramp("a.wav", 48000)
+    views, none = CropGroup("views", 1.0, 2), CropGroup("local_views", 0.5, 0)
+    sampler = ViewSampler([views, none], 1, SharedEpoch())
+    alone = ViewSampler([views], 1, SharedEpoch())
+    assert torch.equal(sampler("a", path, 3.0), alone("a", path, 3.0))
+    with pytest.raises(ValueError, match="at least 1 crop"):
+        ViewSampler([none], 1, SharedEpoch())

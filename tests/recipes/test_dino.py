@@ -6,7 +6,7 @@ import torch.nn.functional as F
 
 from ssps_plugin.frameworks import DINO
 from tests.recipes.corpora import write_corpus
-from tests.recipes.running import newest_checkpoint, run
+from tests.recipes.running import history, newest_checkpoint, run
 from tests.recipes.test_frameworks import FRAMEWORKS
 
 
@@ -33,6 +33,21 @@ def output_layers(tmp_path_factory):
         )
     state = torch.load(newest_checkpoint(folder / "run") / "framework.ckpt")
     return [*layers, state["head.output.weight"]]
+
+
+def test_it_trains_without_local_views(tmp_path):
+    options = {**FRAMEWORKS["dino"], "num_epochs": 2, "verify_interval": 9}
+    run(
+        "dino_ssps.yaml",
+        tmp_path / "run",
+        data_folder=write_corpus(tmp_path / "corpus"),
+        ssps_start_epoch=2,
+        **options,
+        num_local_crops=0,
+    )
+    rows = history(tmp_path / "run")
+    assert [0 < row["loss"] < 9 for row in rows] == [True, True]
+    assert rows[1]["coverage"] > 0
 
 
 def test_the_output_layer_is_frozen_in_the_first_epoch_bit_for_bit(

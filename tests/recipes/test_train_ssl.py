@@ -11,11 +11,13 @@ import time
 import pytest
 import torch
 
+from ssps_plugin import NTXentLoss
 from tests.recipes.running import (
     RECIPES,
     ROOT,
     SMALL,
     assert_same_run,
+    final_model,
     history,
     newest_checkpoint,
     recipe,
@@ -163,16 +165,6 @@ def test_true_positives_are_marked_and_not_gone_on_with_without_labels(
     assert (output / "results.json").read_text() == results
 
 
-def test_a_plain_run_is_not_gone_on_with_as_the_upper_bound(
-    whole_run, corpus, tmp_path
-):
-    results = json.loads((whole_run[0] / "results.json").read_text())
-    assert results["true_positives"] is False
-    output = shutil.copytree(whole_run[0], tmp_path / "out")
-    with pytest.raises(ValueError, match="go on with true_positives False"):
-        run("simclr.yaml", output, data_folder=corpus, true_positives=True)
-
-
 def test_true_positives_with_ssps_are_refused(corpus, tmp_path):
     with pytest.raises(ValueError, match="from epoch 3 on"):
         run(
@@ -266,6 +258,34 @@ def test_settings_that_take_away_what_is_meant_are_told(corpus, tmp_path):
     }
     log = run("dino.yaml", tmp_path / "dino", **tiny, **options)
     assert "stands still after epoch 1: num_epochs is 2" in log
+
+
+def test_a_loss_that_is_not_finite_leaves_its_step_out(
+    corpus, tmp_path, monkeypatch
+):
+    losses = []
+
+    def spoiled(self, anchors, positives, *args, **kwargs):
+        loss = forward(self, anchors, positives, *args, **kwargs)
+        losses.append(loss)
+        return loss * float("nan") if len(losses) in (2, 3) else loss
+
+    forward = NTXentLoss.forward
+    monkeypatch.setattr(NTXentLoss, "forward", spoiled)
+    options = {"data_folder": corpus, "num_epochs": 1, "verify_interval": 9}
+    log = run("simclr.yaml", tmp_path, **options)
+    assert log.count("is not finite: the step is left out") == 2
+    assert "loss of step 3 of epoch 1" in log
+    model = final_model(tmp_path)
+    assert all(value.isfinite().all() for value in model.values())
+
+
+def test_a_loss_that_is_never_finite_ends_the_run_with_finite_weights(
+    corpus, tmp_path
+):
+    options = {"data_folder": corpus, "num_epochs": 9, "verify_interval": 9}
+    with pytest.raises(ValueError, match="lower the learning rate"):
+        run("simclr.yaml", tmp_path, lr="1.0e+30", **options)
 
 
 def test_own_overlay_is_the_only_one_on_minivox(tmp_path):
