@@ -54,7 +54,7 @@ setup(
         # The last torchaudio (2.11) refuses a torch of another release.
         "torch>=2.7.1,<2.12",
         "torchaudio>=2.7.1,<2.12",
-        "hyperpyyaml>=1.2.2",
+        "hyperpyyaml>=1.2.3",
         "faiss-cpu>=1.8",
         "sentencepiece",  # SpeechBrain imports it
         "numpy>=1.26",

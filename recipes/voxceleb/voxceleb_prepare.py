@@ -180,7 +180,8 @@ def load_verifications(hparams: dict[str, Any]) -> list[Verification]:
         logger.warning(
             "No trials, so no error rates: give a list with --trials and "
             "--trials_folder. (None was found, and none could be made: too "
-            "few speakers to hold any out, or a manifest of one's own.)"
+            "few speakers to hold any out, too few utterances of each, or a "
+            "manifest of one's own.)"
         )
     folder = folder_of_trials(hparams)
     return [

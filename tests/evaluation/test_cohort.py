@@ -25,9 +25,7 @@ def test_a_small_training_set_is_the_cohort():
 
 @pytest.mark.parametrize(("size", "top_n"), [(1, None), (5, 6), (99, 21)])
 def test_a_cohort_too_small_for_statistics_is_an_error(size, top_n):
-    with pytest.raises(
-        ValueError, match="at least 2 .*Lower cohort_top_n"
-    ):
+    with pytest.raises(ValueError, match="at least 2 .*Lower cohort_top_n"):
         draw_cohort(FILES, size, top_n)
 
 

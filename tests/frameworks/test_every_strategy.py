@@ -62,7 +62,7 @@ class Training:
         }
         with open(path) as fin:
             self.hparams = load_hyperpyyaml(
-                fin, {**overrides, "output_folder": "unused"}
+                fin, {**overrides, "checkpointer": None}
             )
         layout = self.hparams["sampler"].layout
         sampler = PositiveSampler(

@@ -150,3 +150,28 @@ def test_empty_truncated_and_other_audio_does_not_stop_training(tmp_path):
     assert "3" in log and "skipped" in log.lower()
     with open(tmp_path / "out" / "train.csv.skipped.csv", newline="") as file:
         assert len(list(csv.DictReader(file))) == 3
+
+
+def test_what_spoils_a_run_is_told(corpus, tmp_path):
+    log = run(
+        "simclr_ssps.yaml",
+        tmp_path / "out",
+        data_folder=corpus,
+        train_manifest=tmp_path / "slip.csv",
+        crop_seconds=2.0,
+        num_epochs=3,
+        ssps_start_epoch=2,
+        num_clusters=32,
+        num_neighbors=0,
+        queue_size=8,
+        verify_interval=9,
+    )
+    assert f"There is no train_manifest {tmp_path / 'slip.csv'}" in log
+    assert "36 of 36 utterances are shorter than a view of 2 s" in log
+    assert "others kept their own positives: raise queue_size" in log
+
+
+def test_ssps_in_the_first_epoch_is_refused(corpus, tmp_path):
+    options = {"data_folder": corpus, "ssps_start_epoch": 1}
+    with pytest.raises(ValueError, match="ssps_start_epoch of at least 2"):
+        run("simclr_ssps.yaml", tmp_path, **options)
