@@ -189,3 +189,13 @@ def test_nt_xent_and_its_gradient_equal_a_loop_in_float64(margin, formula):
     (slow,) = torch.autograd.grad(expected, double)
     torch.testing.assert_close(found.double(), expected, rtol=1e-5, atol=0)
     torch.testing.assert_close(gradient.double(), slow, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_norms_are_those_before_anchors_are_normalised(loss):
+    margin = AdaptiveMargin(0.1)
+    loss(*views(), margin=margin)
+    # Both views are anchors, in MoCo queries.
+    norms = views().norm(dim=2)
+    assert margin.mean.item() == pytest.approx(norms.mean().item())
+    assert margin.deviation.item() == pytest.approx(norms.std().item())

@@ -1,0 +1,194 @@
+"""Claims about what the Brain hands to whom, seen by spies in a run."""
+
+import copy
+import math
+import pathlib
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from ssps_plugin.brain import SSLBrain
+from ssps_plugin.dataio import oracle
+from ssps_plugin.learning_rate import WarmupCosine
+from ssps_plugin.losses import (
+    DINOCentering,
+    DINOLoss,
+    FeatureQueue,
+    MoCoLoss,
+    NegativeQueue,
+    SwAVLoss,
+)
+from tests.recipes.running import newest_checkpoint, run
+from tests.recipes.test_frameworks import FRAMEWORKS
+
+# Loss, which of its operands are the positives, and what is fed after it.
+FED = {
+    "dino": (DINOLoss, DINOCentering),
+    "moco": (MoCoLoss, NegativeQueue),
+    "swav": (SwAVLoss, FeatureQueue),
+}
+
+
+def small(name, corpus, **options):
+    return {
+        "data_folder": corpus,
+        "num_epochs": 2,
+        "verify_interval": 9,
+        "num_made_trials": 4,
+        **FRAMEWORKS[name],
+        **options,
+    }
+
+
+@pytest.mark.parametrize("name", FED)
+def test_memories_of_the_loss_take_what_it_compared(
+    name, corpus, tmp_path, monkeypatch
+):
+    loss, memory = FED[name]
+    compared, own, fed = [], [], []
+    forward, update = loss.forward, memory.update
+    objectives = SSLBrain.compute_objectives
+
+    def noting_loss(self, anchors, positives, *rest, **operands):
+        clusters = operands.get("positive_groups")
+        compared.append((positives.detach().clone(), clusters))
+        return forward(self, anchors, positives, *rest, **operands)
+
+    def noting_update(self, targets, groups=None):
+        fed.append((targets.clone(), groups))
+        update(self, targets, groups)
+
+    def noting_own(self, predictions, *rest):
+        own.append(self.framework.targets(predictions.positives).detach())
+        return objectives(self, predictions, *rest)
+
+    monkeypatch.setattr(loss, "forward", noting_loss)
+    monkeypatch.setattr(memory, "update", noting_update)
+    monkeypatch.setattr(SSLBrain, "compute_objectives", noting_own)
+    options = small(name, corpus, ssps_start_epoch=2)
+    run(f"{name}_ssps.yaml", tmp_path, **options)
+    assert len(fed) == len(compared) == 8
+    for (targets, groups), (positives, clusters) in zip(
+        fed, compared, strict=True
+    ):
+        assert torch.equal(targets, positives)
+        # Clusters of where keys come from, not of their anchors.
+        assert (groups is None) == (clusters is None)
+        assert groups is None or torch.equal(groups, clusters)
+    # Substituted from the second epoch on, the step's own until then.
+    same = [
+        torch.equal(one, other)
+        for (one, _), other in zip(fed, own, strict=True)
+    ]
+    assert same == [True] * 4 + [False] * 4
+
+
+def test_every_group_of_the_optimiser_takes_the_schedules_rate_of_the_step(
+    corpus, tmp_path, monkeypatch
+):
+    taken, before_step = [], SSLBrain._before_step
+
+    def noting(brain, *arguments):
+        taken.append([float(g["lr"]) for g in brain.optimizer.param_groups])
+        before_step(brain, *arguments)
+
+    monkeypatch.setattr(SSLBrain, "_before_step", noting)
+    options = small("dino", corpus, lr=0.4, warmup_epochs=1, cosine_epochs=4)
+    run("dino.yaml", tmp_path, **options)
+    schedule = WarmupCosine(0.4, 1e-5, 1, 4)
+    # Four steps an epoch; groups with weight decay and without.
+    expected = [[schedule(step / 4)] * 2 for step in range(8)]
+    assert taken == [pytest.approx(rates) for rates in expected]
+
+
+@pytest.mark.parametrize("in_eval_mode", [False, True])
+def test_references_are_the_teachers_in_the_mode_that_is_asked_for(
+    in_eval_mode, corpus, tmp_path, monkeypatch
+):
+    pairs, forward = [], SSLBrain.compute_forward
+
+    def noting(brain, batch, stage):
+        teacher = copy.deepcopy(brain.framework.teacher_model)
+        predictions = forward(brain, batch, stage)
+        if predictions.reference is not None:
+            by_hand = teacher.train(not in_eval_mode)(batch.reference.data)
+            by_hand = F.normalize(by_hand.detach(), dim=1)
+            pairs.append((predictions.reference, by_hand))
+        return predictions
+
+    monkeypatch.setattr(SSLBrain, "compute_forward", noting)
+    mode = {"reference_in_eval_mode": in_eval_mode, "ssps_start_epoch": 2}
+    run("dino_ssps.yaml", tmp_path, **small("dino", corpus, **mode))
+    assert len(pairs) == 8
+    assert all(torch.equal(found, by_hand) for found, by_hand in pairs)
+
+
+def test_what_is_kept_of_an_epoch_and_averaged_is_the_teachers(
+    corpus, tmp_path
+):
+    options = small("dino", corpus, averaged_epochs=2)
+    run("dino.yaml", tmp_path, **options)
+    state = torch.load(newest_checkpoint(tmp_path) / "framework.ckpt")
+    last = max((tmp_path / "snapshots").iterdir())
+    weight = torch.load(last)["encoder.fc.conv.weight"]
+    assert torch.equal(weight, state["teacher_model.encoder.fc.conv.weight"])
+    student = state["embedding_model.encoder.fc.conv.weight"]
+    assert not torch.equal(weight, student)
+
+
+def test_speechbrains_own_clipping_leaves_large_gradients_alone(
+    corpus, tmp_path, monkeypatch
+):
+    limits, clip = [], torch.nn.utils.clip_grad_norm_
+
+    def noting(parameters, max_norm, *rest, **options):
+        limits.append(float(max_norm))
+        return clip(parameters, max_norm, *rest, **options)
+
+    monkeypatch.setattr(torch.nn.utils, "clip_grad_norm_", noting)
+    run("dino.yaml", tmp_path, **small("dino", corpus))
+    assert limits == [math.inf] * 8
+
+
+@pytest.mark.parametrize("name", ["simclr", "dino"])
+def test_true_positives_are_other_utterances_of_the_speaker(
+    name, corpus, tmp_path, monkeypatch
+):
+    read, cut = [], oracle.cut_crops
+
+    def noting(file, *arguments):
+        read.append(file)
+        return cut(file, *arguments)
+
+    monkeypatch.setattr(oracle, "cut_crops", noting)
+    run(
+        f"{name}.yaml",
+        tmp_path,
+        true_positives=True,
+        data_folder=corpus,
+        num_epochs=1,
+        num_made_trials=4,
+        **FRAMEWORKS.get(name, {}),
+    )
+    num_files = {"simclr": 2, "dino": 3}[name]
+    assert len(read) >= 32 * num_files
+    for place in range(0, len(read), num_files):
+        own, *others = (
+            pathlib.Path(file).parts[-3:] for file in read[place:][:num_files]
+        )
+        for other in others:
+            assert other[0] == own[0] and other[1] != own[1]
+
+
+def test_centroids_with_a_head_are_refused_before_training(corpus, tmp_path):
+    # Equal dimensions: only the framework knows of the head.
+    options = {**small("vicreg", corpus), "projection_dim": 8}
+    strategy = "CentroidSampling {num_clusters: 6, num_neighbors: 1}"
+    with pytest.raises(ValueError, match="there is a head between them"):
+        run(
+            "vicreg_ssps.yaml",
+            tmp_path,
+            sampler=f"{{strategy: !new:ssps_plugin.{strategy}}}",
+            **options,
+        )
