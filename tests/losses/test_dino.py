@@ -186,6 +186,25 @@ def test_a_collapse_is_named(outputs, share, caplog):
     assert figures["teacher_information"] < 0.03 * uniform
 
 
+def test_a_teacher_that_forgets_is_named_also_after_a_resume(caplog):
+    whole, resumed = DINOCentering(1024), DINOCentering(1024)
+    for spread in (0.06, 0.05, 0.03):
+        whole.update(spread * generated(256, 1024)[None])
+        with caplog.at_level(logging.WARNING):
+            whole.figures()
+        if spread == 0.05:
+            assert not caplog.text
+            resumed.load_state_dict(whole.state_dict())
+    resumed.update(0.03 * generated(256, 1024)[None])
+    with caplog.at_level(logging.WARNING):
+        figures = resumed.figures()
+    # Above the share of the uniform entropy that is a collapse outright.
+    assert figures["teacher_information"] > 0.03 * math.log(1024)
+    first, second = caplog.messages
+    assert first == second
+    assert "DINO has collapsed, or is about to" in first
+
+
 @pytest.mark.parametrize("num_outputs", [1024, 65536])
 def test_a_head_drawn_at_random_is_no_collapse(num_outputs, caplog):
     torch.manual_seed(0)
