@@ -171,6 +171,13 @@ def test_one_process_shuffles_nothing():
     assert framework.num_shuffles == 0
 
 
+def test_a_resume_goes_on_with_the_count_of_shuffles():
+    framework, resumed = moco(), moco()
+    framework.num_shuffles = 5
+    resumed.load_state_dict(framework.state_dict())
+    assert resumed.num_shuffles == 5
+
+
 def train(sampler, steps):
     """Losses of SSPS steps on fixed batches, and what they compared."""
     framework, negatives = moco(), NegativeQueue(8, 3)

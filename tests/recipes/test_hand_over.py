@@ -10,6 +10,7 @@ import torch.nn.functional as F
 
 from ssps_plugin.brain import SSLBrain
 from ssps_plugin.dataio import oracle
+from ssps_plugin.frameworks import DINO
 from ssps_plugin.learning_rate import WarmupCosine
 from ssps_plugin.losses import (
     DINOCentering,
@@ -124,17 +125,27 @@ def test_references_are_the_teachers_in_the_mode_that_is_asked_for(
     assert all(torch.equal(found, by_hand) for found, by_hand in pairs)
 
 
-def test_what_is_kept_of_an_epoch_and_averaged_is_the_teachers(
-    corpus, tmp_path
+def test_what_is_kept_averaged_and_scored_at_the_end_is_the_teacher(
+    corpus, tmp_path, monkeypatch
 ):
-    options = small("dino", corpus, averaged_epochs=2)
-    run("dino.yaml", tmp_path, **options)
+    scored, verify = [], SSLBrain._verify
+
+    def noting(brain, *arguments):
+        model = brain.framework.embed.__self__.exported_model
+        scored.append(model.encoder.fc.conv.weight.detach().clone())
+        return verify(brain, *arguments)
+
+    monkeypatch.setattr(SSLBrain, "_verify", noting)
+    run("dino.yaml", tmp_path, **small("dino", corpus, averaged_epochs=2))
     state = torch.load(newest_checkpoint(tmp_path) / "framework.ckpt")
-    last = max((tmp_path / "snapshots").iterdir())
-    weight = torch.load(last)["encoder.fc.conv.weight"]
-    assert torch.equal(weight, state["teacher_model.encoder.fc.conv.weight"])
-    student = state["embedding_model.encoder.fc.conv.weight"]
-    assert not torch.equal(weight, student)
+    kept = [
+        torch.load(path)["encoder.fc.conv.weight"]
+        for path in sorted((tmp_path / "snapshots").iterdir())
+    ]
+    teacher = state["teacher_model.encoder.fc.conv.weight"]
+    assert torch.equal(kept[-1], teacher)
+    assert not torch.equal(kept[0], kept[1])
+    torch.testing.assert_close(scored[-1], (kept[0] + kept[1]) / 2)
 
 
 def test_speechbrains_own_clipping_leaves_large_gradients_alone(
@@ -192,3 +203,22 @@ def test_centroids_with_a_head_are_refused_before_training(corpus, tmp_path):
             sampler=f"{{strategy: !new:ssps_plugin.{strategy}}}",
             **options,
         )
+
+
+def test_a_step_that_is_left_out_moves_no_teacher(
+    corpus, tmp_path, monkeypatch
+):
+    calls, moved, forward = [], [], DINOLoss.forward
+
+    def spoiled(self, *arguments, **operands):
+        loss = forward(self, *arguments, **operands)
+        calls.append(loss)
+        return loss * math.nan if len(calls) == 2 else loss
+
+    monkeypatch.setattr(DINOLoss, "forward", spoiled)
+    monkeypatch.setattr(
+        DINO, "update", lambda self, progress: moved.append(3 * progress)
+    )
+    run("dino.yaml", tmp_path, **small("dino", corpus, num_epochs=1))
+    # Of steps at 0, 1/4, 1/2 and 3/4 of an epoch.
+    assert moved == pytest.approx([0.0, 0.5, 0.75])
