@@ -70,4 +70,9 @@ def assert_same_run(one, other):
     # A resume reports the same figures, whatever it cost to get there.
     assert history(one) == history(other)
     left, right = final_model(one), final_model(other)
-    assert all(torch.equal(left[name], right[name]) for name in left)
+    assert left.keys() == right.keys()
+    for name, value in left.items():
+        if torch.is_tensor(value):
+            assert torch.equal(value, right[name]), name
+        else:  # an extra state
+            assert value == right[name], name
