@@ -15,8 +15,9 @@ from ssps_plugin.distributed import leave_group
 def process_group(run_opts: Mapping[str, Any]) -> Iterator[None]:
     """Join the processes that torchrun started, and leave them at the end.
 
-    What a process does that ends without leaving is not defined: about one
-    in twenty is aborted by gloo's own threads. After an error the group is
+    About one process in twenty that ends without leaving is aborted by gloo's
+    own threads, and so may be one that still holds a brain when it leaves:
+    train and verify in a function of its own. After an error the group is
     left to torchrun, since leaving may wait for ranks that never come.
 
     Arguments

@@ -4,11 +4,16 @@ Ranks may hold batches of unequal size (dynamic batching, a last batch), so
 a gather exchanges the sizes first.
 """
 
+import gc
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 import torch.distributed as dist
+
+# Its functions have the group as a default argument: imported once there is
+# one, as PyTorch itself does in a first step, they would keep it for good.
+import torch.distributed.nn.functional
 from torch import Tensor, nn
 from torch.nn.parallel import DataParallel, DistributedDataParallel
 
@@ -30,8 +35,14 @@ def without_wrapper(module: Any) -> Any:
 
 
 def leave_group() -> None:
-    """Leave the process group, if one is up."""
+    """Leave the process group, if one is up, and wait for its threads.
+
+    Gloo's threads end with the group, once nothing holds it. One that still
+    puts away its last tensors when the interpreter ends aborts the process.
+    So first what wraps modules for parallel training has to be out of reach.
+    """
     if dist.is_available() and dist.is_initialized():
+        gc.collect()  # wrappers are held by cycles
         dist.destroy_process_group()
 
 

@@ -1,4 +1,9 @@
-"""Claims about commands that ask for GPUs that are not there."""
+"""Claims about the GPUs and the processes that a command runs on."""
+
+import os
+import pathlib
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -139,17 +144,66 @@ def test_recipes_refuse_before_they_do_anything(
     assert not list(tmp_path.iterdir())
 
 
-def test_process_group_is_joined_and_left(monkeypatch):
+@pytest.fixture
+def alone_in_group(monkeypatch):
+    """What torchrun says to the only process that it starts."""
     environment = {
         **{"RANK": 0, "LOCAL_RANK": 0, "WORLD_SIZE": 1},
         **{"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": 0},
     }
     for name, value in environment.items():
         monkeypatch.setenv(name, str(value))
+
+
+def test_process_group_is_joined_and_left(alone_in_group):
     options = {"device": "cpu", "distributed_backend": "gloo"}
     with process_group(options):
         assert dist.is_initialized()
     assert not dist.is_initialized()
+
+
+TRAIN_AND_LEAVE = """
+import pathlib
+
+from ssps_plugin.devices import process_group
+
+def num_threads():
+    return len(list(pathlib.Path("/proc/self/task").iterdir()))
+
+def train():
+    import torch
+
+    module = torch.nn.Linear(2, 2)
+    module = torch.nn.parallel.DistributedDataParallel(module)
+    module.holds_itself = [module]
+    module(torch.ones(1, 2)).sum().backward()
+
+alone = num_threads()
+with process_group({"device": "cpu", "distributed_backend": "gloo"}):
+    train()
+    print(num_threads() - alone)
+print(num_threads() - alone)
+"""
+
+
+@pytest.mark.skipif(
+    not pathlib.Path("/proc/self/task").exists(), reason="no list of threads"
+)
+def test_a_process_that_leaves_has_none_of_the_groups_threads(alone_in_group):
+    """A thread that outlives the interpreter aborts the process."""
+    done = subprocess.run(
+        [sys.executable, "-c", TRAIN_AND_LEAVE],
+        **{"check": True, "capture_output": True, "text": True},
+        env={
+            **os.environ,
+            "OMP_NUM_THREADS": "1",
+            "CUDA_VISIBLE_DEVICES": "",
+            "PYTHONPATH": str(ROOT),
+        },
+    )
+    inside, after = map(int, done.stdout.split())
+    assert inside > 0
+    assert after == 0
 
 
 def test_without_torchrun_no_group_is_joined(machine):
