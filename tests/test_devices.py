@@ -1,6 +1,5 @@
 """Claims about the GPUs and the processes that a command runs on."""
 
-import os
 import pathlib
 import subprocess
 import sys
@@ -12,7 +11,7 @@ from speechbrain.utils.distributed import infer_device
 from speechbrain.utils.run_opts import RunOptions
 
 from ssps_plugin.devices import check_devices, process_group
-from tests.recipes.running import ROOT, recipe
+from tests.recipes.running import ROOT, own_process_environment, recipe
 
 
 @pytest.fixture
@@ -194,12 +193,7 @@ def test_a_process_that_leaves_has_none_of_the_groups_threads(alone_in_group):
     done = subprocess.run(
         [sys.executable, "-c", TRAIN_AND_LEAVE],
         **{"check": True, "capture_output": True, "text": True},
-        env={
-            **os.environ,
-            "OMP_NUM_THREADS": "1",
-            "CUDA_VISIBLE_DEVICES": "",
-            "PYTHONPATH": str(ROOT),
-        },
+        env=own_process_environment(),
     )
     inside, after = map(int, done.stdout.split())
     assert inside > 0

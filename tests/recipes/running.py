@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import os
 import pathlib
 import sys
 
@@ -24,6 +25,16 @@ SMALL = {
     "num_made_trials": 40,
     "verify_interval": 1,
 }
+
+
+def own_process_environment():
+    """This one's, for a process on one thread, with no GPU, on this code."""
+    return {
+        **os.environ,
+        "OMP_NUM_THREADS": "1",
+        "CUDA_VISIBLE_DEVICES": "",
+        "PYTHONPATH": str(ROOT),
+    }
 
 
 def recipe(name):

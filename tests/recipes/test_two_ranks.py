@@ -1,6 +1,5 @@
 """Claims about the recipe on two ranks, over gloo on the CPU."""
 
-import os
 import re
 import subprocess
 import sys
@@ -17,6 +16,7 @@ from tests.recipes.running import (
     assert_same_run,
     history,
     newest_checkpoint,
+    own_process_environment,
     recipe,
     run,
 )
@@ -53,12 +53,7 @@ def launch(script, hparams, **options):
         cwd=ROOT,
         stderr=subprocess.PIPE,
         text=True,
-        env={
-            **os.environ,
-            "OMP_NUM_THREADS": "1",
-            "CUDA_VISIBLE_DEVICES": "",
-            "PYTHONPATH": str(ROOT),
-        },
+        env=own_process_environment(),
     )
     assert done.returncode == 0, done.stderr
     return done
