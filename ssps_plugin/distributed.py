@@ -10,12 +10,13 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-
-# Its functions have the group as a default argument: imported once there is
-# one, as PyTorch itself does in a first step, they would keep it for good.
-import torch.distributed.nn.functional
 from torch import Tensor, nn
 from torch.nn.parallel import DataParallel, DistributedDataParallel
+
+if dist.is_available():
+    # Its functions have the group as a default argument: imported once there
+    # is one, as PyTorch does in a first step, they would keep it for good.
+    import torch.distributed.nn.functional
 
 WRAPPERS = (DistributedDataParallel, DataParallel)
 
