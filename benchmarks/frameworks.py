@@ -21,8 +21,8 @@ import torch.nn.functional as F
 from one_core import use_one_core
 
 from ssps_plugin import reference_representation
-from ssps_plugin.allocation import keep_freed_memory
-from ssps_plugin.configuration import parse_configuration
+from ssps_plugin.training.configuration import parse_configuration
+from ssps_plugin.training.runtime import keep_freed_memory
 
 ROOT = pathlib.Path(__file__).parents[1]
 NAMES = ("simclr", "moco", "swav", "vicreg", "dino")

@@ -32,7 +32,7 @@ from ssps_plugin.dataio import (
     SharedEpoch,
     ViewSampler,
 )
-from ssps_plugin.dataio.collation import collate_views
+from ssps_plugin.dataio.loading import collate_views
 
 RATE = 16000
 NUM_UTTERANCES, SECONDS = 256, 8.0

@@ -22,7 +22,7 @@ import numpy as np
 import soundfile
 
 from ssps_plugin.dataio import prepare_manifest
-from ssps_plugin.dataio.header_cache import VARIABLE
+from ssps_plugin.dataio.corpus.header_cache import VARIABLE
 
 RATE = 16000
 SECONDS = 0.5

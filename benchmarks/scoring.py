@@ -22,14 +22,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ssps_plugin.evaluation.detection_curve import (
-    DetectionCurve,
-    detection_curve,
+from ssps_plugin.evaluation.error_rates import DetectionCurve, detection_curve
+from ssps_plugin.evaluation.scoring import cosine_scores, s_norm
+from ssps_plugin.evaluation.trial_list import (
+    TrialList,
+    read_trials,
+    write_trials,
 )
-from ssps_plugin.evaluation.score_normalization import s_norm
-from ssps_plugin.evaluation.scoring import cosine_scores
-from ssps_plugin.evaluation.trial_list import TrialList
-from ssps_plugin.evaluation.trials import read_trials, write_trials
 
 DIM = 512
 UTTERANCES_PER_SPEAKER = 116

@@ -22,9 +22,9 @@ from ssps_plugin import (
     PositiveSampler,
     reference_representation,
 )
-from ssps_plugin.allocation import keep_freed_memory
-from ssps_plugin.features import Fbank
 from ssps_plugin.frameworks import EmbeddingModel, SimCLR
+from ssps_plugin.frameworks.features import Fbank
+from ssps_plugin.training.runtime import keep_freed_memory
 
 RATE = 16000
 VOXCELEB2_UTTERANCES = 1_092_009

@@ -1,6 +1,6 @@
 """Self-Supervised Positive Sampling (SSPS) for SpeechBrain."""
 
-from ssps_plugin.dataio.reference_view import add_reference_view
+from ssps_plugin.dataio.views.items import add_reference_view
 from ssps_plugin.loss_wrapper import PositiveSamplingLoss
 from ssps_plugin.losses import (
     DINOCentering,
@@ -20,6 +20,8 @@ from ssps_plugin.sampling import (
     NearestNeighborSampling,
     SamplingStrategy,
 )
+
+__version__ = "0.1.0"
 
 __all__ = [
     "CentroidSampling",

@@ -7,8 +7,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from ssps_plugin.distributed import JointBatch
-from ssps_plugin.positive_sampler import PositiveSampler
-from ssps_plugin.same_utterance import SameUtterancePositives
+from ssps_plugin.same_utterance import Sampler
 
 
 class PositiveSamplingLoss(nn.Module):
@@ -39,7 +38,7 @@ class PositiveSamplingLoss(nn.Module):
     Example
     -------
     >>> import torch
-    >>> from ssps_plugin import NTXentLoss
+    >>> from ssps_plugin import NTXentLoss, SameUtterancePositives
     >>> loss = PositiveSamplingLoss(NTXentLoss(), SameUtterancePositives())
     >>> anchors, positives = torch.eye(2), torch.eye(2)
     >>> bool(loss(anchors, positives) == NTXentLoss()(anchors, positives))
@@ -49,7 +48,7 @@ class PositiveSamplingLoss(nn.Module):
     def __init__(
         self,
         loss: Callable[..., Tensor],
-        sampler: PositiveSampler | SameUtterancePositives,
+        sampler: Sampler,
         mask_false_negatives: bool = False,
     ) -> None:
         super().__init__()
@@ -131,7 +130,7 @@ class PositiveSamplingLoss(nn.Module):
 
 def _check_groups(
     loss: Callable[..., Tensor],
-    sampler: PositiveSampler | SameUtterancePositives,
+    sampler: Sampler,
 ) -> None:
     """Refuse masks that would do nothing, or fail once SSPS has started."""
     called = loss.forward if isinstance(loss, nn.Module) else loss
@@ -143,11 +142,10 @@ def _check_groups(
             f"mask_false_negatives, got {type(loss).__name__}, which compares "
             "no negatives: set mask_false_negatives to False."
         )
-    if isinstance(sampler, PositiveSampler) and not (
-        sampler.strategy.has_clusters
-    ):
+    if sampler.enabled and not sampler.has_clusters:
+        strategy = getattr(sampler, "strategy", sampler)
         raise ValueError(
             "Expected a strategy that has clusters with mask_false_negatives, "
-            f"got {type(sampler.strategy).__name__}: use ClusteringSampling, "
+            f"got {type(strategy).__name__}: use ClusteringSampling, "
             "or set mask_false_negatives to False."
         )

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 from speechbrain.utils.logger import get_logger
-from torch import Tensor
+from torch import Tensor, nn
 
 from ssps_plugin.distributed import (
     broadcast_buffers,
@@ -14,8 +14,12 @@ from ssps_plugin.distributed import (
     world_size,
 )
 from ssps_plugin.memory import (
-    BoundMemories,
+    PositiveLayout,
+    PositiveQueue,
+    ReferenceBank,
     Step,
+    UtteranceIndex,
+    check_step,
     resolve_repeats,
     substitute,
 )
@@ -24,15 +28,16 @@ from ssps_plugin.sampling import Anchors, SamplingStrategy
 logger = get_logger(__name__)
 
 _LOW_COVERAGE = 0.4
+_REFERENCE_DTYPES = ("float32", "float16", "bfloat16")
 
 
-class PositiveSampler(BoundMemories):
+class PositiveSampler(nn.Module):
     """Substitute same-utterance positives by pseudo-positives.
 
     Put it into `Brain.modules` and the checkpointer's recoverables, `bind` it
     to the training set, call `begin_epoch` when a training epoch starts, and
     pass every step's positives through it. It has no parameters; everything
-    that must survive is in its `state_dict`.
+    that must survive is a tensor in its `state_dict`.
 
     Epochs before `start_epoch - 1` change nothing, the one before
     `start_epoch` fills the memories, and from `start_epoch` on positives are
@@ -55,7 +60,14 @@ class PositiveSampler(BoundMemories):
     seed : int
         Seed of clustering and draws.
     reference_dtype : str
-        Of the reference memory, "float32" or "float16" for half the memory.
+        Of the reference memory: "float32", or "float16" or "bfloat16" for half
+        the memory.
+
+    Raises
+    ------
+    ValueError
+        A size or epoch below 1, another `reference_dtype`, or a strategy that
+        does not fit the dimensions.
 
     Source: T. Lepage and R. Dehak, SSPS: Self-Supervised Positive Sampling for
     Robust Self-Supervised Speaker Verification, Interspeech 2025
@@ -79,6 +91,13 @@ class PositiveSampler(BoundMemories):
     [[2.0], [3.0], [2.0]]
     """
 
+    #: SSPS is on: this sampler substitutes positives from `start_epoch` on.
+    enabled = True
+
+    _epoch: Tensor
+    _fingerprint: Tensor
+    _counts: Tensor
+
     def __init__(
         self,
         strategy: SamplingStrategy,
@@ -90,36 +109,142 @@ class PositiveSampler(BoundMemories):
         seed: int = 1986,
         reference_dtype: str = "float32",
     ) -> None:
-        super().__init__(
-            queue_size,
-            reference_dim,
-            positive_dim,
-            num_targets,
-            reference_dtype,
-        )
-        if start_epoch < 1:
+        super().__init__()
+        for name, value in (
+            ("queue_size", queue_size),
+            ("reference_dim", reference_dim),
+            ("positive_dim", positive_dim),
+            ("num_targets", num_targets),
+            ("start_epoch", start_epoch),
+        ):
+            if value < 1:
+                raise ValueError(f"{name} must be at least 1, got {value}.")
+        if reference_dtype not in _REFERENCE_DTYPES:
             raise ValueError(
-                f"start_epoch must be at least 1, got {start_epoch}."
+                f"Expected reference_dtype {' or '.join(_REFERENCE_DTYPES)}, "
+                f"got {reference_dtype!r}."
             )
+        self.layout = PositiveLayout(num_targets, positive_dim)
         strategy.check_spaces(reference_dim, self.layout)
         self.strategy = strategy
         self.start_epoch = start_epoch
         self.seed = seed
+        self.bank = ReferenceBank(
+            reference_dim, getattr(torch, reference_dtype)
+        )
+        self.queue = PositiveQueue(queue_size, positive_dim, num_targets)
+        self.utterances: UtteranceIndex | None = None
+        # The epoch that began last and the SHA-256 of the bound utterances'
+        # ids; 0 for none.
+        self.register_buffer("_epoch", torch.zeros((), dtype=torch.long))
+        self.register_buffer("_fingerprint", torch.zeros(32).byte())
+        # Over the epoch: anchors, those with a pseudo-positive, and rows that
+        # were not remembered.
+        self.register_buffer("_counts", torch.zeros(3, dtype=torch.long))
+        self._host_epoch: int | None = None
+        #: Of the last step, all ranks: anchors' and drawn utterances (or -1).
         self.last_draw: tuple[Tensor, Tensor] | None = None
         self._last_rows: Tensor | None = None
         self._is_checked = False
 
+    @property
+    def has_clusters(self) -> bool:
+        """Whether `cluster_of` knows clusters."""
+        return self.strategy.has_clusters
+
+    @property
+    def device(self) -> torch.device:
+        """Where the memories are."""
+        return self._counts.device
+
+    # -- utterances --------------------------------------------------------
+
+    def bind(self, dataset: Any) -> None:
+        """Size the memories by the utterances of the training set.
+
+        Touches no pipeline. Binding the same utterances again does nothing.
+
+        Arguments
+        ---------
+        dataset : DynamicItemDataset or sequence of str
+            The training set, or the ids of its utterances in order.
+
+        Raises
+        ------
+        ValueError
+            No utterance, an id twice, or a strategy that does not fit.
+        RuntimeError
+            Already in use with other utterances.
+        """
+        ids: Sequence[str] = getattr(dataset, "data_ids", dataset)
+        utterances = UtteranceIndex(ids)
+        if self.utterances is not None:
+            if utterances.fingerprint == self.utterances.fingerprint:
+                return
+            if self.epoch is not None:
+                raise RuntimeError(
+                    "PositiveSampler is in use with other utterances "
+                    f"({len(self.utterances)}, now {len(utterances)}). Call "
+                    "reset() first: it forgets what was remembered."
+                )
+        self.utterances = utterances
+        self._allocate()
+
     def reset(self) -> None:
         """Forget everything but the bound utterances, for another fit."""
+        self.epoch = None
         self.last_draw = None
-        super().reset()
+        if self.utterances is not None:
+            self._allocate()
 
     def _allocate(self) -> None:
-        num_utterances = len(self._bound())
-        self.strategy.allocate(num_utterances, self.bank.dim, self.queue)
-        super()._allocate()
+        utterances, device = self._bound(), self.device
+        self.strategy.allocate(len(utterances), self.bank.dim, self.queue)
+        self.bank.allocate(len(utterances))
+        self.queue.allocate(len(utterances))
+        self._fingerprint.copy_(_as_tensor(utterances.fingerprint))
+        self._counts.zero_()
+        self.to(device)
+
+    def _bound(self) -> UtteranceIndex:
+        if self.utterances is None:
+            raise RuntimeError(
+                "PositiveSampler was never bound: call "
+                "sampler.bind(train_data) before training or recovering a "
+                "checkpoint."
+            )
+        return self.utterances
+
+    def _load_from_state_dict(
+        self, state_dict: dict[str, Any], prefix: str, *args: Any
+    ) -> None:
+        """Take up a saved state; refuse memories of other utterances."""
+        saved = state_dict.get(f"{prefix}_fingerprint")
+        if saved is not None and bool(saved.any()):
+            own = _as_tensor(self._bound().fingerprint)
+            if not torch.equal(saved.cpu(), own):
+                raise RuntimeError(
+                    "This checkpoint was written for another training "
+                    "manifest: its memories belong to other utterances than "
+                    f"the {len(self._bound())} now bound. Resume with the "
+                    "manifest it was trained on, or start in another "
+                    "output_folder."
+                )
+        super()._load_from_state_dict(state_dict, prefix, *args)
+        self._host_epoch = int(self._epoch) or None
 
     # -- epochs ------------------------------------------------------------
+
+    @property
+    def epoch(self) -> int | None:
+        """The epoch that began last, None before the first."""
+        # Known to the host: no step waits for a device to read the buffer.
+        return self._host_epoch
+
+    @epoch.setter
+    def epoch(self, epoch: int | None) -> None:
+        self._host_epoch = epoch
+        self._epoch.fill_(epoch or 0)
 
     @property
     def remembering(self) -> bool:
@@ -164,7 +289,7 @@ class PositiveSampler(BoundMemories):
         if epoch >= self.start_epoch:
             self._prepare(epoch)
         self.epoch = epoch
-        self.counts.reset()
+        self._counts.zero_()
         self.last_draw = None
         self._is_checked = False
 
@@ -181,13 +306,13 @@ class PositiveSampler(BoundMemories):
             self.strategy.prepare(self.bank, self.queue, self.seed, epoch)
         # Ranks agree by now, unless their devices round differently.
         broadcast_buffers(self.strategy)
-        figures = self.strategy.figures()
-        if figures:
-            logger.info("SSPS epoch %d: %s", epoch, figures)
+        metrics = self.strategy.metrics()
+        if metrics:
+            logger.info("SSPS epoch %d: %s", epoch, metrics)
 
     def _log_coverage(self) -> None:
         if self._has_reached(self.start_epoch):
-            coverage = self.figures()["coverage"]
+            coverage = self.metrics()["coverage"]
             logger.info("SSPS epoch %d: coverage %.3f", self.epoch, coverage)
             if coverage < _LOW_COVERAGE:
                 logger.warning(
@@ -199,13 +324,6 @@ class PositiveSampler(BoundMemories):
                 )
 
     # -- steps -------------------------------------------------------------
-
-    def _full_precision(self) -> AbstractContextManager[Any]:
-        """Keep a caller's autocast away from the memories."""
-        device_type = self.device.type
-        if torch.is_autocast_enabled(device_type):
-            return torch.autocast(device_type, enabled=False)
-        return nullcontext()
 
     def forward(
         self,
@@ -230,7 +348,7 @@ class PositiveSampler(BoundMemories):
         Returns
         -------
         torch.Tensor
-            Shape and dtype of `positives`. Rows drawn carry no gradient, the
+            Shape and dtype of `positives`. Drawn rows carry no gradient, the
             others are the anchor's own positives with theirs. All targets of
             an anchor come from one utterance.
 
@@ -254,41 +372,16 @@ class PositiveSampler(BoundMemories):
             self._check_early(ids, reference, positives)
             return positives
         with self._full_precision():
-            return self._substitute_and_remember(ids, reference, positives)
-
-    def _substitute_and_remember(
-        self,
-        ids: Sequence[str] | Tensor | None,
-        reference: Tensor | None,
-        positives: Tensor,
-    ) -> Tensor:
-        step = self._checked(ids, reference, positives)
-        if not self.substituting:
-            self._remember(step, torch.full_like(step.index, -1))
-            return positives
-        anchors = Anchors(
-            step.index, step.reference, self.seed, self.epoch or 0
-        )
-        rows = self.strategy.select(anchors, self.queue)
-        pool = self.strategy.pool(self.queue)
-        substituted = substitute(step.positives, pool, rows)
-        self._remember(step, rows)
+            step = self._checked(ids, reference, positives)
+            if not self.substituting:
+                self._remember(step, torch.full_like(step.index, -1))
+                return positives
+            anchors = Anchors(step.index, step.reference, self.seed, self.epoch)
+            rows = self.strategy.select(anchors, self.queue)
+            pool = self.strategy.pool(self.queue)
+            substituted = substitute(step.positives, pool, rows)
+            self._remember(step, rows)
         return self.layout.restore(substituted, positives)
-
-    def _check_early(
-        self,
-        ids: Sequence[str] | Tensor | None,
-        reference: Tensor | None,
-        positives: Tensor,
-    ) -> None:
-        """Find in an epoch's first step what would else fail at the start."""
-        if self._is_checked or ids is None:
-            return
-        if reference is None:
-            reference = positives.new_zeros(len(ids), self.bank.dim)
-        step = self._checked(ids, reference, positives)
-        self._check_fits_queue(len(step.index) * world_size())
-        self._is_checked = True
 
     def warm_start(
         self,
@@ -309,7 +402,53 @@ class PositiveSampler(BoundMemories):
             step = self._checked(ids, reference, positives)
             with self._full_precision():
                 self._remember(step, torch.full_like(step.index, -1))
-        self.counts.reset()
+        self._counts.zero_()
+
+    def _full_precision(self) -> AbstractContextManager[Any]:
+        """Keep a caller's autocast away from the memories."""
+        device_type = self.device.type
+        if torch.is_autocast_enabled(device_type):
+            return torch.autocast(device_type, enabled=False)
+        return nullcontext()
+
+    def _checked(
+        self,
+        ids: Sequence[str] | Tensor | None,
+        reference: Tensor | None,
+        positives: Tensor,
+    ) -> Step:
+        return check_step(
+            ids,
+            reference,
+            positives,
+            utterances=self._bound(),
+            layout=self.layout,
+            reference_dim=self.bank.dim,
+            device=self.device,
+        )
+
+    def _check_early(
+        self,
+        ids: Sequence[str] | Tensor | None,
+        reference: Tensor | None,
+        positives: Tensor,
+    ) -> None:
+        """Find in an epoch's first step what would fail when SSPS starts."""
+        if self._is_checked or ids is None:
+            return
+        if reference is None:
+            reference = positives.new_zeros(len(ids), self.bank.dim)
+        step = self._checked(ids, reference, positives)
+        self._check_fits_queue(len(step.index) * world_size())
+        self._is_checked = True
+
+    def _check_fits_queue(self, num_rows: int) -> None:
+        if num_rows > self.queue.size:
+            raise ValueError(
+                f"A step brings {num_rows} utterances (over all ranks), "
+                f"but queue_size is {self.queue.size}. Set queue_size to at "
+                "least the global batch size."
+            )
 
     def _remember(self, step: Step, rows: Tensor) -> None:
         """Write what all ranks saw: references and original positives."""
@@ -328,8 +467,12 @@ class PositiveSampler(BoundMemories):
         repeats = resolve_repeats(step.index)
         self.bank.write(step.index, step.reference, valid, repeats)
         slots = self.queue.enqueue(step.index, step.positives, valid, repeats)
-        self.strategy.remembered(slots, step.index, self.bank, self.queue)
-        self.counts.add(rows >= 0, valid)
+        self.strategy.on_enqueued(slots, step.index, self.bank, self.queue)
+        self._counts[0] += len(rows)
+        self._counts[1] += (rows >= 0).count_nonzero()
+        self._counts[2] += (~valid).count_nonzero()
+
+    # -- what others ask ---------------------------------------------------
 
     def cluster_of(self, ids: Sequence[str] | Tensor) -> Tensor:
         """Cluster of every utterance of a batch, -1 where there is none.
@@ -343,7 +486,7 @@ class PositiveSampler(BoundMemories):
         return self.strategy.cluster_of(index)
 
     def cluster_of_positives(self) -> Tensor | None:
-        """Cluster of what stood for each positive of the last step.
+        """Cluster of what was used as each positive of the last step.
 
         Returns
         -------
@@ -362,17 +505,32 @@ class PositiveSampler(BoundMemories):
         every = torch.arange(len(self._bound()), device=self.device)
         return self.strategy.cluster_of(every)
 
-    # -- figures -----------------------------------------------------------
-
-    def figures(self) -> dict[str, float]:
-        """Figures of the epoch so far, to log; waits for the device.
+    def metrics(self) -> dict[str, float]:
+        """Metrics of the epoch so far, to log; waits for the device.
 
         Returns
         -------
         dict of str to float
-            Those of `BoundMemories`, and the strategy's own. None in epochs
-            that remember nothing.
+            coverage: fraction of anchors with a pseudo-positive. queue_fill:
+            fraction of slots in use. seen: fraction of utterances with a
+            reference. not_remembered: rows that were not finite. Then the
+            strategy's own. Empty in epochs that remember nothing.
         """
         if not self._has_reached(self.start_epoch - 1):
             return {}
-        return {**super().figures(), **self.strategy.figures()}
+        anchors, covered, dropped = self._counts.tolist()
+        return {
+            "coverage": covered / max(anchors, 1),
+            "not_remembered": float(dropped),
+            "queue_fill": float(self.queue.num_filled()) / self.queue.size,
+            "seen": float(self.bank.seen.float().mean()),
+            **self.strategy.metrics(),
+        }
+
+    def figures(self) -> dict[str, float]:
+        """Return `metrics()`, under the name that it had in 0.1.0's README."""
+        return self.metrics()
+
+
+def _as_tensor(digest: bytes) -> Tensor:
+    return torch.frombuffer(bytearray(digest), dtype=torch.uint8)

@@ -1,16 +1,74 @@
-"""Same-utterance positives: the baseline with the face of SSPS."""
+"""What samplers share, and the one that substitutes nothing: the baseline."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
 
+class Sampler(Protocol):
+    """What recipes and `PositiveSamplingLoss` ask of a sampler.
+
+    `PositiveSampler` answers, and `SameUtterancePositives`, so that one code
+    runs with and without SSPS.
+    """
+
+    @property
+    def enabled(self) -> bool:
+        """Whether SSPS is on: it substitutes from `start_epoch` on."""
+
+    @property
+    def start_epoch(self) -> int | None:
+        """First epoch with substituted positives; None where SSPS is off."""
+
+    @property
+    def remembering(self) -> bool:
+        """Whether a step of the present epoch remembers."""
+
+    @property
+    def substituting(self) -> bool:
+        """Whether a step of the present epoch substitutes positives."""
+
+    @property
+    def has_clusters(self) -> bool:
+        """Whether `cluster_of` knows clusters."""
+
+    @property
+    def last_draw(self) -> tuple[Tensor, Tensor] | None:
+        """Anchors and drawn utterances of the last step, `(batch,)` each."""
+
+    def bind(self, dataset: Any) -> None:
+        """Size the memories by a training set."""
+
+    def begin_epoch(self, epoch: int | None) -> None:
+        """Start a training epoch, from 1."""
+
+    def reset(self) -> None:
+        """Forget everything but the bound utterances."""
+
+    def cluster_of(self, ids: Sequence[str] | Tensor) -> Tensor:
+        """Cluster of every utterance of a batch, -1 where there is none."""
+
+    def cluster_of_positives(self) -> Tensor | None:
+        """Cluster of what was used as each positive of the last step."""
+
+    def metrics(self) -> dict[str, float]:
+        """Metrics of the epoch so far."""
+
+    def __call__(
+        self,
+        ids: Sequence[str] | Tensor | None,
+        reference: Tensor | None,
+        positives: Tensor,
+    ) -> Tensor:
+        """Return positives, substituted or not."""
+
+
 class SameUtterancePositives(nn.Module):
     """Keep every anchor's own positive: standard self-supervision.
 
-    Stands where a `PositiveSampler` stands, so that a recipe is the same with
+    Used in the place of a `PositiveSampler`, so that a recipe is the same with
     and without SSPS.
 
     Example
@@ -20,30 +78,36 @@ class SameUtterancePositives(nn.Module):
     True
     """
 
+    enabled = False
+    start_epoch = None
     remembering = False
     substituting = False
-    start_epoch = None
+    has_clusters = False
     last_draw = None
 
     def bind(self, dataset: Any) -> None:
-        """Nothing to size."""
+        """Do nothing: there are no memories to size."""
 
     def begin_epoch(self, epoch: int | None) -> None:
-        """Nothing to prepare."""
+        """Do nothing: there is nothing to prepare."""
 
     def reset(self) -> None:
-        """Nothing to forget."""
+        """Do nothing: there is nothing to forget."""
 
     def cluster_of(self, ids: Sequence[str] | Tensor) -> Tensor:
-        """No clusters: -1 for every utterance of a batch."""
+        """Return -1 for every utterance of a batch: there are no clusters."""
         return torch.full((len(ids),), -1)
 
     def cluster_of_positives(self) -> None:
-        """No clusters: no draw to tell the cluster of."""
+        """Return None: nothing is drawn."""
+
+    def metrics(self) -> dict[str, float]:
+        """Return no metrics."""
+        return {}
 
     def figures(self) -> dict[str, float]:
-        """Nothing to log."""
-        return {}
+        """Return `metrics()`, under the name that it had in 0.1.0's README."""
+        return self.metrics()
 
     def forward(
         self,
@@ -54,9 +118,9 @@ class SameUtterancePositives(nn.Module):
         """Return `positives` itself."""
         return positives
 
-    def get_extra_state(self) -> dict[str, Any]:
-        """Nothing to save, said so: SpeechBrain warns of an empty state."""
-        return {}
+    def get_extra_state(self) -> Tensor:
+        """Return an empty tensor: SpeechBrain warns of an empty state."""
+        return torch.empty(0)
 
-    def set_extra_state(self, state: dict[str, Any]) -> None:
-        """Nothing to take up."""
+    def set_extra_state(self, state: Tensor) -> None:
+        """Do nothing: there is no state."""

@@ -34,7 +34,7 @@ def test_wheel_imports_and_is_typed(built, tmp_path):
     assert (tmp_path / "ssps_plugin" / "py.typed").is_file()
     code = (
         "import sys; sys.path.insert(0, sys.argv[1])\n"
-        "import ssps_plugin, ssps_plugin.brain, ssps_plugin.simulation\n"
+        "import ssps_plugin, ssps_plugin.training, ssps_plugin.simulation\n"
         "print(ssps_plugin.__file__)"
     )
     shown = subprocess.run(

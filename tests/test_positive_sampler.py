@@ -100,7 +100,7 @@ def test_an_anchor_without_a_pseudo_positive_keeps_its_own():
     sampler = filled(sampler_of(ClusteringSampling(NUM, 0)))
     positives = numbered(offset=0.5)[0]
     assert torch.equal(sampler(IDS, references(), positives), positives)
-    assert sampler.figures()["coverage"] == 0.0
+    assert sampler.metrics()["coverage"] == 0.0
     assert sampler.last_draw[1].tolist() == [-1] * NUM
 
 
@@ -111,7 +111,7 @@ def test_epochs_before_the_filling_one_change_and_remember_nothing():
         sampler.begin_epoch(epoch)
         assert sampler(IDS, None, positives) is positives
         assert not sampler.remembering
-        assert sampler.figures() == {}
+        assert sampler.metrics() == {}
     assert held(sampler) == {}
 
 
@@ -184,7 +184,7 @@ def test_rows_that_are_not_finite_are_not_remembered_and_counted(strategy, bad):
     positives = numbered()[0]
     positives[4] = bad
     sampler(IDS, wrong, positives)
-    assert sampler.figures()["not_remembered"] == 2.0
+    assert sampler.metrics()["not_remembered"] == 2.0
     assert set(held(sampler)) == set(range(NUM)) - {2, 4}
     assert sampler.bank.seen.nonzero().flatten().tolist() == sorted(
         held(sampler)
@@ -311,7 +311,7 @@ def test_begin_epoch_works_in_eval_mode():
     assert (sampler.clusters() >= 0).all()
     sampler.train()
     sampler(IDS, references(), numbered()[0])
-    assert sampler.figures()["coverage"] > 0
+    assert sampler.metrics()["coverage"] > 0
 
 
 def test_begin_epoch_of_none_does_nothing():
@@ -334,12 +334,12 @@ def test_an_epoch_that_has_begun_is_not_clustered_again(monkeypatch):
     sampler = sampler_of(strategy)
     filled(sampler)
     sampler(IDS, references(), numbered()[0])
-    counts = sampler.figures()
+    counts = sampler.metrics()
     sampler.begin_epoch(2)
-    assert sampler.figures() == counts
+    assert sampler.metrics() == counts
     sampler.begin_epoch(3)
     assert epochs == [2, 3]
-    assert sampler.figures()["coverage"] == 0.0  # counted anew
+    assert sampler.metrics()["coverage"] == 0.0  # counted anew
 
 
 def test_reset_lets_a_second_fit_repeat_the_first():
@@ -372,20 +372,20 @@ def test_warm_start_fills_as_the_filling_epoch_does():
         sampler.begin_epoch(2)
     drawn = [s(IDS, references(), numbered()[0]) for s in (warm, trained)]
     assert torch.equal(drawn[0], drawn[1])
-    assert warm.figures() == trained.figures()
+    assert warm.metrics() == trained.metrics()
 
 
 def test_the_figures_are_those_counted_by_hand():
     sampler = sampler_of(ClusteringSampling(3, 1), queue_size=16)
     sampler.begin_epoch(1)
     sampler(IDS[:8], references()[:8], numbered()[0, :8])
-    figures = sampler.figures()
+    figures = sampler.metrics()
     assert figures["queue_fill"] == 8 / 16
     assert figures["seen"] == pytest.approx(8 / NUM)
     assert figures["coverage"] == 0.0
     sampler.begin_epoch(2)
     sampler(IDS, references(), numbered()[0])
-    figures = sampler.figures()
+    figures = sampler.metrics()
     assert figures["queue_fill"] == NUM / 16
     assert figures["seen"] == 1.0
     covered = (sampler.last_draw[1] >= 0).sum()

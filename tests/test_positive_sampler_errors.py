@@ -183,5 +183,5 @@ def test_a_number_below_one_is_named(name):
 
 
 def test_a_dtype_that_is_none():
-    with pytest.raises(ValueError, match="reference_dtype must be float32"):
+    with pytest.raises(ValueError, match="Expected reference_dtype float32"):
         sampler_of(reference_dtype="float8")

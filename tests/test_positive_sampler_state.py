@@ -90,7 +90,7 @@ def test_a_resume_inside_an_epoch_goes_on_as_if_uninterrupted(
     expected, drawn = (run(s, 3, range(4, 10)) for s in (sampler, resumed))
     assert torch.equal(drawn, expected)
     assert_same_state(resumed, sampler)
-    assert resumed.figures() == sampler.figures()
+    assert resumed.metrics() == sampler.metrics()
     monkeypatch.undo()
     expected, drawn = (run(s, 4, range(3)) for s in (sampler, resumed))
     assert torch.equal(drawn, expected)
@@ -158,6 +158,6 @@ def test_a_checkpoint_before_the_start_resumes_before_the_start():
     resumed.bind(IDS)
     resumed.load_state_dict(sampler.state_dict())
     assert resumed.epoch == 3
-    assert resumed.figures() == {}
+    assert resumed.metrics() == {}
     with pytest.raises(RuntimeError, match="backwards|go forward"):
         resumed.begin_epoch(2)

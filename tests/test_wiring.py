@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from ssps_plugin.configuration import parse_configuration
+from ssps_plugin.training.configuration import parse_configuration
 
 HPARAMS = pathlib.Path(__file__).parents[1] / "hparams"
 # Key: a value that nothing else has, and where it arrives.

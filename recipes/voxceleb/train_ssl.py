@@ -28,8 +28,6 @@ from voxceleb_prepare import (
     prepare_voxceleb,
 )
 
-from ssps_plugin.brain import SSLBrain
-from ssps_plugin.configuration import Configuration, parse_configuration
 from ssps_plugin.dataio import (
     CropGroup,
     OracleViewSampler,
@@ -38,19 +36,24 @@ from ssps_plugin.dataio import (
     add_crop_groups,
     load_manifest,
 )
-from ssps_plugin.dataio.joined_roots import join_roots
+from ssps_plugin.dataio.corpus.folders import join_roots
+from ssps_plugin.dataio.dataset import column_of
 from ssps_plugin.dataio.loading import train_loader_kwargs
-from ssps_plugin.dataio.table import column_of
-from ssps_plugin.devices import process_group
-from ssps_plugin.evaluation.cohort import Cohort
-from ssps_plugin.evaluation.sampling_report import SamplingReport
-from ssps_plugin.outcome import (
+from ssps_plugin.evaluation.results import (
     conclude_training,
     facts_of_run,
     folder_of_list,
     write_outcome,
 )
-from ssps_plugin.resuming import check_same_run
+from ssps_plugin.evaluation.sampling_report import SamplingReport
+from ssps_plugin.evaluation.scoring import Cohort
+from ssps_plugin.training.brain import SSLBrain
+from ssps_plugin.training.checks import check_same_run
+from ssps_plugin.training.configuration import (
+    Configuration,
+    parse_configuration,
+)
+from ssps_plugin.training.runtime import process_group
 
 logger = get_logger(__name__)
 

@@ -31,12 +31,19 @@ from voxceleb_prepare import (
     warn_of_trained_speakers,
 )
 
-from ssps_plugin.configuration import Configuration, parse_configuration
-from ssps_plugin.devices import process_group
-from ssps_plugin.evaluation.embedding_cache import EmbeddingCache
-from ssps_plugin.history import History
-from ssps_plugin.outcome import facts_of_run, folder_of_list, write_outcome
-from ssps_plugin.snapshots import Snapshots
+from ssps_plugin.evaluation.embeddings import EmbeddingCache
+from ssps_plugin.evaluation.results import (
+    History,
+    facts_of_run,
+    folder_of_list,
+    write_outcome,
+)
+from ssps_plugin.training.checkpoints import Snapshots
+from ssps_plugin.training.configuration import (
+    Configuration,
+    parse_configuration,
+)
+from ssps_plugin.training.runtime import process_group
 
 
 def main(argv: list[str]) -> None:
@@ -59,7 +66,7 @@ def verify(configuration: Configuration) -> None:
             "No trials to score: set --trials and --trials_folder."
         )
     run_on_main(warn_of_trained_speakers, kwargs={"hparams": hparams})
-    cohort, known = load_cohort(hparams), EmbeddingCache()
+    cohort, cache = load_cohort(hparams), EmbeddingCache()
 
     device = configuration.run_opts["device"] or infer_device()
     facts = load_trained(hparams)
@@ -71,7 +78,7 @@ def verify(configuration: Configuration) -> None:
             device,
             progress=if_main_process(),
             cohort=cohort,
-            known=known,
+            cache=cache,
         )
         if result is not None:  # on the main process
             write_outcome(

@@ -8,24 +8,20 @@ from speechbrain.dataio.dataset import DynamicItemDataset
 from speechbrain.utils.logger import get_logger
 
 from ssps_plugin.dataio import load_manifest, prepare_manifest
-from ssps_plugin.dataio.joined_roots import path_below
-from ssps_plugin.dataio.table import column_of
-from ssps_plugin.evaluation.cohort import Cohort, draw_cohort
-from ssps_plugin.evaluation.named_trials import (
-    fetch_trial_list,
-    locate_trial_list,
-)
-from ssps_plugin.evaluation.trained_speakers import (
+from ssps_plugin.dataio.corpus.folders import path_below
+from ssps_plugin.dataio.dataset import column_of
+from ssps_plugin.evaluation.scoring import Cohort, draw_cohort
+from ssps_plugin.evaluation.trial_list import read_trials
+from ssps_plugin.evaluation.trial_lookup import (
     count_trained,
     describe_trained,
-)
-from ssps_plugin.evaluation.trial_files import find_trial_files
-from ssps_plugin.evaluation.trial_source import (
+    fetch_trial_list,
+    find_trial_files,
     find_trial_list,
     hold_out_trials,
+    locate_trial_list,
     trial_speakers,
 )
-from ssps_plugin.evaluation.trials import read_trials
 from ssps_plugin.evaluation.verification import Verification
 from ssps_plugin.simulation import make_minivox
 

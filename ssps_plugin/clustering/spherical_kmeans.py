@@ -1,4 +1,4 @@
-"""Spherical k-means."""
+"""Spherical k-means, and the clusters nearest to each cluster."""
 
 from collections.abc import Callable
 from functools import partial
@@ -9,9 +9,13 @@ from torch import Tensor
 from torch.nn.functional import normalize
 from tqdm import tqdm
 
-from ssps_plugin.clustering.assignment import nearest_centroids
+from ssps_plugin.clustering.assignment import (
+    PrunedAssignment,
+    nearest_centroids,
+    tile_rows,
+)
 from ssps_plugin.clustering.mean_directions import mean_directions
-from ssps_plugin.clustering.pruning import PrunedAssignment
+from ssps_plugin.clustering.top_k import top_k
 from ssps_plugin.distributed import gather_rows, share_of_rank
 
 Assignment = Callable[[Tensor], tuple[Tensor, Tensor]]
@@ -213,3 +217,62 @@ class SphericalKMeans:
                 f"{tuple(initial_centroids.shape)}: leave them out after a "
                 "change of num_clusters or of the dimension"
             )
+
+
+def nearest_clusters(centroids: Tensor, num_neighbors: int) -> Tensor:
+    """Nearest other clusters of each cluster, by centroid cosine.
+
+    Source: Lepage and Dehak, "SSPS: Self-Supervised Positive Sampling for
+    Robust Self-Supervised Speaker Verification", Interspeech 2025
+    (arXiv 2505.14561): a pseudo-positive comes from one of the M clusters
+    nearest to the anchor's.
+
+    With a process group every rank must call: each searches for its share of
+    the clusters, and all return the same.
+
+    Arguments
+    ---------
+    centroids : Tensor
+        L2-normalised, shape `(num_clusters, dim)`, any float dtype; alike on
+        all ranks.
+    num_neighbors : int
+        How many clusters to return for each (M), in [0, num_clusters).
+
+    Returns
+    -------
+    Tensor
+        Cluster indices by descending similarity, never the cluster itself,
+        int64, shape `(num_clusters, num_neighbors)`.
+
+    Raises
+    ------
+    ValueError
+        If a cluster does not have `num_neighbors` others.
+
+    Example
+    -------
+    >>> centroids = torch.tensor([[1.0, 0.0], [0.8, 0.6], [0.0, 1.0]])
+    >>> nearest_clusters(centroids, num_neighbors=1)
+    tensor([[1],
+            [0],
+            [1]])
+    """
+    num_clusters = centroids.shape[0]
+    if not 0 <= num_neighbors < max(1, num_clusters):
+        raise ValueError(
+            f"num_neighbors must lie in [0, {num_clusters}), the number of "
+            f"clusters, got {num_neighbors}: lower num_neighbors or raise "
+            "num_clusters"
+        )
+    centroids = centroids.float()
+    num_rows = tile_rows(centroids, num_clusters)
+    # One buffer: new memory of this size costs as much as the search.
+    buffer = centroids.new_empty((num_rows, num_clusters))
+    own = share_of_rank(torch.arange(num_clusters, device=centroids.device))
+    chunks = []
+    for rows in own.split(num_rows):
+        similarities = buffer[: len(rows)]  # (rows, num_clusters)
+        torch.mm(centroids[rows], centroids.t(), out=similarities)
+        similarities.scatter_(1, rows[:, None], -torch.inf)
+        chunks.append(top_k(similarities, num_neighbors)[1])
+    return gather_rows(torch.cat(chunks))[0]

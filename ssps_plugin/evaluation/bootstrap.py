@@ -8,10 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike
 
-from ssps_plugin.evaluation.detection_curve import (
-    DetectionCurve,
-    detection_curve,
-)
+from ssps_plugin.evaluation.error_rates import DetectionCurve, detection_curve
 
 #: Numbers held at a time, for all resamples of a block.
 NUMBERS_PER_BLOCK = 2**22

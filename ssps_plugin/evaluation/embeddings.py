@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import pathlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
+from typing import TypeVar
 
 import torch
+from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from tqdm import tqdm
 
@@ -18,6 +21,7 @@ from ssps_plugin.dataio.audio import (
     audio_seconds,
     read_audio,
 )
+from ssps_plugin.distributed import gather_rows, rank, world_size
 
 File = str | os.PathLike[str]
 Embed = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
@@ -26,6 +30,8 @@ Read = Callable[[File], torch.Tensor]
 Batch = tuple[list[int], list[torch.Tensor]]
 
 _FILES_AHEAD_PER_READER = 4
+
+Item = TypeVar("Item")
 
 
 @torch.no_grad()
@@ -199,3 +205,95 @@ def _check_arguments(
         raise ValueError(
             f"num_readers: expected at least one thread, got {num_readers}."
         )
+
+
+def extract_over_ranks(
+    extract: Callable[[Sequence[Item]], Tensor],
+    files: Sequence[Item],
+    device: torch.device | str = "cpu",
+) -> Tensor:
+    """Extract embeddings of files, sharing the work among the ranks.
+
+    Arguments
+    ---------
+    extract : callable
+        `extract(files) -> (files, dim)`, on the CPU.
+    files : sequence
+        The same on every rank.
+    device : torch.device or str
+        Where the ranks exchange tensors.
+
+    Returns
+    -------
+    torch.Tensor
+        `(files, dim)` on the CPU, the same on every rank.
+
+    Example
+    -------
+    >>> extract_over_ranks(lambda files: torch.ones(len(files), 2), ["a"])
+    tensor([[1., 1.]])
+    """
+    num_ranks = world_size()
+    if num_ranks == 1 or len(files) < num_ranks:
+        return extract(files)
+    own = extract(files[rank() :: num_ranks])
+    (gathered,) = gather_rows(own.to(device))
+    # Rank by rank, every num_ranks-th file from the rank on.
+    place = torch.cat(
+        [torch.arange(r, len(files), num_ranks) for r in range(num_ranks)]
+    )
+    embeddings = torch.empty(gathered.shape, dtype=gathered.dtype)
+    embeddings[place] = gathered.cpu()
+    return embeddings
+
+
+class EmbeddingCache:
+    """What one encoder made of files so far.
+
+    Example
+    -------
+    >>> cache = EmbeddingCache()
+    >>> def extract(files):
+    ...     print("embedding", *files)
+    ...     return torch.tensor([[float(len(str(file)))] for file in files])
+    >>> a, bb = pathlib.Path("a"), pathlib.Path("bb")
+    >>> cache.embeddings_of([a], extract).tolist()
+    embedding a
+    [[1.0]]
+    >>> cache.embeddings_of([bb, a], extract).tolist()
+    embedding bb
+    [[2.0], [1.0]]
+    """
+
+    def __init__(self) -> None:
+        self._row_of: dict[pathlib.Path, int] = {}
+        self._table: Tensor | None = None
+
+    def embeddings_of(
+        self,
+        files: Sequence[pathlib.Path],
+        extract: Callable[[list[pathlib.Path]], Tensor],
+    ) -> Tensor:
+        """Return embeddings `(files, dim)`, extracting those not yet known.
+
+        Arguments
+        ---------
+        files : sequence of pathlib.Path
+            In the order wanted.
+        extract : callable
+            `extract(files) -> (files, dim)`.
+        """
+        missing = [file for file in files if file not in self._row_of]
+        missing = list(dict.fromkeys(missing))
+        if missing:
+            found = extract(missing)
+            for row, file in enumerate(missing, start=len(self._row_of)):
+                self._row_of[file] = row
+            known = [] if self._table is None else [self._table]
+            self._table = torch.cat([*known, found])
+        if self._table is None:
+            raise ValueError("expected files to embed, got none.")
+        rows = [self._row_of[file] for file in files]
+        if rows == list(range(len(self._table))):
+            return self._table
+        return self._table[torch.tensor(rows, device=self._table.device)]

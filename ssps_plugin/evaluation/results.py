@@ -1,10 +1,11 @@
-"""Verification results on disk: every score, and the figures they make."""
+"""What a run leaves behind: history, scores, results and a summary."""
 
 from __future__ import annotations
 
 import json
 import math
 import os
+import pathlib
 import subprocess
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
@@ -13,11 +14,54 @@ from typing import Any
 
 import torch
 from numpy.typing import ArrayLike
+from speechbrain.utils.logger import get_logger
 
 from ssps_plugin.atomic_write import atomic_write
 from ssps_plugin.evaluation.bootstrap import bootstrap_intervals
-from ssps_plugin.evaluation.detection_curve import detection_curve
+from ssps_plugin.evaluation.error_rates import detection_curve
+from ssps_plugin.evaluation.plots import plot_curves
+from ssps_plugin.evaluation.scoring import Cohort
 from ssps_plugin.evaluation.trial_list import TrialList
+from ssps_plugin.evaluation.verification import (
+    Verification,
+    VerificationResult,
+)
+
+logger = get_logger(__name__)
+
+
+class History:
+    """Figures by epoch, saved after each one and taken up by a resume.
+
+    Arguments
+    ---------
+    path : str or os.PathLike
+        JSON file, a list of one mapping per epoch.
+
+    Example
+    -------
+    >>> path = getfixture("tmp_path") / "history.json"
+    >>> History(path).record({"epoch": 1, "loss": 2.0})
+    >>> History(path).rows
+    [{'epoch': 1, 'loss': 2.0}]
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = pathlib.Path(path)
+        self.rows: list[dict[str, Any]] = []
+        if self.path.exists():
+            self.rows = json.loads(self.path.read_text(encoding="utf-8"))
+
+    def record(self, row: dict[str, Any]) -> None:
+        """Add an epoch; it replaces its like and whatever came later."""
+        kept = [old for old in self.rows if old["epoch"] < row["epoch"]]
+        self.rows = [*kept, row]
+        with atomic_write(self.path) as file:
+            file.write(json.dumps(self.rows, indent=1))
+
+    def at(self, epoch: int) -> dict[str, Any]:
+        """Return the figures of an epoch, empty where there are none."""
+        return next((row for row in self.rows if row["epoch"] == epoch), {})
 
 
 def write_scores(
@@ -242,3 +286,116 @@ def _plain_scalar(value: object) -> int | float | bool:
             f"expected plain values in the results, got {type(value)}."
         )
     return item()
+
+
+def folder_of_list(
+    output_folder: str | os.PathLike[str], verification: Verification
+) -> pathlib.Path:
+    """Return where the outcome of one of several trial lists goes."""
+    return pathlib.Path(output_folder, "verify", verification.path.stem)
+
+
+def facts_of_run(
+    hparams: Mapping[str, Any], cohort: Cohort | None
+) -> dict[str, Any]:
+    """Return what the configuration says for `verification_results`.
+
+    Arguments
+    ---------
+    hparams : mapping
+        `seed`, `true_positives`, `num_resamples` and `false_acceptance_rate`
+        of the recipe.
+    cohort : Cohort or None
+        What the scores were normalised by.
+    """
+    return {
+        "seed": hparams["seed"],
+        "true_positives": hparams["true_positives"],
+        "cohort_size": 0 if cohort is None else len(cohort.files),
+        "num_resamples": hparams["num_resamples"],
+        "false_acceptance_rate": hparams["false_acceptance_rate"],
+    }
+
+
+def write_outcome(
+    folder: str | os.PathLike[str],
+    verification: Verification,
+    result: VerificationResult,
+    **facts: Any,
+) -> dict[str, Any]:
+    """Write `scores.txt` and `results.json`, and log the error rates.
+
+    Arguments
+    ---------
+    folder : str or os.PathLike
+        Where they go; made where it is not there.
+    verification : Verification
+        The trials.
+    result : VerificationResult
+        Their scores.
+    **facts
+        As for `verification_results`, but for `trial_list`.
+
+    Returns
+    -------
+    dict
+        What `results.json` holds.
+    """
+    folder = pathlib.Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_scores(folder / "scores.txt", result.scores, verification.trials)
+    results = verification_results(
+        result.scores,
+        verification.trials,
+        trial_list=verification.path,
+        **facts,
+    )
+    write_results(folder / "results.json", results)
+    logger.info(
+        "%d trials of %s: EER %.2f %%, minDCF(0.01) %.4f, minDCF(0.05) %.4f",
+        results["num_trials"],
+        results["trial_list"],
+        results["eer_percent"],
+        results["min_dcf_p01"],
+        results["min_dcf_p05"],
+    )
+    return results
+
+
+def conclude_training(
+    folder: str | os.PathLike[str],
+    history: History,
+    start_epoch: int | None,
+    result: VerificationResult | None = None,
+) -> None:
+    """Draw `curves.png` and say what SSPS changed.
+
+    Arguments
+    ---------
+    folder : str or os.PathLike
+        The output folder.
+    history : History
+        Figures by epoch.
+    start_epoch : int or None
+        First epoch with SSPS, None without.
+    result : VerificationResult, optional
+        Of the model that training ends with.
+    """
+    if not history.rows:
+        return
+    plot_curves(history.rows, pathlib.Path(folder) / "curves.png", start_epoch)
+    last = history.rows[-1]
+    if start_epoch is None or result is None:
+        return
+    before = history.at(start_epoch - 1).get("eer")
+    if last["epoch"] >= start_epoch and before is not None:
+        ratio = 100 * result.eer / before if before else None
+        logger.info(
+            "SSPS was switched on after epoch %d: EER %.2f %% then, %.2f %% "
+            "at the end, after epoch %d%s",
+            start_epoch - 1,
+            before,
+            100 * result.eer,
+            last["epoch"],
+            "" if ratio is None else f" ({ratio:.2f} times as much)",
+        )

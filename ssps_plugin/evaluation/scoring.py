@@ -1,13 +1,23 @@
-"""Cosine scores of many trials in little memory."""
+"""Scores of trials: cosines, normalised by a cohort where asked for."""
 
 from __future__ import annotations
 
+import os
+import pathlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
 import torch
+import torch.nn.functional as F
 
 from ssps_plugin.evaluation.trial_list import TrialList
 
 #: Trials scored at a time: two gathered blocks of 512-d rows fit a CPU cache.
 TRIALS_PER_BLOCK = 512
+
+#: Rows of embeddings compared with the whole cohort at a time.
+ROWS_PER_BLOCK = 1024
 
 
 @torch.no_grad()
@@ -73,3 +83,147 @@ def _norms(embeddings: torch.Tensor, trials: TrialList) -> torch.Tensor:
             f"{trials.utterances[int(bad[0])]}: check its audio and the model."
         )
     return norms
+
+
+@torch.no_grad()
+def s_norm(
+    scores: torch.Tensor,
+    embeddings: torch.Tensor,
+    trials: TrialList,
+    cohort: torch.Tensor,
+    top_n: int | None = None,
+) -> torch.Tensor:
+    """Symmetric score normalisation, adaptive with ``top_n``.
+
+    A score is shifted and scaled by mean and standard deviation of the scores
+    of each side against a cohort of other speakers' utterances, and the two
+    are averaged. With ``top_n``, each side's statistics are of its ``top_n``
+    highest cohort scores.
+
+    Arguments
+    ---------
+    scores : torch.Tensor
+        (trials,) cosine scores.
+    embeddings : torch.Tensor
+        (utterances, dim), in the order of ``trials.utterances``; need not be
+        normalised.
+    trials : TrialList
+        What was scored.
+    cohort : torch.Tensor
+        (cohort, dim) embeddings of utterances of no speaker of the trials.
+    top_n : int, optional
+        How many of the cohort count on each side; all when left out.
+
+    Returns
+    -------
+    torch.Tensor
+        (trials,) float32.
+
+    Raises
+    ------
+    ValueError
+        Fewer than two cohort utterances that count, or dimensions that differ.
+
+    Source: P. Matejka et al., Analysis of Score Normalization in Multilingual
+    Speaker Recognition, Interspeech 2017 (adaptive S-norm, the variant that
+    selects for each side by its own cohort scores).
+
+    Example
+    -------
+    >>> trials = TrialList.from_names([0], ["a"], ["b"])
+    >>> embeddings = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
+    >>> cohort = torch.tensor([[1.0, 0.0], [-1.0, 0.0], [0.0, 1.0]])
+    >>> s_norm(torch.zeros(1), embeddings, trials, cohort)
+    tensor([-0.3536])
+    """
+    if cohort.ndim != 2 or cohort.shape[1] != embeddings.shape[1]:
+        raise ValueError(
+            f"expected a cohort of shape (cohort, {embeddings.shape[1]}), got "
+            f"{tuple(cohort.shape)}."
+        )
+    num = len(cohort) if top_n is None else top_n
+    if not 2 <= num <= len(cohort):
+        raise ValueError(
+            "expected at least 2 cohort utterances that count, and not more "
+            f"than there are, got top_n {num} of {len(cohort)}: change top_n "
+            "or cohort_size."
+        )
+    cohort = F.normalize(cohort.float(), dim=1)
+    mean = torch.empty(len(embeddings), device=embeddings.device)
+    std = torch.empty_like(mean)
+    for start in range(0, len(embeddings), ROWS_PER_BLOCK):
+        block = slice(start, start + ROWS_PER_BLOCK)
+        rows = F.normalize(embeddings[block].float(), dim=1)
+        against = rows @ cohort.T
+        if num < len(cohort):
+            against = against.topk(num, dim=1, sorted=False).values
+        mean[block] = against.mean(1)
+        std[block] = against.std(1, correction=0)
+    std.clamp_(min=1e-6)
+    sides = (
+        torch.from_numpy(side).to(mean.device)
+        for side in (trials.enrol, trials.test)
+    )
+    scores = scores.to(mean.device)
+    enrol, test = ((scores - mean[side]) / std[side] for side in sides)
+    return (enrol + test) / 2
+
+
+@dataclass(frozen=True)
+class Cohort:
+    """Whom a trial's utterances are compared with to normalise its score.
+
+    Arguments
+    ---------
+    files : list of pathlib.Path
+        Utterances of no speaker of the trials.
+    top_n : int, optional
+        How many of them count on each side of a trial, those that score
+        highest; all when left out.
+    """
+
+    files: list[pathlib.Path]
+    top_n: int | None = None
+
+
+def draw_cohort(
+    files: Sequence[str | os.PathLike[str]],
+    size: int,
+    top_n: int | None = None,
+    seed: int = 1986,
+) -> Cohort:
+    """Draw a cohort from the training set; reads no labels.
+
+    Arguments
+    ---------
+    files : sequence of str or os.PathLike
+        Files of the training manifest, in its order.
+    size : int
+        How many to draw, all where there are fewer.
+    top_n : int, optional
+        As in `Cohort`.
+    seed : int
+        Of the draw.
+
+    Raises
+    ------
+    ValueError
+        Fewer than two utterances, or than `top_n`.
+
+    Example
+    -------
+    >>> draw_cohort(["a.wav", "b.wav"], size=9).files
+    [PosixPath('a.wav'), PosixPath('b.wav')]
+    """
+    drawn_size = min(size, len(files))
+    if drawn_size < max(2, top_n or 2):
+        raise ValueError(
+            f"Expected a cohort of at least 2 utterances, and of cohort_top_n "
+            f"({top_n}), got {drawn_size}: cohort_size is {size}, the training "
+            f"manifest has {len(files)} utterances. Lower cohort_top_n, or "
+            "raise cohort_size."
+        )
+    drawn = np.random.default_rng(seed).permutation(len(files))[:drawn_size]
+    return Cohort(
+        [pathlib.Path(files[place]) for place in sorted(drawn)], top_n
+    )

@@ -1,17 +1,28 @@
-"""Which utterances are compared, and which pairs are of one speaker."""
+"""Trial lists: which utterances are compared; read, written and made."""
 
 from __future__ import annotations
 
+import os
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain
+from pathlib import Path
+from typing import TextIO
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ssps_plugin.atomic_write import atomic_write
+
 #: Trials whose names are looked up at a time.
 TRIALS_PER_BLOCK = 4096
+
+#: Read and written at a time: bounds the memory that split lines take, and
+#: keeps them in the processor's cache.
+CHARACTERS_PER_BLOCK = 2**18
+_LABELS = {"0", "1"}
+_END_OF_LINE = "\0"
 
 
 @dataclass(frozen=True)
@@ -85,3 +96,262 @@ def first_appearance() -> defaultdict[str, int]:
     position: defaultdict[str, int] = defaultdict()
     position.default_factory = position.__len__
     return position
+
+
+def read_trials(path: str | os.PathLike[str]) -> TrialList:
+    """Read a trial list; blank lines are skipped.
+
+    Arguments
+    ---------
+    path : str or os.PathLike
+        Text file (UTF-8) with a line ``label enrol test`` per trial.
+
+    Returns
+    -------
+    TrialList
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If a line is not of that form (its number is named), or there is none.
+
+    Example
+    -------
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp()) / "trials.txt"
+    >>> _ = path.write_text("1 a.wav b.wav\\n0 a.wav c.wav\\n")
+    >>> trials = read_trials(path)
+    >>> trials.labels.tolist(), trials.utterances
+    ([1, 0], ['a.wav', 'b.wav', 'c.wav'])
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"expected a trial list at {path}, found none: set `trials` to a "
+            "file with a line `label enrol test` per trial."
+        )
+    position = first_appearance()
+    labels, pairs = [], []
+    for block_labels, names in _read_blocks(path):
+        labels.append(np.fromiter(map("1".__eq__, block_labels), np.uint8))
+        pairs.append(np.fromiter(map(position.__getitem__, names), np.int64))
+    if not position:
+        raise ValueError(
+            f"{path}: expected lines of `label enrol test`, got an empty file: "
+            "check `trials`."
+        )
+    return TrialList.from_pairs(
+        [*position], np.concatenate(labels), np.concatenate(pairs)
+    )
+
+
+def write_trials(path: str | os.PathLike[str], trials: TrialList) -> None:
+    """Write a list that `read_trials` reads back as it was.
+
+    Arguments
+    ---------
+    path : str or os.PathLike
+        Written whole or not at all.
+    trials : TrialList
+        What to write.
+
+    Raises
+    ------
+    ValueError
+        If an utterance's name is empty or contains white space.
+    """
+    for name in trials.utterances:
+        if len(name.split()) != 1 or name != name.strip():
+            raise ValueError(
+                f"expected utterance names without white space, got {name!r}: "
+                "rename the utterance."
+            )
+    lines = zip(trials.labels.tolist(), trials.pairs(), strict=True)
+    with atomic_write(path) as file:
+        file.writelines(
+            f"{label} {enrol} {test}\n" for label, (enrol, test) in lines
+        )
+
+
+def _read_blocks(path: Path) -> Iterator[tuple[list[str], list[str]]]:
+    """Labels, and names alternating enrol and test, some lines at a time."""
+    line_number = 1
+    with open(path, encoding="utf-8-sig") as file:
+        while block := _read_block(file, path):
+            try:
+                yield _split_regular(block) or _split_lines(block, line_number)
+            except ValueError as error:
+                raise ValueError(f"{path}, {error}") from None
+            line_number += block.count("\n")
+
+
+def _read_block(file: TextIO, path: Path) -> str:
+    """Some whole lines; nothing at the end of the file."""
+    try:
+        return file.read(CHARACTERS_PER_BLOCK) + file.readline()
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f"{path}: expected text (UTF-8), got {error}: check `trials`."
+        ) from None
+
+
+def _split_regular(block: str) -> tuple[list[str], list[str]] | None:
+    """Fields of a block of nothing but trials; None if anything is unusual.
+
+    A mark that no file name can contain stands for each line's end. If every
+    fourth field is a mark, and there are no others, each line has three.
+    """
+    fields = block.replace("\n", f" {_END_OF_LINE} ").split()
+    labels = fields[0::4]
+    regular = (
+        len(fields) == 4 * block.count("\n")
+        and set(fields[3::4]) == {_END_OF_LINE}
+        and set(labels) <= _LABELS
+    )
+    if not regular:
+        return None
+    del fields[3::4]
+    del fields[0::3]
+    return labels, fields
+
+
+def _split_lines(block: str, line_number: int) -> tuple[list[str], list[str]]:
+    """The same line by line: skips blank lines, names a malformed one."""
+    labels, names = [], []
+    for number, line in enumerate(block.split("\n"), line_number):
+        fields = line.split()
+        if not fields:
+            continue
+        if len(fields) != 3 or fields[0] not in _LABELS:
+            raise ValueError(
+                f"line {number}: expected `label enrol test` with label 0 or "
+                f"1, got {line.strip()[:200]!r}: correct the line or `trials`."
+            )
+        labels.append(fields[0])
+        names += fields[1:]
+    return labels, names
+
+
+def make_trials(
+    utterances: Mapping[str, Mapping[str, Iterable[str]]],
+    num_trials: int,
+    seed: int,
+) -> TrialList:
+    """Draw as many target as impostor trials, none twice.
+
+    Target trials cross recordings, so that sharing a channel is no help; a
+    speaker with a single recording gets pairs of utterances within it.
+    Impostor trials pair two speakers. Every possible pair is equally likely.
+
+    Arguments
+    ---------
+    utterances : mapping of str to mapping of str to iterable of str
+        Speaker to recording to names of utterances, each name once.
+    num_trials : int
+        Trials in all, at least 2; of an odd number, one more is an impostor.
+    seed : int
+        The same seed and utterances, in any order, give the same trials.
+
+    Returns
+    -------
+    TrialList
+        In random order.
+
+    Raises
+    ------
+    ValueError
+        If there are not that many pairs of either kind.
+
+    Example
+    -------
+    >>> corpus = {"anna": {"r1": ["a1", "a2"], "r2": ["a3"]},
+    ...           "ben": {"r3": ["b1", "b2"]}}
+    >>> trials = make_trials(corpus, num_trials=6, seed=0)
+    >>> pairs = [sorted(pair) for pair in trials.pairs()]
+    >>> sorted(p for p, label in zip(pairs, trials.labels) if label)
+    [['a1', 'a3'], ['a2', 'a3'], ['b1', 'b2']]
+    """
+    names, speaker_end, recording_end = _ordered(utterances)
+    generator = np.random.default_rng(seed)
+    first = np.arange(len(names))
+    is_alone = _start_of_run(recording_end) == _start_of_run(speaker_end)
+    is_alone &= recording_end == speaker_end
+    targets = _draw_pairs(
+        np.where(is_alone, first + 1, recording_end),
+        speaker_end,
+        num_trials // 2,
+        generator,
+        "target",
+    )
+    impostors = _draw_pairs(
+        speaker_end,
+        np.full_like(speaker_end, len(names)),
+        num_trials - num_trials // 2,
+        generator,
+        "impostor",
+    )
+    labels = np.repeat([1, 0], [len(targets), len(impostors)])
+    order = generator.permutation(num_trials)
+    # Either utterance of a pair may be the enrolment.
+    pairs = generator.permuted(np.concatenate([targets, impostors]), axis=1)
+    enrol, test = names[pairs[order]].T
+    return TrialList.from_names(labels[order], enrol.tolist(), test.tolist())
+
+
+def _ordered(
+    utterances: Mapping[str, Mapping[str, Iterable[str]]],
+) -> tuple[NDArray[np.str_], NDArray[np.int64], NDArray[np.int64]]:
+    """Names by speaker and recording, and where each one's run of them ends."""
+    names: list[str] = []
+    speaker_sizes, recording_sizes = [], []
+    for _, recordings in sorted(utterances.items()):
+        start = len(names)
+        for _, of_recording in sorted(recordings.items()):
+            before = len(names)
+            names += sorted(of_recording)
+            recording_sizes.append(len(names) - before)
+        speaker_sizes.append(len(names) - start)
+    if len(set(names)) != len(names):
+        raise ValueError(
+            "expected every utterance name once, got "
+            f"{len(names) - len(set(names))} repeated."
+        )
+    return np.array(names), _ends(speaker_sizes), _ends(recording_sizes)
+
+
+def _ends(sizes: list[int]) -> NDArray[np.int64]:
+    """Where its run of names ends, for every name."""
+    return np.repeat(np.cumsum(sizes, dtype=np.int64), np.array(sizes, int))
+
+
+def _start_of_run(end: NDArray[np.int64]) -> NDArray[np.int64]:
+    """First position that shares its end of run, for every position."""
+    return np.searchsorted(end, end, side="left")
+
+
+def _draw_pairs(
+    begin: NDArray[np.int64],
+    end: NDArray[np.int64],
+    num_pairs: int,
+    generator: np.random.Generator,
+    kind: str,
+) -> NDArray[np.int64]:
+    """Draw distinct pairs (i, j) with begin[i] <= j < end[i].
+
+    All such pairs are numbered, i by i, and numbers drawn: exact, and nothing
+    is ever enumerated.
+    """
+    last_number = np.cumsum(end - begin)
+    available = int(last_number[-1]) if len(last_number) else 0
+    if not 0 < num_pairs <= available:
+        raise ValueError(
+            f"expected between 1 and {available} {kind} trials, which is what "
+            f"these utterances allow, got {num_pairs}: set `num_trials` to at "
+            f"most {2 * available}, or give more utterances."
+        )
+    number = generator.choice(available, num_pairs, replace=False)
+    i = np.searchsorted(last_number, number, side="right")
+    j = end[i] - (last_number[i] - number)
+    return np.stack([i, j], axis=1)

@@ -12,24 +12,25 @@ from speechbrain.utils.distributed import if_main_process
 from torch import Tensor
 from tqdm import tqdm
 
-from ssps_plugin.dataio.audio import SAMPLE_RATE, read_audio, tile
-from ssps_plugin.dataio.audio_check import check_audio
-from ssps_plugin.dataio.audio_file import AudioError
+from ssps_plugin.dataio.audio import (
+    SAMPLE_RATE,
+    AudioError,
+    check_audio,
+    read_audio,
+    tile,
+)
 from ssps_plugin.distributed import rank
-from ssps_plugin.evaluation.cohort import Cohort
-from ssps_plugin.evaluation.detection_curve import detection_curve
-from ssps_plugin.evaluation.embedding_cache import EmbeddingCache
 from ssps_plugin.evaluation.embeddings import (
+    EmbeddingCache,
     File,
     extract_embeddings,
+    extract_over_ranks,
     header_seconds,
 )
-from ssps_plugin.evaluation.extraction_over_ranks import extract_over_ranks
-from ssps_plugin.evaluation.score_normalization import s_norm
-from ssps_plugin.evaluation.scoring import cosine_scores
-from ssps_plugin.evaluation.trial_files import find_trial_files
-from ssps_plugin.evaluation.trial_list import TrialList
-from ssps_plugin.evaluation.trials import read_trials
+from ssps_plugin.evaluation.error_rates import detection_curve
+from ssps_plugin.evaluation.scoring import Cohort, cosine_scores, s_norm
+from ssps_plugin.evaluation.trial_list import TrialList, read_trials
+from ssps_plugin.evaluation.trial_lookup import find_trial_files
 
 _NUM_THREADS = 8
 _NUM_SHOWN = 3
@@ -110,7 +111,7 @@ class Verification:
         device: torch.device | str = "cpu",
         progress: bool = True,
         cohort: Cohort | None = None,
-        known: EmbeddingCache | None = None,
+        cache: EmbeddingCache | None = None,
     ) -> VerificationResult | None:
         """Embed every distinct utterance once and score all trials.
 
@@ -127,7 +128,7 @@ class Verification:
             Show a progress bar.
         cohort : Cohort, optional
             Normalise the scores by it (S-norm).
-        known : EmbeddingCache, optional
+        cache : EmbeddingCache, optional
             Embeddings of the same encoder, of this run's utterances too
             afterwards: several lists embed an utterance once.
 
@@ -136,7 +137,7 @@ class Verification:
         VerificationResult or None
             None on all ranks but the first.
         """
-        known = EmbeddingCache() if known is None else known
+        cache = EmbeddingCache() if cache is None else cache
         extract = partial(
             extract_embeddings,
             embed,
@@ -147,10 +148,10 @@ class Verification:
             progress=progress,
         )
         extract = partial(extract_over_ranks, extract, device=device)
-        embeddings = known.embeddings_of(self.files, extract)
+        embeddings = cache.embeddings_of(self.files, extract)
         others = None
         if cohort is not None:
-            others = known.embeddings_of(cohort.files, extract)
+            others = cache.embeddings_of(cohort.files, extract)
         if rank() != 0:
             return None
         scores = cosine_scores(embeddings, self.trials)

@@ -5,10 +5,13 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
-from ssps_plugin.frameworks.embedding_model import EmbeddingModel
-from ssps_plugin.frameworks.framework import Framework
+from ssps_plugin.frameworks.framework import EmbeddingModel, Framework
+from ssps_plugin.frameworks.momentum import (
+    MomentumSchedule,
+    momentum_copy,
+    update_momentum,
+)
 from ssps_plugin.heads import DINOHead
-from ssps_plugin.momentum import MomentumSchedule, follow, momentum_copy
 
 
 class DINO(Framework):
@@ -132,4 +135,4 @@ class DINO(Framework):
             (self.teacher_model, self.embedding_model),
             (self.teacher_head, self.head),
         ):
-            follow(teacher, student, momentum, self.average_buffers)
+            update_momentum(teacher, student, momentum, self.average_buffers)

@@ -4,10 +4,16 @@ import torch
 from torch import Tensor, nn
 
 from ssps_plugin.distributed import JointBatch, is_distributed
-from ssps_plugin.frameworks.embedding_model import EmbeddingModel
-from ssps_plugin.frameworks.framework import Framework
-from ssps_plugin.frameworks.view_pair import flatten_view_pair
-from ssps_plugin.momentum import MomentumSchedule, follow, momentum_copy
+from ssps_plugin.frameworks.framework import (
+    EmbeddingModel,
+    Framework,
+    flatten_view_pair,
+)
+from ssps_plugin.frameworks.momentum import (
+    MomentumSchedule,
+    momentum_copy,
+    update_momentum,
+)
 
 
 class MoCo(Framework):
@@ -106,7 +112,9 @@ class MoCo(Framework):
             (self.key_embedding_model, self.embedding_model),
             (self.key_projector, self.projector),
         ):
-            follow(keys, queries, momentum, buffers=self.average_buffers)
+            update_momentum(
+                keys, queries, momentum, buffers=self.average_buffers
+            )
 
     def _keys(self, features: Tensor, lengths: Tensor) -> Tensor:
         embedding = self.key_embedding_model.encode(features, lengths)

@@ -1,7 +1,6 @@
 """Self-supervised objectives; none of them knows SSPS."""
 
 from ssps_plugin.losses.dino import DINOCentering, DINOLoss
-from ssps_plugin.losses.feature_queue import FeatureQueue
 from ssps_plugin.losses.margins import (
     AdaptiveMargin,
     AdditiveAngularMargin,
@@ -11,11 +10,10 @@ from ssps_plugin.losses.margins import (
     MultiplicativeAngularMargin,
     NoMargin,
 )
-from ssps_plugin.losses.moco import MoCoLoss
-from ssps_plugin.losses.negative_queue import NegativeQueue
+from ssps_plugin.losses.moco import MoCoLoss, NegativeQueue
 from ssps_plugin.losses.nt_xent import NTXentLoss
-from ssps_plugin.losses.sinkhorn import sinkhorn_codes
-from ssps_plugin.losses.swav import SwAVLoss
+from ssps_plugin.losses.objective_module import ObjectiveModule
+from ssps_plugin.losses.swav import FeatureQueue, SwAVLoss, sinkhorn_codes
 from ssps_plugin.losses.vicreg import VICRegLoss
 
 __all__ = [
@@ -32,6 +30,7 @@ __all__ = [
     "NTXentLoss",
     "NegativeQueue",
     "NoMargin",
+    "ObjectiveModule",
     "SwAVLoss",
     "VICRegLoss",
     "sinkhorn_codes",

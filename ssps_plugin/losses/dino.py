@@ -7,7 +7,7 @@ from speechbrain.utils.logger import get_logger
 from torch import Tensor, nn
 
 from ssps_plugin.distributed import mean_over_joint_batch, sum_over_ranks
-from ssps_plugin.objective_module import ObjectiveModule
+from ssps_plugin.losses.objective_module import ObjectiveModule
 
 logger = get_logger(__name__)
 
@@ -216,7 +216,7 @@ class DINOCentering(ObjectiveModule):
             [entropy, information, spread, torch.ones_like(spread)]
         )
 
-    def figures(self) -> dict[str, float]:
+    def metrics(self) -> dict[str, float]:
         """Return how far the teacher is from collapse, and start anew.
 
         Means over steps and ranks: call it on every rank.

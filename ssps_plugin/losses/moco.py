@@ -1,12 +1,171 @@
-"""The contrastive loss of MoCo: a queue of negatives."""
+"""MoCo's loss, and the negatives of earlier steps."""
+
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ssps_plugin.distributed import mean_over_joint_batch
+from ssps_plugin.distributed import gather_rows, mean_over_joint_batch
 from ssps_plugin.losses.margins import Margin
-from ssps_plugin.losses.negative_queue import NegativeQueue
+from ssps_plugin.losses.objective_module import ObjectiveModule
+
+
+class NegativeQueue(ObjectiveModule):
+    """Keep the last keys, one first-in, first-out queue per direction.
+
+    An entry of `modules` and of the recoverables, under the name `negatives`.
+    It is fed with the keys that the loss has used, substituted ones among
+    them, once the loss is done: a step's own keys are never its negatives.
+    What all ranks saw is gathered, so they hold the same.
+
+    A slot is empty until a key is written to it, and an empty slot is never a
+    negative. A key that is not finite leaves its slot empty.
+
+    Arguments
+    ---------
+    size : int
+        Keys kept per direction, at least the batch over all ranks.
+    dim : int
+        Dimension of the keys.
+    num_directions : int
+        Two: the queries of both views.
+
+    Source: K. He et al., Momentum Contrast for Unsupervised Visual
+    Representation Learning, CVPR 2020 (arXiv 1911.05722), algorithm 1. Fed
+    with substituted keys: Lepage and Dehak, IEEE TASLP 33, 2025
+    (arXiv 2501.17772). Differs: the queue starts empty, not with random keys.
+
+    Example
+    -------
+    >>> negatives = NegativeQueue(size=3, dim=2, num_directions=1)
+    >>> queries = torch.tensor([[[2.0, 0.0]]])  # one direction, one query
+    >>> negatives.update(torch.tensor([[[0.0, 1.0], [3.0, 0.0]]]))
+    >>> cosines, hidden = negatives(queries)
+    >>> cosines.masked_fill(hidden, float("nan"))
+    tensor([[[0., 1., nan]]])
+    """
+
+    keys: Tensor
+    groups: Tensor
+    is_filled: Tensor
+    cursor: Tensor
+    epoch: Tensor
+
+    def __init__(self, size: int, dim: int, num_directions: int = 2) -> None:
+        super().__init__()
+        for name, value in (
+            ("size", size),
+            ("dim", dim),
+            ("num_directions", num_directions),
+        ):
+            if value < 1:
+                raise ValueError(f"{name} must be at least 1, got {value}.")
+        self.size = size
+        keys = torch.zeros(num_directions, size, dim)
+        self.register_buffer("keys", keys)
+        self.register_buffer("groups", torch.full((size,), -1))
+        self.register_buffer("is_filled", torch.zeros(size, dtype=torch.bool))
+        self.register_buffer("cursor", torch.zeros((), dtype=torch.long))
+        self.register_buffer("epoch", torch.zeros((), dtype=torch.long))
+
+    def forward(
+        self, queries: Tensor, groups: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Compare queries with the keys of their direction.
+
+        Arguments
+        ---------
+        queries : torch.Tensor
+            `(num_directions, batch, dim)` float32.
+        groups : torch.Tensor, optional
+            `(batch,)` int64, clusters of the queries, -1 for none.
+
+        Returns
+        -------
+        torch.Tensor
+            `(num_directions, batch, size)` cosines, the gradient in queries.
+        torch.Tensor
+            Bool, of a shape that broadcasts to it: what is not a negative,
+            for its slot is empty or its group the query's.
+
+        Raises
+        ------
+        ValueError
+            Queries of another number of directions or another dimension.
+        """
+        self._check(queries, "queries")
+        # A copy: the queue moves on before a backward that comes late.
+        keys = self.keys.clone().transpose(1, 2)
+        cosines = F.normalize(queries, dim=-1) @ keys
+        hidden = ~self.is_filled
+        if groups is not None:
+            same = groups[:, None] == self.groups
+            hidden = hidden | (same & (groups >= 0)[:, None])
+        return cosines, hidden
+
+    @torch.no_grad()
+    def update(self, targets: Tensor, groups: Tensor | None = None) -> None:
+        """Append a step's keys, the oldest leave; in train mode only.
+
+        Arguments
+        ---------
+        targets : torch.Tensor
+            `(num_directions, batch, dim)`, any float dtype; the batch may
+            differ between ranks.
+        groups : torch.Tensor, optional
+            `(batch,)` int64, the cluster that each key comes from, -1: none.
+
+        Raises
+        ------
+        ValueError
+            Keys of another shape, or more of them over all ranks than slots.
+        """
+        if not self.training:
+            return
+        self._check(targets, "keys")
+        if groups is None:
+            groups = self.groups.new_full((targets.shape[1],), -1)
+        keys, groups = gather_rows(targets.transpose(0, 1), groups)
+        if len(keys) > self.size:
+            raise ValueError(
+                f"A step brings {len(keys)} keys (over all ranks), but the "
+                f"queue of negatives has {self.size} slots. Set "
+                "negatives_size to at least global_batch_size."
+            )
+        finite = keys.isfinite().flatten(1).all(1)
+        keys = keys.where(finite[:, None, None], 0).float()
+        slots = torch.arange(len(keys), device=keys.device)
+        slots = (slots + self.cursor) % self.size
+        keys = F.normalize(keys, dim=-1).transpose(0, 1)
+        self.keys.index_copy_(1, slots, keys)
+        self.groups.index_copy_(0, slots, groups)
+        self.is_filled.index_copy_(0, slots, finite)
+        self.cursor.add_(len(slots)).remainder_(self.size)
+
+    def begin_epoch(self, epoch: int) -> None:
+        """Forget the groups of keys: another epoch numbers clusters anew.
+
+        A resume inside an epoch begins it once more, and forgets nothing.
+        """
+        if epoch != int(self.epoch):
+            self.groups.fill_(-1)
+            self.epoch.fill_(epoch)
+
+    def metrics(self) -> dict[str, float]:
+        """Return the share of slots that hold a negative."""
+        return {"negatives_fill": float(self.is_filled.float().mean())}
+
+    def _check(self, tensor: Tensor, name: str) -> None:
+        num_directions, _, dim = self.keys.shape
+        shape: Any = tuple(tensor.shape)
+        if len(shape) != 3 or (shape[0], shape[2]) != (num_directions, dim):
+            raise ValueError(
+                f"Expected {name} of shape ({num_directions}, batch, {dim}), "
+                f"got {shape}. NegativeQueue is made for {num_directions} "
+                f"directions and dimension {dim}: set its num_directions and "
+                "dim to what the framework gives (--negatives '{dim: ...}')."
+            )
 
 
 class MoCoLoss(nn.Module):

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from ssps_plugin.distributed import JointBatch, world_size
 from ssps_plugin.losses.margins import Margin
-from ssps_plugin.losses.pairs import check_pairs
+from ssps_plugin.losses.objective_module import check_pairs
 
 
 class NTXentLoss(nn.Module):

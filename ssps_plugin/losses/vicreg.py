@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ssps_plugin.distributed import JointBatch
-from ssps_plugin.losses.pairs import check_pairs
+from ssps_plugin.losses.objective_module import check_pairs
 
 
 class VICRegLoss(nn.Module):

@@ -3,9 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from ssps_plugin.memory.huge_pages import in_huge_pages
-from ssps_plugin.memory.repeats import Repeats, resolve_repeats
-from ssps_plugin.memory.row_mask import both, choose
+from ssps_plugin.memory.rows import Repeats, resolve_repeats
 
 
 class PositiveQueue(nn.Module):
@@ -48,8 +46,8 @@ class PositiveQueue(nn.Module):
     def __init__(self, size: int, dim: int, num_targets: int = 1) -> None:
         super().__init__()
         self.size = size
-        rows = in_huge_pages(torch.empty(num_targets, size + 1, dim))
-        self.register_buffer("_rows", rows.zero_())
+        rows = torch.zeros(num_targets, size + 1, dim)
+        self.register_buffer("_rows", rows)
         self.register_buffer("cursor", torch.zeros((), dtype=torch.long))
         no_slot = torch.full((size + 1,), -1, dtype=torch.long)
         self.register_buffer("_utterance_of_slot", no_slot)
@@ -82,8 +80,9 @@ class PositiveQueue(nn.Module):
         self._rows.zero_()
         self.cursor.zero_()
         self._utterance_of_slot.fill_(-1)
-        slots = self._slot_of_utterance.new_empty(num_utterances + 1)
-        self._slot_of_utterance = in_huge_pages(slots).fill_(-1)
+        self._slot_of_utterance = self._slot_of_utterance.new_full(
+            (num_utterances + 1,), -1
+        )
 
     def enqueue(
         self,
@@ -116,7 +115,7 @@ class PositiveQueue(nn.Module):
         repeats = repeats or resolve_repeats(index)
         is_last = repeats.is_last
         slots = (self.cursor + repeats.place) % self.size
-        slots = choose(is_last, slots, self.size)
+        slots = torch.where(is_last, slots, self.size)
         utterance_of_slot = self._utterance_of_slot
         slot_of_utterance = self._slot_of_utterance
         no_utterance = len(slot_of_utterance) - 1
@@ -126,29 +125,15 @@ class PositiveQueue(nn.Module):
         slot_of_utterance.index_fill_(0, evicted, -1)
         old_slots = slot_of_utterance.index_select(0, index) % (self.size + 1)
         utterance_of_slot.index_fill_(0, old_slots.long(), -1)
-        self._write_rows(slots, positives, is_last)
-        holds = both(is_last, valid)
-        utterance_of_slot.index_copy_(0, slots, choose(holds, index, -1))
-        row = choose(is_last, index, no_utterance)
-        slot_of_utterance.index_copy_(0, row, choose(holds, slots, -1).int())
+        self._rows.index_copy_(1, slots, positives.to(self._rows.dtype))
+        holds = is_last if valid is None else is_last & valid
+        utterance_of_slot.index_copy_(0, slots, torch.where(holds, index, -1))
+        row = torch.where(is_last, index, no_utterance)
+        held = torch.where(holds, slots, -1)
+        slot_of_utterance.index_copy_(0, row, held.int())
         self.cursor.add_(repeats.num_distinct).remainder_(self.size)
         return slots
 
     def num_filled(self) -> Tensor:
         """Count the slots that hold a positive, a 0-d int64 tensor."""
         return (self.utterances >= 0).sum()
-
-    def _write_rows(
-        self, slots: Tensor, positives: Tensor, is_last: Tensor | None
-    ) -> None:
-        rows = self._rows
-        if is_last is not None:
-            rows.index_copy_(1, slots, positives.to(rows.dtype))
-            return
-        # Without repeats, as seen on a CPU, the slots are one stretch of the
-        # ring, and copying it is three times as fast.
-        batch, start = len(slots), int(self.cursor)
-        before_wrap = min(batch, self.size - start)
-        rows[:, start : start + before_wrap] = positives[:, :before_wrap]
-        if before_wrap < batch:
-            rows[:, : batch - before_wrap] = positives[:, before_wrap:]

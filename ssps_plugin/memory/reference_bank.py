@@ -3,10 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from ssps_plugin.memory.huge_pages import in_huge_pages
-from ssps_plugin.memory.repeats import Repeats, resolve_repeats
-from ssps_plugin.memory.row_copy import copy_rows
-from ssps_plugin.memory.row_mask import both, choose
+from ssps_plugin.memory.rows import Repeats, resolve_repeats
 
 
 class ReferenceBank(nn.Module):
@@ -58,8 +55,7 @@ class ReferenceBank(nn.Module):
 
     def allocate(self, num_utterances: int) -> None:
         """Make room for `num_utterances` references, all unseen."""
-        table = self._table.new_empty(num_utterances + 1, self.dim)
-        self._table = in_huge_pages(table).zero_()
+        self._table = self._table.new_zeros(num_utterances + 1, self.dim)
         self._seen = self._seen.new_zeros(num_utterances + 1)
 
     def write(
@@ -83,9 +79,12 @@ class ReferenceBank(nn.Module):
         repeats : Repeats, optional
             `resolve_repeats(index)` where the caller has it already.
         """
-        stays = both((repeats or resolve_repeats(index)).is_last, valid)
-        row = choose(stays, index, len(self._seen) - 1)
-        copy_rows(self._table, row, references)
+        stays = (repeats or resolve_repeats(index)).is_last
+        if valid is not None:
+            stays = stays & valid
+        scratch = len(self._seen) - 1
+        row = torch.where(stays, index, scratch)
+        self._table.index_copy_(0, row, references.to(self._table.dtype))
         self._seen.index_fill_(0, row, True)
 
     def read_seen(self) -> tuple[Tensor, Tensor]:

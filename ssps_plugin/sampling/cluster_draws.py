@@ -3,11 +3,10 @@
 from dataclasses import dataclass
 from functools import cached_property
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from ssps_plugin.memory import PositiveQueue, in_huge_pages
+from ssps_plugin.memory import PositiveQueue
 from ssps_plugin.sampling.draw import rank_of
 
 
@@ -79,9 +78,8 @@ class ClusterDraws:
         known = drawn.clamp(min=0)
         first = bounds[known]
         sizes = torch.where(drawn >= 0, bounds[known + 1] - first, 0)
-        rows = in_huge_pages(first.new_empty(len(drawn), 3))
         columns = [first, sizes, uniform.view(torch.int64)]
-        torch.stack(columns, dim=1, out=rows)
+        rows = torch.stack(columns, dim=1)
         return cls(members.int(), rows, may_draw_itself)
 
     def look_up(self, index: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -111,58 +109,38 @@ class ClusterDraws:
             `(batch,)` int64, a slot; -1 where no member has one.
         """
         first, sizes, uniform = self.look_up(index)
-        # The members of all anchors' drawn clusters, one after the other.
+        # The members of all anchors' drawn clusters, one after the other, and
+        # at least one place more, which belongs to no anchor.
         ends = sizes.cumsum(0)
         starts = ends - sizes
-        place = self._for_each_member((first - starts).int(), sizes, ends)
-        place += torch.arange(
-            len(place), dtype=torch.int32, device=place.device
-        )
-        if not self._on_host:
-            place = place.clamp(max=len(self.members) - 1)
-        utterance = self.members.index_select(0, place)
+        place = torch.arange(self._num_places(ends), device=ends.device)
+        anchor = torch.searchsorted(ends, place, right=True)
+        anchor = anchor.clamp(max=len(ends) - 1)
+        member = place + (first - starts).index_select(0, anchor)
+        member = member.clamp(max=len(self.members) - 1)
+        utterance = self.members.index_select(0, member)
         slots = queue.slots.index_select(0, utterance)
         eligible = slots >= 0
         if self.may_draw_itself:
-            eligible &= utterance != self._for_each_member(index, sizes, ends)
-        found = self._places_of(eligible)
-        if not len(found):
-            return torch.full_like(index, -1)
-        # Of those found, an anchor has the ones between its start and its end.
-        before = torch.searchsorted(found, starts)
-        num_eligible = torch.searchsorted(found, ends) - before
+            eligible &= utterance != index.index_select(0, anchor)
+        # Before each place, how many are eligible.
+        count = eligible.cumsum(0)
+        before = (count - eligible.long()).index_select(0, starts)
+        num_eligible = count.index_select(0, (ends - 1).clamp(min=0)) - before
+        num_eligible = torch.where(sizes > 0, num_eligible, 0)
         nth = before + rank_of(uniform, num_eligible, decay=0.0)
-        drawn = found.index_select(0, nth.clamp(max=len(found) - 1))
+        drawn = torch.searchsorted(count, nth + 1).clamp(max=len(place) - 1)
         selected = slots.index_select(0, drawn).long()
         return selected.masked_fill_(num_eligible == 0, -1)
 
-    def _for_each_member(
-        self, values: Tensor, sizes: Tensor, ends: Tensor
-    ) -> Tensor:
-        """Repeat an anchor's value for each of its members, `(total,)`.
+    def _num_places(self, ends: Tensor) -> int:
+        """Return the places of a step; on a GPU as many as there may be.
 
-        On a GPU the list has a fixed length, so that nothing waits for the
-        host; what lies beyond the last member, at least one place, belongs to
-        no anchor.
+        There the number itself is known after a wait only.
         """
-        if self._on_host:  # where numpy is twice as fast
-            return torch.from_numpy(np.repeat(values.numpy(), sizes.numpy()))
-        total = len(sizes) * self._largest + 1
-        place = torch.arange(total, device=sizes.device)
-        anchor = torch.searchsorted(ends, place, right=True)
-        return values.index_select(0, anchor.clamp(max=len(sizes) - 1))
-
-    def _places_of(self, eligible: Tensor) -> Tensor:
-        """Ascending places that are true; on a GPU, filled up with the last."""
-        if self._on_host:
-            return torch.from_numpy(np.flatnonzero(eligible.numpy()))
-        place = torch.arange(1, len(eligible) + 1, device=eligible.device)
-        found = torch.searchsorted(eligible.cumsum(0), place)
-        return found.clamp(max=len(eligible) - 1)
-
-    @property
-    def _on_host(self) -> bool:
-        return self.members.device.type == "cpu"
+        if ends.device.type == "cpu":
+            return int(ends[-1]) + 1
+        return len(ends) * self._largest + 1
 
     @cached_property
     def _largest(self) -> int:

@@ -3,13 +3,11 @@
 import torch
 from torch import Tensor
 
-from ssps_plugin.memory import PositiveQueue, ReferenceBank, copy_rows
+from ssps_plugin.clustering import top_k
+from ssps_plugin.memory import PositiveQueue, ReferenceBank
 from ssps_plugin.sampling.draw import rank_of
 from ssps_plugin.sampling.strategy import Anchors, SamplingStrategy
 
-# The largest of a block of this many similarities is found by a vectorised
-# maximum; only the blocks that can hold a nearest neighbour are then sorted.
-_BLOCK = 8
 # Keys come in multiples of this, the queue's scratch row among them.
 _KEY_MULTIPLE = 32
 
@@ -76,20 +74,22 @@ class NearestNeighborSampling(SamplingStrategy):
     def select(self, anchors: Anchors, queue: PositiveQueue) -> Tensor:
         """Select slots of the queue, `(batch,)` int64, -1 where none."""
         anchor = self.whitening(anchors.reference)
-        similarity = self._similarity(anchor, queue)
+        # Cosines to all keys, -inf where a slot is empty.
+        similarity = torch.addmm(self.bias, anchor, self.keys.T)
         own = queue.slots.index_select(0, anchors.index).long()
         # An anchor without a slot writes a similarity back as it was.
         column = torch.where(own >= 0, own, 0)[:, None]
         kept = similarity.gather(1, column)
         hidden = torch.where(own[:, None] >= 0, -torch.inf, kept)
         similarity.scatter_(1, column, hidden)
-        values, slots = _largest(similarity, self.num_neighbors)
+        count = min(self.num_neighbors, similarity.shape[1])
+        values, slots = top_k(similarity, count)
         num_found = values.isfinite().sum(1)
         rank = rank_of(anchors.uniform(stream=1), num_found, self.rank_decay)
         drawn = slots.gather(1, rank[:, None]).squeeze(1)
         return torch.where(num_found > 0, drawn, -1)
 
-    def remembered(
+    def on_enqueued(
         self,
         slots: Tensor,
         index: Tensor,
@@ -98,56 +98,10 @@ class NearestNeighborSampling(SamplingStrategy):
     ) -> None:
         """Keep the keys of the slots just written."""
         keys = self.whitening(bank.references[index].float())
-        copy_rows(self.keys, slots, keys)
+        self.keys.index_copy_(0, slots, keys)
         self._hide_empty_slots(queue)
-
-    def _similarity(self, anchor: Tensor, queue: PositiveQueue) -> Tensor:
-        """Cosines to all keys, -inf where a slot is empty."""
-        on_host = self.keys.device.type == "cpu"
-        if not on_host or int(queue.num_filled()) < queue.size:
-            return torch.addmm(self.bias, anchor, self.keys.T)
-        # On a CPU the bias is one more pass over all similarities.
-        similarity = anchor @ self.keys.T
-        similarity[:, queue.size :] = -torch.inf
-        return similarity
 
     def _hide_empty_slots(self, queue: PositiveQueue) -> None:
         self.bias[: queue.size] = torch.where(
             queue.utterances >= 0, 0.0, -torch.inf
         )
-
-
-def _largest(
-    values: Tensor, num: int, descending: bool = True
-) -> tuple[Tensor, Tensor]:
-    """Find the `num` largest of each row, exactly.
-
-    Arguments
-    ---------
-    values : torch.Tensor
-        `(batch, columns)`.
-    num : int
-        How many; all, where there are fewer columns.
-    descending : bool
-        Whether they must come in descending order.
-
-    Returns
-    -------
-    tuple of torch.Tensor
-        The values and their columns, `(batch, num)` each.
-    """
-    columns = values.shape[1]
-    width = columns // _BLOCK
-    if width <= num:  # no block could be left out
-        return values.topk(min(num, columns), dim=1, sorted=descending)
-    # The n largest lie in the n blocks with the largest maxima. A block is
-    # every width-th column: the maxima of all blocks are then vectorised.
-    blocks = values[:, : _BLOCK * width].unflatten(1, (_BLOCK, width))
-    _, block = _largest(blocks.amax(1), num, descending=False)
-    within = torch.arange(0, _BLOCK * width, width, device=values.device)
-    column = (block[:, None, :] + within[:, None]).flatten(1)
-    # What is left beside the whole blocks competes as it is.
-    rest = torch.arange(_BLOCK * width, columns, device=values.device)
-    column = torch.cat([column, rest.expand(len(values), -1)], dim=1)
-    found, place = values.gather(1, column).topk(num, 1, sorted=descending)
-    return found, column.gather(1, place)

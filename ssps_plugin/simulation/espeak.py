@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ssps_plugin.simulation.extras import import_extra
+from ssps_plugin.simulation.corpus import import_extra
 
 SAMPLE_RATE = 22050  # Hz, of every espeak-ng voice
 

@@ -1,38 +1,40 @@
 """Simulated recordings laid over clean, real speech."""
 
+import hashlib
 import logging
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import soundfile
+from numpy.typing import NDArray
+from scipy.signal import resample_poly
 
-from ssps_plugin.simulation.clean_speech import (
-    find_speech,
-    read_speech,
-    speech_fingerprint,
-)
 from ssps_plugin.simulation.conditions import draw_condition
-from ssps_plugin.simulation.corpus_files import (
+from ssps_plugin.simulation.corpus import (
     RECORDING_STREAM,
+    SAMPLE_RATE,
     TRIAL_STREAM,
+    corpus_in_progress,
     draw_recording_name,
+    draw_trials,
+    has_corpus,
+    import_extra,
     list_utterances,
+    run_tasks,
     write_speakers,
+    write_trials,
     write_wav,
 )
-from ssps_plugin.simulation.corpus_folder import (
-    corpus_in_progress,
-    has_corpus,
-)
-from ssps_plugin.simulation.extras import import_extra
-from ssps_plugin.simulation.parallel import run_tasks
-from ssps_plugin.simulation.trials import draw_trials, write_trials
 
 logger = logging.getLogger(__name__)
 
 FORMAT_VERSION = 1  # raise it when the same settings give other bytes
 DESCRIPTION_NAME = "recordings.json"
+
+_SUFFIXES = {".wav", ".flac", ".ogg"}
+_SILENCE = 1e-4  # root mean square, below the noise of 16-bit recordings
 
 
 def simulate_recordings(
@@ -180,3 +182,87 @@ def _write_lists(
         num_trials = 0
     trials = draw_trials(utterances, genders, num_trials, rng)
     write_trials(folder / "trials.txt", trials)
+
+
+def find_speech(folder: Path) -> dict[str, list[Path]]:
+    """Find the utterances of each speaker.
+
+    Arguments
+    ---------
+    folder : Path
+        Holds a folder for each speaker.
+
+    Returns
+    -------
+    dict
+        From a speaker's name to the sorted files below its folder.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there are none.
+    """
+    speech: dict[str, list[Path]] = {}
+    for path in sorted(folder.glob("*/**/*")):
+        if path.suffix.lower() in _SUFFIXES:
+            speaker = path.relative_to(folder).parts[0]
+            speech.setdefault(speaker, []).append(path)
+    if not speech:
+        raise FileNotFoundError(
+            f"No speech found in {folder}: expected <speaker>/<utterance>.wav, "
+            ".flac or .ogg."
+        )
+    return speech
+
+
+def read_speech(path: Path) -> NDArray[np.float64]:
+    """Read an utterance as 16 kHz mono.
+
+    Arguments
+    ---------
+    path : Path
+        An audio file at any rate, with any number of channels.
+
+    Returns
+    -------
+    ndarray, shape (samples,)
+        The waveform.
+
+    Raises
+    ------
+    ValueError
+        If the file is empty or silent.
+    """
+    channels, rate = soundfile.read(path, dtype="float64", always_2d=True)
+    waveform = channels.mean(axis=1)
+    if not len(waveform) or np.sqrt(np.mean(waveform**2)) < _SILENCE:
+        raise ValueError(
+            f"{path} is empty or silent: no signal-to-noise ratio can be set. "
+            "Remove it from the clean speech."
+        )
+    if rate == SAMPLE_RATE:
+        return waveform
+    return resample_poly(waveform, SAMPLE_RATE, rate)
+
+
+def speech_fingerprint(folder: Path, speech: dict[str, list[Path]]) -> str:
+    """Digest names and sizes of the files, to notice when they change.
+
+    Arguments
+    ---------
+    folder : Path
+        Where the names start.
+    speech : dict
+        As from `find_speech`.
+
+    Returns
+    -------
+    str
+        In hexadecimal.
+    """
+    digest = hashlib.sha256()
+    for utterances in speech.values():
+        for path in utterances:
+            name = path.relative_to(folder).as_posix()
+            digest.update(f"{name} {path.stat().st_size}\n".encode())
+    return digest.hexdigest()

@@ -7,7 +7,7 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 from scipy.signal import fftconvolve
 
-from ssps_plugin.simulation.extras import import_extra
+from ssps_plugin.simulation.corpus import import_extra
 
 _SPEED_OF_SOUND = 343.0  # m/s
 _WALL_DISTANCE = 0.3  # m, of source and microphone at least

@@ -116,7 +116,7 @@ def test_a_full_disk_ends_it_and_leaves_nothing_half_written(
     assert (done.num_converted, done.num_kept) == (27, 3)
 
 
-def test_a_folder_without_compressed_audio_is_an_error(tmp_path):
+def test_a_folder_without_convert_is_an_error(tmp_path):
     with pytest.raises(FileNotFoundError, match="nothing to convert"):
         convert_folder(tmp_path, tmp_path / "out")
     with pytest.raises(FileNotFoundError, match="no folder at"):

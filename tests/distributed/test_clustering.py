@@ -8,7 +8,6 @@ from ssps_plugin import ClusteringSampling, PositiveSampler, positive_sampler
 from ssps_plugin.clustering import (
     SphericalKMeans,
     nearest_clusters,
-    neighbors,
     spherical_kmeans,
 )
 
@@ -139,13 +138,13 @@ def test_a_rank_assigns_its_share_only_and_copies_no_points(run_ranks, pruning):
 
 
 def rows_searched(rank):
-    rows, search = [], neighbors.largest
+    rows, search = [], spherical_kmeans.top_k
 
     def spied(values, count):
         rows.append(len(values))
         return search(values, count)
 
-    neighbors.largest = spied
+    spherical_kmeans.top_k = spied
     found = nearest_clusters(random_points(1025, 8), 5).tolist()
     return found, sum(rows), nearest_clusters(torch.eye(2)[:1], 0).shape
 

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import torch
 
-from ssps_plugin.brain import SSLBrain
+from ssps_plugin.training.brain import SSLBrain
 
 
 def leaves_out(rank):

@@ -7,8 +7,8 @@ from torch.nn.parallel import DistributedDataParallel
 
 from ssps_plugin.distributed import sum_over_ranks, world_size
 from ssps_plugin.frameworks import EmbeddingModel, MoCo
+from ssps_plugin.frameworks.momentum import MomentumSchedule
 from ssps_plugin.losses import MoCoLoss, NegativeQueue
-from ssps_plugin.momentum import MomentumSchedule
 
 BATCH, DIM = 6, 3
 GROUPS = torch.tensor([0, 1, 0, 2, 1, -1])

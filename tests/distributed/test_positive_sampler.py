@@ -53,7 +53,7 @@ def train(strategy, rows_of_step):
         tensors,
         [part.numpy() for part in drawn],
         [part.tolist() for part in last_draws],
-        sampler.figures(),
+        sampler.metrics(),
     )
 
 

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from ssps_plugin.distributed import broadcast_state
-from ssps_plugin.evaluation.extraction_over_ranks import extract_over_ranks
+from ssps_plugin.evaluation.embeddings import extract_over_ranks
 from ssps_plugin.evaluation.verification import Verification
 
 NUM_FILES = 7

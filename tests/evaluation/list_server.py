@@ -4,7 +4,7 @@ import contextlib
 import http.server
 import threading
 
-from ssps_plugin.evaluation import named_trials
+from ssps_plugin.evaluation import trial_lookup
 
 
 class ListServer(http.server.ThreadingHTTPServer):
@@ -44,7 +44,7 @@ def standing_for_voxcelebs(monkeypatch):
     """Run a server, asked for VoxCeleb's lists too, until the block ends."""
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     with serving() as server:
-        monkeypatch.setattr(named_trials, "OFFICIAL_ADDRESS", server.address)
+        monkeypatch.setattr(trial_lookup, "OFFICIAL_ADDRESS", server.address)
         yield server
 
 

@@ -6,7 +6,7 @@ import torch
 
 from ssps_plugin.evaluation import bootstrap
 from ssps_plugin.evaluation.bootstrap import bootstrap_intervals
-from ssps_plugin.evaluation.detection_curve import detection_curve
+from ssps_plugin.evaluation.error_rates import detection_curve
 
 
 def trials(num=400, seed=0):

@@ -1,12 +1,23 @@
 """Cosine scores against a float64 loop."""
 
+import math
+import pathlib
+
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 
 from ssps_plugin.evaluation import scoring
-from ssps_plugin.evaluation.scoring import cosine_scores
+from ssps_plugin.evaluation.embeddings import EmbeddingCache
+from ssps_plugin.evaluation.scoring import cosine_scores, draw_cohort, s_norm
 from ssps_plugin.evaluation.trial_list import TrialList
+
+TRIALS = TrialList.from_names(
+    [1, 0, 0, 1], ["a", "a", "b", "c"], ["b", "c", "c", "c"]
+)
+
+FILES = [f"{number}.wav" for number in range(20)]
 
 
 def seeded():
@@ -82,3 +93,114 @@ def test_embedding_without_direction_is_named(bad):
 def test_embeddings_of_another_list_are_refused(shape):
     with pytest.raises(ValueError, match=r"expected embeddings of shape \(5,"):
         cosine_scores(torch.ones(shape), random_trials(50, 5))
+
+
+def vectors(num, seed, dim=4):
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(num, dim, generator=generator)
+
+
+def normalized_by_loop(embeddings, cohort, top_n):
+    embeddings = F.normalize(embeddings.double(), dim=1)
+    cohort = F.normalize(cohort.double(), dim=1)
+    found = []
+    for enrol, test in zip(TRIALS.enrol, TRIALS.test, strict=True):
+        score = torch.dot(embeddings[enrol], embeddings[test])
+        sides = []
+        for side in (enrol, test):
+            against = [torch.dot(embeddings[side], row) for row in cohort]
+            best = torch.stack(sorted(against, reverse=True)[:top_n])
+            sides.append((score - best.mean()) / best.std(correction=0))
+        found.append(sum(sides) / 2)
+    return torch.stack(found)
+
+
+@pytest.mark.parametrize("top_n", [2, 5, 9])
+def test_equals_a_loop(top_n):
+    embeddings, cohort = 3 * vectors(3, 0), vectors(9, 1)
+    scores = cosine_scores(embeddings, TRIALS)
+    found = s_norm(scores, embeddings, TRIALS, cohort, top_n)
+    expected = normalized_by_loop(embeddings, cohort, top_n)
+    torch.testing.assert_close(found.double(), expected, rtol=1e-5, atol=1e-5)
+
+
+def test_all_of_the_cohort_is_the_default():
+    embeddings, cohort = vectors(3, 0), vectors(9, 1)
+    scores = cosine_scores(embeddings, TRIALS)
+    assert torch.equal(
+        s_norm(scores, embeddings, TRIALS, cohort),
+        s_norm(scores, embeddings, TRIALS, cohort, top_n=9),
+    )
+
+
+def test_blocks_do_not_matter(monkeypatch):
+    embeddings, cohort = vectors(3, 0), vectors(9, 1)
+    scores = cosine_scores(embeddings, TRIALS)
+    whole = s_norm(scores, embeddings, TRIALS, cohort, 4)
+    monkeypatch.setattr(scoring, "ROWS_PER_BLOCK", 2)
+    found = s_norm(scores, embeddings, TRIALS, cohort, 4)
+    torch.testing.assert_close(found, whole)
+
+
+def test_an_utterance_that_is_like_everybody_scores_lower():
+    # Both trials have one cosine, but "hub" is near to all of the cohort.
+    trials = TrialList.from_names([0, 0], ["hub", "own"], ["x", "y"])
+    direction = torch.tensor([1.0, 0.0, 0.0])
+    angle = math.acos(0.6)
+    hub, own = direction, torch.tensor([0.0, 0.0, 1.0])
+    x = torch.tensor([0.6, 0.0, math.sin(angle)])
+    y = torch.tensor([math.sin(angle), 0.0, 0.6])
+    cohort = torch.tensor([[1.0, 0.1, 0.0], [1.0, -0.2, 0.0], [1.0, 0.3, 0.1]])
+    embeddings = torch.stack([hub, x, own, y])
+    order = [["hub", "x", "own", "y"].index(u) for u in trials.utterances]
+    embeddings = embeddings[order]
+    scores = cosine_scores(embeddings, trials)
+    torch.testing.assert_close(scores[0], scores[1])
+    found = s_norm(scores, embeddings, trials, cohort)
+    assert found[0] < found[1]
+
+
+@pytest.mark.parametrize("top_n", [0, 1, 10])
+def test_a_top_n_out_of_range_is_an_error(top_n):
+    embeddings, cohort = vectors(3, 0), vectors(9, 1)
+    with pytest.raises(ValueError, match="change top_n or cohort_size"):
+        s_norm(torch.zeros(4), embeddings, TRIALS, cohort, top_n)
+
+
+def test_a_cohort_of_another_dimension_is_an_error():
+    with pytest.raises(ValueError, match="expected a cohort of shape"):
+        s_norm(torch.zeros(4), vectors(3, 0), TRIALS, vectors(9, 1, dim=5))
+
+
+def test_a_cohort_is_distinct_files_and_the_same_for_a_seed():
+    cohort = draw_cohort(FILES, 7, top_n=3, seed=1)
+    assert len(set(cohort.files)) == 7
+    assert set(map(str, cohort.files)) <= set(FILES)
+    assert cohort == draw_cohort(FILES, 7, top_n=3, seed=1)
+    assert cohort.files != draw_cohort(FILES, 7, seed=2).files
+
+
+def test_a_small_training_set_is_the_cohort():
+    assert len(draw_cohort(FILES, 1000).files) == len(FILES)
+
+
+@pytest.mark.parametrize(("size", "top_n"), [(1, None), (5, 6), (99, 21)])
+def test_a_cohort_too_small_for_statistics_is_an_error(size, top_n):
+    with pytest.raises(ValueError, match="at least 2 .*Lower cohort_top_n"):
+        draw_cohort(FILES, size, top_n)
+
+
+def test_a_file_is_embedded_once_whatever_the_order():
+    embedded = []
+
+    def extract(files):
+        embedded.extend(files)
+        return torch.tensor([[float(str(file))] for file in files])
+
+    cache = EmbeddingCache()
+    one, two, three = (pathlib.Path(name) for name in "123")
+    first = cache.embeddings_of([two, one], extract)
+    assert first.flatten().tolist() == [2.0, 1.0]
+    second = cache.embeddings_of([one, three, two, three], extract)
+    assert second.flatten().tolist() == [1.0, 3.0, 2.0, 3.0]
+    assert embedded == [two, one, three]

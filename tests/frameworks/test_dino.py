@@ -10,9 +10,9 @@ from ssps_plugin import (
     PositiveSamplingLoss,
 )
 from ssps_plugin.frameworks import DINO, EmbeddingModel
+from ssps_plugin.frameworks.momentum import MomentumSchedule
 from ssps_plugin.heads import DINOHead
 from ssps_plugin.losses import DINOCentering, DINOLoss
-from ssps_plugin.momentum import MomentumSchedule
 
 NUM_OUTPUTS, BOTTLENECK = 9, 4
 

@@ -15,9 +15,9 @@ from ssps_plugin import (
     PositiveSamplingLoss,
     reference_representation,
 )
-from ssps_plugin.composition import check_spaces
 from ssps_plugin.frameworks import Framework, MoCo, SimCLR
-from ssps_plugin.momentum import MomentumSchedule
+from ssps_plugin.frameworks.momentum import MomentumSchedule
+from ssps_plugin.training.checks import check_spaces
 
 HPARAMS = pathlib.Path(__file__).parents[2] / "hparams"
 NAMES = sorted(

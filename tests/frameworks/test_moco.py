@@ -10,8 +10,8 @@ from ssps_plugin import (
     PositiveSamplingLoss,
 )
 from ssps_plugin.frameworks import EmbeddingModel, MoCo
+from ssps_plugin.frameworks.momentum import MomentumSchedule
 from ssps_plugin.losses import MoCoLoss, NegativeQueue
-from ssps_plugin.momentum import MomentumSchedule
 
 
 class Features(nn.Module):

@@ -149,14 +149,14 @@ def test_figures_are_the_epochs_means_and_start_anew():
         # Mutual information: how far a row's distribution is from their mean.
         information.append((p * (p / p.mean(0)).log()).sum(1).mean())
         center = rows.mean(0)
-    figures = centering.figures()
+    figures = centering.metrics()
     mean = torch.stack(entropies).mean().item()
     assert figures["teacher_entropy"] == pytest.approx(mean, rel=1e-5)
     mean = torch.stack(information).mean().item()
     assert figures["teacher_information"] == pytest.approx(mean, rel=1e-4)
     mean = torch.stack(spreads).mean().item()
     assert figures["output_std"] == pytest.approx(mean, rel=1e-5)
-    assert centering.figures() == {}
+    assert centering.metrics() == {}
 
 
 def generated(*shape):
@@ -179,7 +179,7 @@ def test_a_collapse_is_named(outputs, share, caplog):
     centering = DINOCentering(num_outputs)
     centering.update(outputs[None])
     with caplog.at_level(logging.WARNING):
-        figures = centering.figures()
+        figures = centering.metrics()
     assert "DINO has collapsed" in caplog.text
     uniform = math.log(num_outputs)
     assert figures["teacher_entropy"] / uniform == pytest.approx(share, abs=0.1)
@@ -191,13 +191,13 @@ def test_a_teacher_that_forgets_is_named_also_after_a_resume(caplog):
     for spread in (0.06, 0.05, 0.03):
         whole.update(spread * generated(256, 1024)[None])
         with caplog.at_level(logging.WARNING):
-            whole.figures()
+            whole.metrics()
         if spread == 0.05:
             assert not caplog.text
             resumed.load_state_dict(whole.state_dict())
     resumed.update(0.03 * generated(256, 1024)[None])
     with caplog.at_level(logging.WARNING):
-        figures = resumed.figures()
+        figures = resumed.metrics()
     # Above the share of the uniform entropy that is a collapse outright.
     assert figures["teacher_information"] > 0.03 * math.log(1024)
     first, second = caplog.messages
@@ -213,7 +213,7 @@ def test_a_head_drawn_at_random_is_no_collapse(num_outputs, caplog):
     centering = DINOCentering(num_outputs, temperature=0.07)
     centering.update(rows @ layer.T)
     with caplog.at_level(logging.WARNING):
-        centering.figures()
+        centering.metrics()
     assert not caplog.text
 
 
@@ -234,7 +234,7 @@ def test_healthy_outputs_are_no_collapse(caplog):
     centering = DINOCentering(8)
     centering.update(F.normalize(torch.randn(1, 16, 8), dim=2))
     with caplog.at_level(logging.WARNING):
-        assert centering.figures()["output_std"] > 0.1
+        assert centering.metrics()["output_std"] > 0.1
     assert not caplog.text
 
 
@@ -248,7 +248,7 @@ def test_a_resume_inside_an_epoch_goes_on_with_centre_and_figures():
     for centering in (whole, resumed):
         centering.update(outputs(seed=9)[1])
     assert torch.equal(whole.center, resumed.center)
-    assert whole.figures() == resumed.figures()
+    assert whole.metrics() == resumed.metrics()
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from torch import nn
 
 from ssps_plugin import SwAVLoss
 from ssps_plugin.heads import Prototypes
-from ssps_plugin.losses import FeatureQueue
+from ssps_plugin.losses import FeatureQueue, sinkhorn_codes
 from tests.losses.sinkhorn_loop import codes_by_loop
 
 
@@ -213,3 +213,192 @@ def test_shapes_that_do_not_fit_are_an_error(one, other):
 def test_settings_that_make_no_sense_are_an_error(given):
     with pytest.raises(ValueError, match=next(iter(given))):
         SwAVLoss(**given)
+
+
+def scores(rows=12, num_prototypes=4, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    return 2 * torch.rand(rows, num_prototypes, generator=generator) - 1
+
+
+@pytest.mark.parametrize("num_iterations", [1, 3, 10])
+@pytest.mark.parametrize("epsilon", [0.05, 0.5])
+@pytest.mark.parametrize("rows", [1, 3, 12])
+def test_codes_equal_a_loop(rows, epsilon, num_iterations):
+    given = scores(rows)
+    found = sinkhorn_codes(given, epsilon, num_iterations)
+    expected = codes_by_loop(given, epsilon, num_iterations)
+    torch.testing.assert_close(found.double(), expected, atol=1e-5, rtol=1e-4)
+
+
+def test_rows_sum_to_one_and_columns_to_equal_shares():
+    codes = sinkhorn_codes(scores(), epsilon=0.1, num_iterations=200)
+    torch.testing.assert_close(codes.sum(1), torch.ones(12))
+    torch.testing.assert_close(
+        codes.sum(0), torch.full((4,), 3.0), atol=1e-3, rtol=0
+    )
+    assert (codes >= 0).all()
+
+
+@pytest.mark.parametrize("num_iterations", [1, 3])
+def test_rows_sum_to_one_after_any_number_of_iterations(num_iterations):
+    codes = sinkhorn_codes(scores(), 0.05, num_iterations)
+    torch.testing.assert_close(codes.sum(1), torch.ones(12))
+
+
+def test_what_all_rows_like_best_is_shared_out():
+    # Two prototypes; every row prefers the first, the last row least.
+    table = torch.tensor([[1.0, 0.0], [1.0, 0.0], [1.0, 0.6], [1.0, 0.7]])
+    codes = sinkhorn_codes(table, epsilon=0.02, num_iterations=100)
+    assert codes.argmax(1).tolist() == [0, 0, 1, 1]
+
+
+def test_equal_scores_give_equal_codes():
+    codes = sinkhorn_codes(torch.full((3, 5), 0.3), 0.05, 3)
+    torch.testing.assert_close(codes, torch.full((3, 5), 0.2))
+
+
+def test_a_constant_added_to_a_prototype_or_to_all_does_not_matter():
+    given = scores()
+    expected = sinkhorn_codes(given, 0.5, 3)
+    shift = torch.tensor([0.0, 0.3, -0.2, 0.7])
+    for shifted in (given + 0.4, given + shift):
+        found = sinkhorn_codes(shifted, 0.5, 3)
+        torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("scale", [1e-4, 1.0, 1e4])
+def test_no_scale_overflows(scale):
+    codes = sinkhorn_codes(scale * scores(), 0.001, 3)
+    assert codes.isfinite().all()
+    torch.testing.assert_close(codes.sum(1), torch.ones(12))
+
+
+def test_leading_dimensions_are_problems_of_their_own():
+    pair = torch.stack([scores(seed=1), scores(seed=2)])
+    codes = sinkhorn_codes(pair, 0.05, 3)
+    for found, given in zip(codes, pair, strict=True):
+        torch.testing.assert_close(found, sinkhorn_codes(given, 0.05, 3))
+
+
+def test_scores_are_left_as_they_were_and_get_no_gradient():
+    given = scores().requires_grad_()
+    before = given.detach().clone()
+    assert not sinkhorn_codes(given, 0.05, 3).requires_grad
+    assert torch.equal(given.detach(), before)
+
+
+def test_half_precision_scores_give_float32_codes():
+    given = scores().bfloat16()
+    codes = sinkhorn_codes(given, 0.05, 3)
+    assert codes.dtype == torch.float32
+    assert torch.equal(codes, sinkhorn_codes(given.float(), 0.05, 3))
+
+
+def step(start, batch):
+    """Rows that count on from `start`, the positives' negated."""
+    anchors = torch.arange(start, start + batch, dtype=torch.float32)[:, None]
+    return anchors, -anchors
+
+
+def take(queue, start, batch):
+    anchors, positives = step(start, batch)
+    queue.update_anchors(anchors)
+    queue.update(positives)
+
+
+def held(queue):
+    anchors, positives = queue().squeeze(-1).tolist()
+    assert positives == [-value for value in anchors]
+    return sorted(anchors)
+
+
+def test_an_empty_queue_gives_no_row():
+    assert FeatureQueue(4, 3)().shape == (2, 0, 3)
+
+
+def test_only_filled_slots_are_given():
+    queue = FeatureQueue(5, 1)
+    take(queue, 1, 2)
+    assert held(queue) == [1, 2]
+    take(queue, 3, 2)
+    assert held(queue) == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("batch", [1, 2, 3, 4, 5, 7])
+def test_the_last_rows_are_kept_in_whatever_batches_they_come(batch):
+    queue, seen = FeatureQueue(7, 1), 0
+    for _ in range(9):
+        take(queue, 1 + seen, batch)
+        seen += batch
+        assert held(queue) == list(range(max(seen - 7, 0) + 1, seen + 1))
+
+
+def test_more_rows_than_slots_are_an_error_that_names_the_key():
+    queue = FeatureQueue(3, 1)
+    message = "brings 4 features .* 3 slots. Set feature_queue_size"
+    with pytest.raises(ValueError, match=message):
+        queue.update(torch.ones(4, 1))
+    with pytest.raises(ValueError, match=message):
+        queue.update_anchors(torch.ones(4, 1))
+
+
+def test_it_fills_before_the_epoch_that_uses_it():
+    queue = FeatureQueue(4, 1, start_epoch=3)
+    queue.begin_epoch(2)
+    take(queue, 1, 3)
+    assert queue().shape == (2, 0, 1)
+    queue.begin_epoch(3)
+    assert held(queue) == [1, 2, 3]
+
+
+def test_state_goes_on_where_it_left_off():
+    queue, other = FeatureQueue(5, 1, 2), FeatureQueue(5, 1, 2)
+    for one in (queue, other):
+        one.begin_epoch(1)
+    take(queue, 1, 4)
+    other.load_state_dict(queue.state_dict())
+    for one in (queue, other):
+        one.begin_epoch(2)
+        assert held(one) == [1, 2, 3, 4]
+        take(one, 5, 3)
+        assert held(one) == [3, 4, 5, 6, 7]
+    assert torch.equal(queue.features, other.features)
+
+
+def test_saved_state_does_not_follow_the_queue():
+    queue = FeatureQueue(5, 1)
+    take(queue, 1, 2)
+    state = queue.get_extra_state()
+    take(queue, 3, 2)
+    assert state == {"num_taken": [2, 2]}
+
+
+def test_no_gradient_reaches_the_memory():
+    queue = FeatureQueue(4, 2)
+    rows = torch.ones(2, 2, requires_grad=True)
+    queue.update_anchors(rows)
+    queue.update(rows)
+    assert not queue().requires_grad
+    assert not list(queue.parameters())
+
+
+def test_half_precision_comes_in_and_float32_goes_out():
+    queue = FeatureQueue(4, 2)
+    queue.update_anchors(torch.ones(2, 2, dtype=torch.bfloat16))
+    queue.update(torch.ones(2, 2, dtype=torch.float16))
+    assert torch.equal(queue(), torch.ones(2, 2, 2))
+
+
+def test_a_row_that_is_not_finite_favours_no_prototype():
+    queue = FeatureQueue(4, 2)
+    rows = torch.tensor([[float("nan"), 1.0], [0.6, 0.8]])
+    queue.update_anchors(rows)
+    queue.update(rows)
+    assert queue()[0].tolist() == [[0.0, 0.0], rows[1].tolist()]
+
+
+@pytest.mark.parametrize("name", ["size", "dim", "start_epoch"])
+def test_numbers_below_one_are_an_error(name):
+    given = {"size": 2, "dim": 2, "start_epoch": 1, name: 0}
+    with pytest.raises(ValueError, match=f"{name} must be at least 1"):
+        FeatureQueue(**given)

@@ -124,7 +124,7 @@ def execute(
         loss = fit_batch(brain, batch)
         counts = [0, 0]
         if "sampler" in brain.modules:
-            counts = brain.modules.sampler.counts.values.tolist()
+            counts = brain.modules.sampler._counts.tolist()
         run.steps.append(
             Step(epoch, list(batch.id), float(loss), counts[0], counts[1])
         )
@@ -217,7 +217,7 @@ def test_pseudo_positives_are_drawn_from_the_start_epoch_on(ssps: Run) -> None:
     anchors, drawn = sampler.last_draw
     assert (drawn >= 0).any()
     assert not (drawn == anchors).any()
-    figures = sampler.figures()
+    figures = sampler.metrics()
     assert figures["coverage"] == ssps.coverage(NUM_EPOCHS)
     assert figures["queue_fill"] == figures["seen"] == 1.0
 
@@ -317,7 +317,7 @@ def test_readme_repeats_ids_and_logs_figures(
     # The README's two variants, in one run: copies laid below each other
     # (so every utterance comes twice in a step), and coverage in the log.
     repeated = "batch.id * copies, reference.repeat(copies, 1), positives"
-    logged = '{"loss": stage_loss, **self.modules.sampler.figures()}'
+    logged = '{"loss": stage_loss, **self.modules.sampler.metrics()}'
     script = adapted(
         "train_ssps.py",
         tmp_path,

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from ssps_plugin.configuration import parse_configuration
+from ssps_plugin.training.configuration import parse_configuration
 from tests.recipes.running import run
 
 

@@ -8,10 +8,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from ssps_plugin.brain import SSLBrain
-from ssps_plugin.dataio import oracle
+from ssps_plugin.dataio.views import oracle
 from ssps_plugin.frameworks import DINO
-from ssps_plugin.learning_rate import WarmupCosine
 from ssps_plugin.losses import (
     DINOCentering,
     DINOLoss,
@@ -20,6 +18,8 @@ from ssps_plugin.losses import (
     NegativeQueue,
     SwAVLoss,
 )
+from ssps_plugin.training.brain import SSLBrain
+from ssps_plugin.training.optimisation import WarmupCosine
 from tests.recipes.running import newest_checkpoint, run
 from tests.recipes.test_frameworks import FRAMEWORKS
 

@@ -67,7 +67,7 @@ def test_the_sampler_substitutes_the_centroid_itself(make_memories):
     positives = sampler(index, references, torch.zeros(NUM, 6))
     nearest = (references @ sampler.strategy.centroids.T).argmax(1)
     assert torch.equal(positives, sampler.strategy.centroids[nearest])
-    assert sampler.figures()["coverage"] == 1.0
+    assert sampler.metrics()["coverage"] == 1.0
 
 
 def test_a_centroid_stands_for_every_target(make_memories):

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from ssps_plugin import NearestNeighborSampling
-from ssps_plugin.sampling.nearest_neighbor import _largest
+from ssps_plugin.clustering import top_k
 
 NUM = 40
 QUEUED = [u for u in range(NUM) if u % 4 != 2]
@@ -134,7 +134,7 @@ def test_what_a_step_writes_is_searched_as_if_prepared_anew(
         memories.bank.write(index, references, valid)
         rows = torch.randn(1, 9, 1, generator=generator)
         slots = memories.queue.enqueue(index, rows, valid)
-        strategy.remembered(slots, index, memories.bank, memories.queue)
+        strategy.on_enqueued(slots, index, memories.bank, memories.queue)
         filled = memories.queue.utterances >= 0
         utterances = memories.queue.utterances[filled]
         expected = strategy.whitening(memories.bank.references[utterances])
@@ -179,7 +179,7 @@ def test_the_search_by_blocks_equals_topk(num_columns, num):
     similarity[:, ::5] = -torch.inf
     similarity[0] = -torch.inf
     expected = similarity.topk(min(num, num_columns), dim=1).values
-    values, places = _largest(similarity, num)
+    values, places = top_k(similarity, min(num, num_columns))
     assert torch.equal(values, expected)
     assert torch.equal(similarity.gather(1, places), values)
     for row in places.tolist():

@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from ssps_plugin.sampling.whitening import Whitening
+from ssps_plugin.sampling.strategy import Whitening
 
 
 def stretched(num=200, dim=8, seed=0):
@@ -113,7 +113,7 @@ def test_half_precision_references_are_whitened_in_float32():
 def test_references_are_read_in_chunks(monkeypatch):
     references = stretched().float()
     whole = fitted(0.5, references)
-    monkeypatch.setattr("ssps_plugin.sampling.whitening._CHUNK", 7)
+    monkeypatch.setattr("ssps_plugin.sampling.strategy._CHUNK", 7)
     torch.testing.assert_close(
         fitted(0.5, references).transform, whole.transform
     )

@@ -5,10 +5,9 @@ import itertools
 import numpy as np
 import pytest
 
-from ssps_plugin.simulation import espeak, speaker_drawing
+from ssps_plugin.simulation import espeak, voices
 from ssps_plugin.simulation.espeak import synthesize
-from ssps_plugin.simulation.sentences import draw_sentence
-from ssps_plugin.simulation.speaker_drawing import draw_speakers
+from ssps_plugin.simulation.voices import draw_sentence, draw_speakers
 
 TEXT = "The quick brown fox jumps over the lazy dog."
 
@@ -29,9 +28,9 @@ def fundamental_hz(waveform, sample_rate):
 def variants():
     return sorted(
         {
-            *speaker_drawing._MALE_VARIANTS.split(),
-            *speaker_drawing._FEMALE_VARIANTS.split(),
-            *speaker_drawing._NEUTRAL_VARIANTS.split(),
+            *voices._MALE_VARIANTS.split(),
+            *voices._FEMALE_VARIANTS.split(),
+            *voices._NEUTRAL_VARIANTS.split(),
         }
     )
 
@@ -51,7 +50,7 @@ def test_every_variant_speaks_the_same_in_any_order():
 
 
 def test_every_language_is_known_to_espeak():
-    for language in speaker_drawing._LANGUAGES.split():
+    for language in voices._LANGUAGES.split():
         assert len(synthesize(["Hello."], f"{language}+m3")[0]), language
 
 

@@ -1,0 +1,334 @@
+"""Folders of noise and of room impulse responses."""
+
+import os
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import torch
+from speechbrain.utils.distributed import get_local_rank, if_main_process
+from speechbrain.utils.logger import get_logger
+from tqdm import tqdm
+
+from ssps_plugin.dataio.audio import (
+    SAMPLE_RATE,
+    AudioError,
+    check_audio,
+    read_audio,
+)
+from ssps_plugin.dataio.corpus.folders import (
+    MUSAN,
+    RIRS_NOISES,
+    SIMULATED_RIRS,
+    SUFFIXES,
+    folders_in,
+)
+from ssps_plugin.dataio.corpus.header_cache import HeaderCache
+
+logger = get_logger(__name__)
+
+Path = str | os.PathLike[str]
+
+# What is in them, in lower case.
+_MUSANS_FOLDERS = {"noise", "speech", "music"}
+_SIMULATED_ROOMS = {"smallroom", "mediumroom", "largeroom"}
+_REAL_RIRS = "real_rirs_isotropic_noises"
+_POINT_SOURCES = "pointsource_noises"
+_LONGEST_MEDIAN_SECONDS = 5.0
+
+
+class AudioFolder:
+    """The audio files at any depth below a folder, and their lengths.
+
+    Scanned once; files that cannot be read whole are left out with a warning.
+    Lengths are kept in a `HeaderCache`, for the next start.
+
+    Arguments
+    ---------
+    folder : str or os.PathLike
+        The folder.
+    yaml_key : str
+        The key that errors name.
+
+    Raises
+    ------
+    FileNotFoundError
+        There is no such folder.
+    ValueError
+        It holds no audio.
+
+    Example
+    -------
+    >>> import soundfile
+    >>> folder = getfixture("tmp_path")
+    >>> soundfile.write(folder / "hum.wav", [0.5] * 16000, 16000)
+    >>> rng = np.random.default_rng(0)
+    >>> AudioFolder(folder, "noise_folder").draw_stretch(100, rng).shape
+    torch.Size([100])
+    """
+
+    def __init__(self, folder: str | os.PathLike[str], yaml_key: str) -> None:
+        if not os.path.isdir(folder):
+            raise FileNotFoundError(
+                f"Expected a folder of audio, got none at {folder}: change "
+                f"{yaml_key}"
+            )
+        paths = sorted(
+            os.path.join(root, name)
+            for root, _, names in os.walk(folder, followlinks=True)
+            for name in names
+            if name.lower().endswith(SUFFIXES) and not name.startswith(".")
+        )
+        seconds = _lengths(paths, folder, yaml_key)
+        usable = [(p, s) for p, s in zip(paths, seconds, strict=True) if s > 0]
+        if len(usable) < len(paths):
+            logger.warning(
+                "Left out %d of %d files below %s: they cannot be read whole",
+                len(paths) - len(usable),
+                len(paths),
+                folder,
+            )
+        if not usable:
+            raise ValueError(
+                f"Expected audio ({', '.join(SUFFIXES)}) below {folder}, got "
+                f"{len(paths)} such files and none to read: change {yaml_key}"
+            )
+        self.paths = [path for path, _ in usable]
+        self.seconds = np.array([length for _, length in usable])
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def draw_stretch(
+        self,
+        num_samples: int,
+        rng: np.random.Generator,
+        sample_rate: int = SAMPLE_RATE,
+    ) -> torch.Tensor:
+        """Read a stretch at a random place of a random file.
+
+        Arguments
+        ---------
+        num_samples : int
+            Its length; a shorter file is repeated.
+        rng : numpy.random.Generator
+            Draws the file and the place.
+        sample_rate : int
+            Samples per second of the stretch.
+
+        Returns
+        -------
+        torch.Tensor
+            float32, (num_samples,).
+        """
+        index = int(rng.integers(len(self.paths)))
+        seconds = num_samples / sample_rate
+        start = rng.random() * max(self.seconds[index] - seconds, 0.0)
+        return read_audio(
+            self.paths[index], start, seconds, sample_rate=sample_rate
+        )
+
+    def draw_file(
+        self, rng: np.random.Generator, sample_rate: int = SAMPLE_RATE
+    ) -> torch.Tensor:
+        """Read a random file's first channel, whole.
+
+        Arguments
+        ---------
+        rng : numpy.random.Generator
+            Draws the file.
+        sample_rate : int
+            Samples per second of what is returned.
+
+        Returns
+        -------
+        torch.Tensor
+            float32, (samples,).
+        """
+        path = self.paths[int(rng.integers(len(self.paths)))]
+        return read_audio(path, sample_rate=sample_rate, channel=0)
+
+
+def _lengths(
+    paths: Sequence[str], folder: str | os.PathLike[str], label: str
+) -> list[float]:
+    """Seconds of each file, 0 where it cannot be read whole."""
+    headers = HeaderCache(folder)
+
+    def seconds_or_zero(path: str) -> float:
+        name = os.path.relpath(path, folder)
+        try:
+            # The cache holds a name in a line.
+            if not name.isprintable():
+                return check_audio(path)
+            return headers.seconds(name)
+        except AudioError:
+            return 0.0
+
+    with ThreadPoolExecutor(max_workers=16) as pool:
+        lengths = pool.map(seconds_or_zero, paths)
+        quiet = not if_main_process()
+        seconds = list(tqdm(lengths, label, len(paths), disable=quiet))
+    if get_local_rank() in (None, 0):  # the others found the same
+        headers.save()
+    return seconds
+
+
+def find_noise_folders(
+    noise_folder: Path, categories: Sequence[str]
+) -> dict[str, str]:
+    """Find the folder of each category of noise.
+
+    MUSAN itself, a folder that holds `musan`, or any folder of noise, all of
+    which is then of the category `noise`.
+
+    Arguments
+    ---------
+    noise_folder : str or os.PathLike
+        What was given. Whether it is there is not checked.
+    categories : sequence of str
+        The categories of MUSAN's that are wanted, at least one.
+
+    Returns
+    -------
+    dict of str to str
+        The folder of each category that is there.
+
+    Raises
+    ------
+    ValueError
+        It is OpenSLR-28's folder of room impulse responses.
+
+    Example
+    -------
+    >>> folder = getfixture("tmp_path")
+    >>> (folder / "musan" / "music").mkdir(parents=True)
+    >>> [*find_noise_folders(folder, ["noise", "speech", "music"])]
+    ['music']
+    """
+    folder = os.fspath(noise_folder)
+    paths = {name: os.path.join(folder, name) for name in categories}
+    found = {name: path for name, path in paths.items() if os.path.isdir(path)}
+    if found:
+        return found
+    inner = _inner_folders(folder)
+    if MUSAN in inner:
+        return find_noise_folders(inner[MUSAN], categories)
+    if _is_of_rirs(folder, inner) and os.path.isdir(folder):
+        raise ValueError(
+            "Expected MUSAN or another folder of noise, got room impulse "
+            f"responses in {folder}: change noise_folder, and give them as "
+            "rir_folder"
+        )
+    category = "noise" if "noise" in categories else categories[0]
+    return {category: folder}
+
+
+def describe_noise(
+    noise_folder: Path, folders: Mapping[str, str], categories: Sequence[str]
+) -> str:
+    """Say where noise comes from, once `find_noise_folders` has found it.
+
+    Example
+    -------
+    >>> folders = {"noise": "data/musan/noise"}
+    >>> describe_noise("data", folders, ["noise", "music"])
+    'Noise comes from data/musan: noise; there is no music.'
+    """
+    category, folder = next(iter(folders.items()))
+    if folder == os.fspath(noise_folder):
+        return (
+            f"Noise comes from {folder}, which is not laid out like MUSAN "
+            "(noise, speech, music): all of it is of the category "
+            f"{category}."
+        )
+    missing = [name for name in categories if name not in folders]
+    lacks = f"; there is no {' and no '.join(missing)}" if missing else ""
+    found = ", ".join(folders)
+    return f"Noise comes from {os.path.dirname(folder)}: {found}{lacks}."
+
+
+def find_rir_folder(rir_folder: Path) -> str:
+    """Find the folder of room impulse responses.
+
+    Of OpenSLR-28 (`RIRS_NOISES`, or a folder that holds it) the simulated ones
+    are taken, as published; any other folder is taken as it is.
+
+    Arguments
+    ---------
+    rir_folder : str or os.PathLike
+        What was given. Whether it is there is not checked.
+
+    Returns
+    -------
+    str
+
+    Raises
+    ------
+    ValueError
+        It is MUSAN, or OpenSLR-28 without the simulated ones, or its noises.
+
+    Example
+    -------
+    >>> folder = getfixture("tmp_path")
+    >>> for name in ("simulated_rirs", "pointsource_noises"):
+    ...     (folder / "RIRS_NOISES" / name).mkdir(parents=True)
+    >>> os.path.relpath(find_rir_folder(folder), folder)
+    'RIRS_NOISES/simulated_rirs'
+    """
+    folder = os.fspath(rir_folder)
+    inner = _inner_folders(folder)
+    for name in (RIRS_NOISES, SIMULATED_RIRS):
+        if name in inner:
+            return find_rir_folder(inner[name])
+    noises = _noises_in(folder, inner)
+    if noises and os.path.isdir(folder):
+        raise ValueError(
+            "Expected room impulse responses (RIRS_NOISES, simulated_rirs or "
+            f"another folder of them), got {noises} in {folder}: change "
+            "rir_folder"
+        )
+    return folder
+
+
+def check_impulse_responses(rirs: AudioFolder, rir_folder: Path) -> None:
+    """Raise a ValueError where files are too long to be impulse responses."""
+    median = float(np.median(rirs.seconds))
+    if median > _LONGEST_MEDIAN_SECONDS:
+        raise ValueError(
+            "Expected room impulse responses, half of them no longer than "
+            f"{_LONGEST_MEDIAN_SECONDS:g} s, got files of {median:.1f} s "
+            f"(median) below {rir_folder}: change rir_folder, or give them as "
+            "noise_folder if they are noise"
+        )
+
+
+def _is_of_rirs(folder: str, inner: Mapping[str, str]) -> bool:
+    parts = {RIRS_NOISES, SIMULATED_RIRS, _REAL_RIRS}
+    is_simulated = set(inner) >= _SIMULATED_ROOMS
+    return is_simulated or bool(parts & {*inner, _name(folder)})
+
+
+def _noises_in(folder: str, inner: Mapping[str, str]) -> str:
+    """What a folder holds that is no impulse response; empty if unknown."""
+    if {MUSAN} & {*inner, _name(folder)}:
+        return "MUSAN"
+    if len(_MUSANS_FOLDERS & set(inner)) > 1:
+        return "MUSAN's noise, speech and music"
+    if _POINT_SOURCES in {*inner, _name(folder)}:
+        return "OpenSLR-28's point-source noises"
+    if _REAL_RIRS in inner:
+        return f"OpenSLR-28's {_REAL_RIRS} without {SIMULATED_RIRS}"
+    return ""
+
+
+def _name(folder: str) -> str:
+    return os.path.basename(os.path.abspath(folder)).lower()
+
+
+def _inner_folders(folder: str) -> dict[str, str]:
+    """Paths of the folders in a folder by their names in lower case."""
+    if not os.path.isdir(folder):
+        return {}
+    names = folders_in(folder)
+    return {name.lower(): os.path.join(folder, name) for name in names}

@@ -1,0 +1,331 @@
+"""A manifest, read into a SpeechBrain dataset that workers share."""
+
+import csv
+import hashlib
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import pairwise
+from typing import Any, overload
+
+import numpy as np
+from speechbrain.dataio.dataset import DynamicItemDataset
+
+_BLOCK = 65536
+
+REQUIRED_COLUMNS = ("ID", "wav", "duration")
+_VARIABLE = re.compile(r"\$(\w+)")
+
+Path = str | os.PathLike[str]
+
+
+class TextColumn(Sequence[str]):
+    """Strings in one buffer.
+
+    Arguments
+    ---------
+    values : iterable of str
+        The strings.
+
+    Example
+    -------
+    >>> column = TextColumn(["a", "", "née"])
+    >>> len(column), column[-1], list(column)
+    (3, 'née', ['a', '', 'née'])
+    """
+
+    def __init__(self, values: Iterable[str]) -> None:
+        parts: list[bytes] = []
+        lengths: list[np.ndarray] = [np.zeros(1, np.int64)]
+        for block in _blocks(values):
+            encoded = [value.encode() for value in block]
+            parts.append(b"".join(encoded))
+            lengths.append(np.fromiter(map(len, encoded), np.int64))
+        self._text = np.frombuffer(b"".join(parts), np.uint8)
+        self._ends = np.concatenate(lengths).cumsum()
+
+    def __len__(self) -> int:
+        return len(self._ends) - 1
+
+    @overload
+    def __getitem__(self, place: int) -> str: ...
+    @overload
+    def __getitem__(self, place: slice) -> list[str]: ...
+    def __getitem__(self, place: int | slice) -> str | list[str]:
+        """Return a string, or a list of them for a slice."""
+        if isinstance(place, slice):
+            return [self[one] for one in range(*place.indices(len(self)))]
+        place = int(place)
+        if place < 0:
+            place += len(self)
+        if not 0 <= place < len(self):
+            raise IndexError(place)
+        start, stop = self._ends[place : place + 2]
+        return self._text[start:stop].tobytes().decode()
+
+    def __iter__(self) -> Iterator[str]:
+        for first in range(0, len(self), _BLOCK):
+            ends = self._ends[first : first + _BLOCK + 1]
+            text = self._text[ends[0] : ends[-1]].tobytes()
+            for start, stop in pairwise((ends - ends[0]).tolist()):
+                yield text[start:stop].decode()
+
+
+class Table(Mapping[str, dict[str, Any]]):
+    """Rows by id, as a dict of dicts would hold them.
+
+    Arguments
+    ---------
+    ids : TextColumn
+        The rows' ids.
+    columns : mapping of str to sequence
+        The columns, each of one value a row: a `TextColumn` or an array.
+
+    Raises
+    ------
+    ValueError
+        An id that comes twice.
+
+    Example
+    -------
+    >>> ids, seconds = TextColumn(["u1", "u2"]), np.array([1.5, 2.0])
+    >>> table = Table(ids, {"duration": seconds})
+    >>> table["u2"], list(table)
+    ({'duration': 2.0}, ['u1', 'u2'])
+    """
+
+    def __init__(
+        self, ids: TextColumn, columns: Mapping[str, Sequence[Any] | np.ndarray]
+    ) -> None:
+        self.ids = ids
+        self.columns = dict(columns)
+        digests = np.fromiter(map(_digest, ids), np.uint64, len(ids))
+        self._order = np.argsort(digests, kind="stable")
+        self._digests = digests[self._order]
+        self._check_distinct()
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.ids)
+
+    def __getitem__(self, row_id: str) -> dict[str, Any]:
+        """Return a row, made for the caller."""
+        digest = np.uint64(_digest(row_id))
+        first = int(np.searchsorted(self._digests, digest))
+        while first < len(self) and self._digests[first] == digest:
+            place = int(self._order[first])
+            if self.ids[place] == row_id:
+                return {
+                    name: _plain(column[place])
+                    for name, column in self.columns.items()
+                }
+            first += 1
+        raise KeyError(row_id)
+
+    def _check_distinct(self) -> None:
+        alike = np.flatnonzero(self._digests[1:] == self._digests[:-1])
+        seen: set[str] = set()
+        for place in self._order[np.union1d(alike, alike + 1)]:
+            row_id = self.ids[place]
+            if row_id in seen:
+                raise ValueError(f"Expected every ID once, got {row_id} twice")
+            seen.add(row_id)
+
+
+def column_of(dataset: Any, name: str) -> list[Any]:
+    """Return a column of a dataset, without looking up row by row.
+
+    Arguments
+    ---------
+    dataset : DynamicItemDataset
+        Of a `Table`, or of SpeechBrain's dict of dicts.
+    name : str
+        The column.
+
+    Returns
+    -------
+    list
+        A value for each of `dataset.data_ids`, None where there is none.
+
+    Example
+    -------
+    >>> from speechbrain.dataio.dataset import DynamicItemDataset
+    >>> dataset = DynamicItemDataset({"a": {"note": "x"}, "b": {}})
+    >>> column_of(dataset, "note")
+    ['x', None]
+    """
+    rows = dataset.data
+    if isinstance(rows, Table) and rows.ids is dataset.data_ids:
+        return list(rows.columns.get(name, [None] * len(rows)))
+    return [rows[row_id].get(name) for row_id in dataset.data_ids]
+
+
+def _digest(row_id: str) -> int:
+    # Python's own hash differs from process to process.
+    digest = hashlib.blake2b(row_id.encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "little")
+
+
+def _plain(value: Any) -> Any:
+    """A NumPy number as Python's."""
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def _blocks(values: Iterable[str]) -> Iterator[list[str]]:
+    block: list[str] = []
+    for value in values:
+        block.append(value)
+        if len(block) == _BLOCK:
+            yield block
+            block = []
+    yield block
+
+
+def load_manifest(
+    manifest: Path, data_root: Path | None = None
+) -> DynamicItemDataset:
+    """Read a manifest into a dataset.
+
+    Any CSV with the columns ID, wav (a path, absolute or starting with
+    `$data_root`) and duration (seconds) will do; others are kept. The rows are
+    held in flat buffers (see `Table`), so that DataLoader workers share them.
+
+    Arguments
+    ---------
+    manifest : str or os.PathLike
+        The CSV.
+    data_root : str or os.PathLike, optional
+        What `$data_root` stands for in it.
+
+    Returns
+    -------
+    DynamicItemDataset
+        The dataset, without output keys: `add_views` sets them.
+
+    Raises
+    ------
+    FileNotFoundError
+        There is no manifest, or its first audio file is not there.
+    ValueError
+        It lacks a column or has no rows; or a row, which is named, has too
+        many or too few fields, a duration that is no number of seconds, an ID
+        that another one has, or a `$variable` that stands for nothing.
+
+    Example
+    -------
+    >>> folder = getfixture("tmp_path")
+    >>> _ = (folder / "a.wav").write_bytes(b"")
+    >>> rows = "ID,wav,duration\\na,$data_root/a.wav,3.5\\n"
+    >>> _ = (folder / "train.csv").write_text(rows)
+    >>> load_manifest(folder / "train.csv", data_root=folder).data["a"][
+    ...     "duration"
+    ... ]
+    3.5
+    """
+    root = None if data_root is None else os.fspath(data_root)
+    table = _read_table(manifest, root)
+    dataset = DynamicItemDataset(table)
+    dataset.data_ids = table.ids  # SpeechBrain makes a list of them
+    first = table[table.ids[0]]["wav"]
+    if not os.path.exists(first):
+        raise FileNotFoundError(
+            f"Expected the audio that {manifest} lists, got no file at "
+            f"{first}: change data_folder (now {data_root}) or the manifest"
+        )
+    return dataset
+
+
+def _read_table(manifest: Path, root: str | None) -> Table:
+    columns = _read_columns(manifest)
+    if not columns:
+        raise ValueError(
+            f"Expected utterances in {manifest}, got none: prepare it again"
+        )
+    found: dict[str, TextColumn | np.ndarray] = {}
+    ids = TextColumn(columns.pop("ID"))
+    for name, values in columns.items():
+        if name == "duration":
+            found[name] = _seconds(values, ids, manifest)
+        else:
+            filled = _filled_in(values, ids, root, manifest)
+            found[name] = TextColumn(filled)
+    try:
+        return Table(ids, found)
+    except ValueError as error:
+        raise ValueError(f"{error} in {manifest}") from None
+
+
+def _read_columns(manifest: Path) -> dict[str, list[str]]:
+    """Return the columns by name; none where there are no rows."""
+    if not os.path.isfile(manifest):
+        raise FileNotFoundError(
+            f"Expected a manifest, got no file at {manifest}: change "
+            "train_manifest, or prepare it with prepare_manifest"
+        )
+    # With or without the mark that spreadsheets put at a file's start.
+    with open(manifest, newline="", encoding="utf-8-sig") as file:
+        reader = csv.reader(file, skipinitialspace=True)
+        names = next(reader, [])
+        missing = [name for name in REQUIRED_COLUMNS if name not in names]
+        if missing:
+            raise ValueError(
+                f"Expected the columns {', '.join(REQUIRED_COLUMNS)} in "
+                f"{manifest}, got {', '.join(names) or 'an empty file'}: add "
+                f"{' and '.join(missing)}"
+            )
+        columns: list[list[str]] = [[] for _ in names]
+        for row in reader:
+            if len(row) != len(names):
+                if not row:
+                    continue
+                raise ValueError(
+                    f"Expected {len(names)} fields ({', '.join(names)}) in "
+                    f"line {reader.line_num} of {manifest}, got {len(row)}: "
+                    f"{', '.join(row)}"
+                )
+            for column, value in zip(columns, row, strict=True):
+                column.append(value)
+    if not columns[0]:
+        return {}
+    return dict(zip(names, columns, strict=True))
+
+
+def _seconds(values: list[str], ids: TextColumn, manifest: Path) -> np.ndarray:
+    try:
+        return np.array([float(value) for value in values])
+    except ValueError:
+        pairs = zip(ids, values, strict=True)
+        row_id, value = next(pair for pair in pairs if not _is_number(pair[1]))
+        raise ValueError(
+            f"Expected a duration in seconds, such as 3.5, for {row_id} in "
+            f"{manifest}, got {value!r}"
+        ) from None
+
+
+def _is_number(value: str) -> bool:
+    try:
+        float(value)
+    except ValueError:
+        return False
+    return True
+
+
+def _filled_in(
+    values: list[str], ids: TextColumn, root: str | None, manifest: Path
+) -> Iterator[str]:
+    """Yield values with $data_root replaced, as SpeechBrain does."""
+    known = {} if root is None else {"data_root": root}
+    for row_id, value in zip(ids, values, strict=True):
+        if "$" in value:
+            unknown = set(_VARIABLE.findall(value)) - set(known)
+            if unknown:
+                raise ValueError(
+                    f"Expected paths that are absolute or start with "
+                    f"$data_root in {manifest}, got {value} for {row_id}: "
+                    "give data_folder, which $data_root stands for, or "
+                    f"replace ${' and $'.join(sorted(unknown))}"
+                )
+            value = _VARIABLE.sub(lambda match: known[match[1]], value)
+        yield value

@@ -1,0 +1,24 @@
+"""Views of an utterance: how they are cut, and as items of a dataset."""
+
+from ssps_plugin.dataio.views.items import (
+    add_crop_groups,
+    add_reference_view,
+    add_views,
+)
+from ssps_plugin.dataio.views.oracle import OracleViewSampler, add_oracle_views
+from ssps_plugin.dataio.views.view_sampler import (
+    CropGroup,
+    SharedEpoch,
+    ViewSampler,
+)
+
+__all__ = [
+    "CropGroup",
+    "OracleViewSampler",
+    "SharedEpoch",
+    "ViewSampler",
+    "add_crop_groups",
+    "add_oracle_views",
+    "add_reference_view",
+    "add_views",
+]

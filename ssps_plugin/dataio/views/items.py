@@ -1,0 +1,219 @@
+"""Views and the reference segment as items of a SpeechBrain dataset."""
+
+from speechbrain.dataio.dataset import DynamicItemDataset
+
+from ssps_plugin.dataio.audio import SAMPLE_RATE, audio_seconds
+from ssps_plugin.dataio.views.view_sampler import (
+    Augment,
+    CropGroup,
+    SharedEpoch,
+    ViewSampler,
+)
+
+
+def view_groups(
+    crop_seconds: float,
+    reference_seconds: float | None = None,
+    num_views: int = 2,
+) -> list[CropGroup]:
+    """Return what most methods cut: equal views and a reference segment.
+
+    Arguments
+    ---------
+    crop_seconds : float
+        Length of a view in seconds.
+    reference_seconds : float, optional
+        Length of the reference segment in seconds; None leaves it out.
+    num_views : int
+        Number of views.
+
+    Returns
+    -------
+    list of CropGroup
+        `views` and, clean and un-augmented, `reference`.
+
+    Example
+    -------
+    >>> [group.key for group in view_groups(2.0, reference_seconds=4.0)]
+    ['views', 'reference']
+    """
+    groups = [CropGroup("views", crop_seconds, num_views)]
+    if reference_seconds is not None:
+        groups.append(
+            CropGroup("reference", reference_seconds, augmented=False)
+        )
+    return groups
+
+
+def add_views(
+    dataset: DynamicItemDataset,
+    crop_seconds: float,
+    reference_seconds: float | None,
+    seed: int,
+    epoch: SharedEpoch,
+    num_views: int = 2,
+    augmentation: Augment | None = None,
+    sample_rate: int = SAMPLE_RATE,
+) -> None:
+    """Make a dataset give the views and the reference of each utterance.
+
+    Adds the items `views`, (num_views, samples), and `reference`, (samples,),
+    both float32, and sets the output keys to `id` and these. For groups of
+    views of several lengths see `add_crop_groups`. Reads no labels.
+
+    Arguments
+    ---------
+    dataset : DynamicItemDataset
+        Its rows have `wav` (a file) and `duration` (seconds).
+    crop_seconds : float
+        Length of a view in seconds.
+    reference_seconds : float or None
+        Length of the clean reference segment in seconds; None omits it and
+        changes nothing about the views.
+    seed : int
+        With the epoch and the utterance's id, all that decides the crops and
+        their augmentation.
+    epoch : SharedEpoch
+        The present epoch, set before each one.
+    num_views : int
+        Number of views.
+    augmentation : callable, optional
+        `augment(samples, rng) -> samples`, applied to each view.
+    sample_rate : int
+        Samples per second.
+
+    Raises
+    ------
+    ValueError
+        A length or number is not positive, or the dataset lacks a column.
+
+    Example
+    -------
+    >>> import soundfile
+    >>> path = str(getfixture("tmp_path") / "ramp.wav")
+    >>> soundfile.write(path, [n / 48000 for n in range(48000)], 16000)
+    >>> data = {"a": {"wav": path, "duration": 3.0}}
+    >>> dataset = DynamicItemDataset(data)
+    >>> add_views(dataset, 1.0, 2.0, seed=1, epoch=SharedEpoch())
+    >>> item = dataset[0]
+    >>> item["id"], item["views"].shape, item["reference"].shape
+    ('a', torch.Size([2, 16000]), torch.Size([32000]))
+    """
+    groups = view_groups(crop_seconds, reference_seconds, num_views)
+    sampler = ViewSampler(groups, seed, epoch, augmentation, sample_rate)
+    add_crop_groups(dataset, sampler)
+
+
+def add_crop_groups(dataset: DynamicItemDataset, sampler: ViewSampler) -> None:
+    """Make a dataset give a sampler's groups of crops (and `id`).
+
+    Arguments
+    ---------
+    dataset : DynamicItemDataset
+        Its rows have `wav` (a file) and `duration` (seconds).
+    sampler : ViewSampler
+        Its groups' keys become the output keys.
+
+    Raises
+    ------
+    ValueError
+        The dataset lacks a column.
+    """
+    keys = [group.key for group in sampler.groups]
+    available = dataset.pipeline.key_to_node
+    missing = [key for key in ("wav", "duration") if key not in available]
+    if missing:
+        raise ValueError(
+            f"Expected a manifest with the columns ID, wav and duration, got "
+            f"{', '.join(available)}: add {' and '.join(missing)}"
+        )
+    dataset.add_dynamic_item(sampler, ["id", "wav", "duration"], keys)
+    dataset.set_output_keys(["id", *keys])
+
+
+class ReferenceCrop:
+    """Cuts a clean crop of an utterance's file: the item's function.
+
+    Arguments
+    ---------
+    sampler : ViewSampler
+        Cuts its one group.
+    """
+
+    def __init__(self, sampler: ViewSampler) -> None:
+        self.sampler = sampler
+
+    def __call__(self, utterance_id: str, wav: str) -> object:
+        # A recipe's manifest need not have a duration: ask the header.
+        return self.sampler(utterance_id, wav, audio_seconds(wav))
+
+
+def add_reference_view(
+    dataset: DynamicItemDataset,
+    seconds: float,
+    key: str = "reference",
+    wav_key: str = "wav",
+    seed: int = 0,
+    epoch: SharedEpoch | None = None,
+    sample_rate: int = SAMPLE_RATE,
+) -> None:
+    """Add a clean random crop of fixed length to a dataset's output.
+
+    The existing items and output keys stay as they are. Call it after
+    `set_output_keys`, which would drop the new key again.
+
+    Arguments
+    ---------
+    dataset : DynamicItemDataset
+        Any SpeechBrain dataset; no column but `wav_key` is read.
+    seconds : float
+        Length of the crop in seconds (the paper: 4); shorter utterances are
+        repeated.
+    key : str
+        The new item's key: `batch.reference.data` is (batch, samples).
+    wav_key : str
+        The item that is the audio file's path.
+    seed : int
+        With the epoch and the utterance's id, all that decides the crop.
+    epoch : SharedEpoch, optional
+        The present epoch, set before each one; None gives an utterance the
+        same crop in all of them.
+    sample_rate : int
+        Samples per second.
+
+    Raises
+    ------
+    ValueError
+        `seconds` is not above 0, `wav_key` is no item of the dataset, or
+        `key` is one already.
+
+    Example
+    -------
+    >>> import soundfile
+    >>> path = str(getfixture("tmp_path") / "ramp.wav")
+    >>> soundfile.write(path, [n / 48000 for n in range(48000)], 16000)
+    >>> data = {"a": {"wav": path, "text": "hello"}}
+    >>> dataset = DynamicItemDataset(data, output_keys=["id", "text"])
+    >>> add_reference_view(dataset, seconds=4.0)
+    >>> dataset[0]["text"], dataset[0]["reference"].shape
+    ('hello', torch.Size([64000]))
+    """
+    available = dataset.pipeline.key_to_node
+    if wav_key not in available:
+        raise ValueError(
+            f"Expected an item '{wav_key}' with the file's path, got "
+            f"{', '.join(available)}: change wav_key"
+        )
+    if key in available:
+        raise ValueError(
+            f"The dataset has an item '{key}' already: choose another key"
+        )
+    sampler = ViewSampler(
+        [CropGroup(key, seconds, augmented=False)],
+        seed,
+        epoch if epoch is not None else SharedEpoch(),
+        sample_rate=sample_rate,
+    )
+    dataset.add_dynamic_item(ReferenceCrop(sampler), ["id", wav_key], [key])
+    output_keys = dict(dataset.pipeline.output_mapping)
+    dataset.set_output_keys({**output_keys, key: key})

@@ -1,0 +1,255 @@
+"""The oracle: true positives, an upper bound that READS SPEAKER LABELS.
+
+Nothing else in this package's training data does. What is trained with it
+is supervised, and says what perfect positive sampling would give.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from speechbrain.dataio.dataset import DynamicItemDataset
+from speechbrain.utils.logger import get_logger
+
+from ssps_plugin.dataio.audio import SAMPLE_RATE
+from ssps_plugin.dataio.dataset import column_of
+from ssps_plugin.dataio.views.items import add_crop_groups, view_groups
+from ssps_plugin.dataio.views.view_sampler import (
+    Augment,
+    CropGroup,
+    SharedEpoch,
+    ViewSampler,
+    cut_crops,
+)
+
+logger = get_logger(__name__)
+
+
+class TruePositives:
+    """Draws another utterance of the same speaker, by the labels.
+
+    From another recording where the speaker has one, else from the same
+    recording; a speaker's only utterance is its own positive.
+
+    Arguments
+    ---------
+    dataset : DynamicItemDataset
+        Its rows have `speaker` and, for other recordings to be preferred,
+        `recording`.
+
+    Raises
+    ------
+    ValueError
+        Some row has no speaker.
+
+    Example
+    -------
+    >>> rows = {"a": "1", "b": "2", "c": "1"}
+    >>> data = {key: {"speaker": speaker} for key, speaker in rows.items()}
+    >>> positives = TruePositives(DynamicItemDataset(data))
+    >>> positives.draw("a", np.random.default_rng(0))
+    ['c']
+    """
+
+    def __init__(self, dataset: DynamicItemDataset) -> None:
+        ids = list(dataset.data_ids)
+        labels = _labels(ids, dataset)
+        order = sorted(range(len(ids)), key=lambda index: labels[index])
+        self._sorted_ids = [ids[index] for index in order]
+        # Sorted so, a speaker is a range of positions, and so is a recording.
+        by_speaker = _ranges([labels[index][:1] for index in order])
+        by_recording = _ranges([labels[index] for index in order])
+        self._position = {key: p for p, key in enumerate(self._sorted_ids)}
+        self._speaker_range, self._recording_range = by_speaker, by_recording
+        single = int(np.sum(by_speaker[:, 1] - by_speaker[:, 0] == 1))
+        if single:
+            logger.warning(
+                "%d of %d utterances are their speaker's only one: they are "
+                "their own positives",
+                single,
+                len(ids),
+            )
+
+    def draw(
+        self, utterance_id: str, rng: np.random.Generator, number: int = 1
+    ) -> list[str]:
+        """Draw one utterance's positives, uniformly.
+
+        Arguments
+        ---------
+        utterance_id : str
+            The anchor's id.
+        rng : numpy.random.Generator
+            Draws them, one after the other.
+        number : int
+            How many.
+
+        Returns
+        -------
+        list of str
+            The positives' ids: different ones, until there are no more.
+        """
+        own = self._position[utterance_id]
+        start, stop = (int(p) for p in self._speaker_range[own])
+        without = tuple(int(p) for p in self._recording_range[own])
+        if without == (start, stop):
+            without = (own, own + 1)
+        if without == (start, stop):
+            return [utterance_id] * number
+        num_candidates = (stop - start) - (without[1] - without[0])
+        drawn: list[int] = []
+        while len(drawn) < min(number, num_candidates):
+            candidate = int(rng.integers(num_candidates - len(drawn)))
+            for earlier in sorted(drawn):
+                candidate += candidate >= earlier
+            drawn.append(candidate)
+        positions = [start + candidate for candidate in drawn]
+        hidden = without[1] - without[0]
+        ids = [
+            self._sorted_ids[p + hidden if p >= without[0] else p]
+            for p in positions
+        ]
+        return [ids[index % len(ids)] for index in range(number)]
+
+
+class OracleViewSampler(ViewSampler):
+    """Cuts crops that are compared with each other from different files.
+
+    The first crop and the reference segment come from the utterance itself,
+    every other crop of the first group (two views, DINO's global ones) from
+    a true positive of its own, and those of each further group (DINO's local
+    ones, which are compared with global ones alone) from one more.
+
+    Arguments
+    ---------
+    dataset : DynamicItemDataset
+        The training set, with labels.
+    groups, seed, epoch, augmentation, sample_rate
+        As for `ViewSampler`.
+    """
+
+    def __init__(
+        self,
+        dataset: DynamicItemDataset,
+        groups: Sequence[CropGroup],
+        seed: int,
+        epoch: SharedEpoch,
+        augmentation: Augment | None = None,
+        sample_rate: int = SAMPLE_RATE,
+    ) -> None:
+        super().__init__(groups, seed, epoch, augmentation, sample_rate)
+        self.positives = TruePositives(dataset)
+        self.data = dataset.data
+        # Where each crop comes from: 0, the utterance; n, its nth positive.
+        self._sources = _sources(self.groups)
+        if not any(self._sources):
+            raise ValueError(
+                "Expected at least 2 crops for true positives, got a single "
+                "one: change num_crops of the group (num_views of "
+                "add_oracle_views)"
+            )
+
+    def cut(
+        self, utterance_id: str, wav: str, seconds: float, epoch: int
+    ) -> list[torch.Tensor]:
+        """Cut the crops, one read for each of the files."""
+        rng = self.generator(utterance_id, epoch, "true positive")
+        ids = self.positives.draw(utterance_id, rng, max(self._sources))
+        rows = [self.data[positive] for positive in ids]
+        files = [(wav, seconds)]
+        files += [(row["wav"], float(row["duration"])) for row in rows]
+        rng = self.generator(utterance_id, epoch, "crops")
+        cuts = []
+        for number, (file, length) in enumerate(files):
+            wanted = [
+                samples
+                for samples, source in zip(
+                    self.lengths(), self._sources, strict=True
+                )
+                if source == number
+            ]
+            cut = cut_crops(file, length, wanted, rng, self.sample_rate)
+            cuts.append(iter(cut))
+        return [next(cuts[source]) for source in self._sources]
+
+
+def _sources(groups: Sequence[CropGroup]) -> list[int]:
+    """The file of each crop, see `OracleViewSampler`."""
+    sources: list[int] = []
+    num_files = 0
+    for group in groups:
+        num_crops = group.num_crops or 1
+        if not group.augmented:
+            sources += [0] * num_crops
+        elif num_files == 0:
+            sources += range(num_crops)
+            num_files = num_crops
+        else:
+            sources += [num_files] * num_crops
+            num_files += 1
+    return sources
+
+
+def add_oracle_views(
+    dataset: DynamicItemDataset,
+    crop_seconds: float,
+    reference_seconds: float | None,
+    seed: int,
+    epoch: SharedEpoch,
+    num_views: int = 2,
+    augmentation: Augment | None = None,
+    sample_rate: int = SAMPLE_RATE,
+) -> None:
+    """Do as `add_views`, the second view from another file of the speaker.
+
+    READS SPEAKER LABELS: an upper bound, not self-supervised training.
+
+    Arguments
+    ---------
+    dataset : DynamicItemDataset
+        Its rows have `wav`, `duration` and `speaker`, and best `recording`.
+    crop_seconds, reference_seconds, seed, epoch, num_views, augmentation, \
+sample_rate
+        As for `add_views`.
+
+    Raises
+    ------
+    ValueError
+        As `add_views`, or the manifest has no speakers.
+    """
+    groups = view_groups(crop_seconds, reference_seconds, num_views)
+    sampler = OracleViewSampler(
+        dataset, groups, seed, epoch, augmentation, sample_rate
+    )
+    add_crop_groups(dataset, sampler)
+
+
+def _ranges(labels: Sequence[tuple[str, ...]]) -> np.ndarray:
+    """Return the (start, stop) of each item's run of equal labels."""
+    changes = [p for p in range(1, len(labels)) if labels[p] != labels[p - 1]]
+    starts = np.array([0, *changes])
+    stops = np.array([*changes, len(labels)])
+    sizes = stops - starts
+    return np.stack([np.repeat(starts, sizes), np.repeat(stops, sizes)], axis=1)
+
+
+def _labels(
+    ids: Sequence[str], dataset: DynamicItemDataset
+) -> list[tuple[str, str]]:
+    """Speaker and recording of every utterance; one of its own if unknown."""
+    speakers = column_of(dataset, "speaker")
+    for utterance_id, speaker in zip(ids, speakers, strict=True):
+        if not speaker:
+            raise ValueError(
+                "Expected a manifest with speakers for true positives, got "
+                f"none for {utterance_id} (columns: "
+                f"{', '.join(dataset.data[utterance_id])}): add the column "
+                "speaker, or train without the oracle"
+            )
+    recordings = column_of(dataset, "recording")
+    return [
+        (str(speaker), str(recording or utterance_id))
+        for utterance_id, speaker, recording in zip(
+            ids, speakers, recordings, strict=True
+        )
+    ]

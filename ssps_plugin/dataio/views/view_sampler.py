@@ -1,0 +1,318 @@
+"""Random crops of an utterance as a function of seed, epoch and utterance."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+
+import numpy as np
+import torch
+
+from ssps_plugin.dataio.audio import SAMPLE_RATE, read_audio, tile
+
+Augment = Callable[[torch.Tensor, np.random.Generator], torch.Tensor]
+
+
+class SharedEpoch:
+    """An epoch number in shared memory.
+
+    A DataLoader's workers hold copies of the dataset, made when they started:
+    with `persistent_workers` a plain attribute stays what it was then. This
+    number is the same in all of them. Set it before the loader is iterated
+    (`on_stage_start`), since workers read ahead.
+
+    Arguments
+    ---------
+    epoch : int
+        The number to start with; SpeechBrain's epochs count from 1.
+
+    Example
+    -------
+    >>> epoch = SharedEpoch()
+    >>> epoch.set(7)
+    >>> epoch.value
+    7
+    """
+
+    def __init__(self, epoch: int = 1) -> None:
+        self._number = torch.tensor([epoch], dtype=torch.int64)
+        self._number.share_memory_()
+
+    @property
+    def value(self) -> int:
+        """The present epoch."""
+        return int(self._number)
+
+    def set(self, epoch: int) -> None:
+        """Set the epoch, in this process and in every worker.
+
+        Arguments
+        ---------
+        epoch : int
+            The epoch about to start.
+        """
+        self._number.fill_(epoch)
+
+    def __deepcopy__(self, memo: dict[int, object]) -> "SharedEpoch":
+        # SpeechBrain deep-copies a dataset's pipeline when it filters or
+        # sorts it: a copied tensor would not be shared any more.
+        return self
+
+
+def utterance_generator(
+    seed: int, epoch: int, utterance_id: str, purpose: str
+) -> np.random.Generator:
+    """Make the generator of one utterance in one epoch.
+
+    What it draws depends on nothing else: not on the number of workers or
+    ranks, the order of the utterances, or a resume inside the epoch.
+
+    Arguments
+    ---------
+    seed : int
+        The experiment's seed.
+    epoch : int
+        The epoch, from 1.
+    utterance_id : str
+        The utterance's id in the manifest.
+    purpose : str
+        What is drawn ("crops", "augmentation 0" ...): purposes are
+        independent of each other.
+
+    Returns
+    -------
+    numpy.random.Generator
+        A fresh generator.
+
+    Example
+    -------
+    >>> draws = [
+    ...     int(utterance_generator(1, epoch, "a", "crops").integers(1000))
+    ...     for epoch in (1, 1, 2)
+    ... ]
+    >>> draws[0] == draws[1], draws[0] == draws[2]
+    (True, False)
+    """
+    # Python's own hash of a string differs between processes.
+    key = "\0".join((str(seed), str(epoch), purpose, utterance_id))
+    digest = blake2b(key.encode("utf-8", "surrogatepass"), digest_size=16)
+    words = np.frombuffer(digest.digest(), dtype=np.uint64)
+    return np.random.Generator(np.random.Philox(key=words))
+
+
+@dataclass(frozen=True)
+class CropGroup:
+    """Crops of one length that end up in one item of the dataset.
+
+    Arguments
+    ---------
+    key : str
+        The item's key in the batch.
+    seconds : float
+        Length of every crop in seconds.
+    num_crops : int, optional
+        How many; the item is (num_crops, samples). None gives a single crop
+        without that dimension, (samples,); of 0 there is no item.
+    augmented : bool
+        Whether the crops are augmented.
+
+    Raises
+    ------
+    ValueError
+        `seconds` is not above 0 or `num_crops` is below 0.
+
+    Example
+    -------
+    >>> CropGroup("local_views", seconds=2.0, num_crops=4).lengths(16000)
+    [32000, 32000, 32000, 32000]
+    """
+
+    key: str
+    seconds: float
+    num_crops: int | None = None
+    augmented: bool = True
+
+    def __post_init__(self) -> None:
+        if not self.seconds > 0:
+            raise ValueError(
+                f"Expected crops of '{self.key}' longer than 0 seconds, got "
+                f"{self.seconds}: change their length in seconds"
+            )
+        if self.num_crops is not None and self.num_crops < 0:
+            raise ValueError(
+                f"Expected at least 0 crops in '{self.key}', got "
+                f"{self.num_crops}: change its num_crops (num_views of "
+                "add_views)"
+            )
+
+    def lengths(self, sample_rate: int) -> list[int]:
+        """Return each crop's length in samples."""
+        num_samples = round(self.seconds * sample_rate)
+        return [num_samples] * (1 if self.num_crops is None else self.num_crops)
+
+    def stack(self, crops: Sequence[torch.Tensor]) -> torch.Tensor:
+        """Make the item of its crops."""
+        return crops[0] if self.num_crops is None else torch.stack(list(crops))
+
+
+def cut_crops(
+    path: str,
+    seconds: float,
+    lengths: Sequence[int],
+    rng: np.random.Generator,
+    sample_rate: int = SAMPLE_RATE,
+) -> list[torch.Tensor]:
+    """Cut crops at independent, uniform positions with a single read.
+
+    What is read goes from the earliest start to the latest end. A crop
+    lies within the utterance; an utterance shorter than a crop is repeated.
+    (The authors repeat it up to the longest crop first, so that a shorter
+    crop may run over the seam; ours only does where it has to.)
+
+    Arguments
+    ---------
+    path : str
+        The utterance's file.
+    seconds : float
+        The utterance's length in seconds, from the manifest.
+    lengths : sequence of int
+        Each crop's length in samples.
+    rng : numpy.random.Generator
+        Draws the positions, in the order of `lengths`.
+    sample_rate : int
+        Samples per second of the crops.
+
+    Returns
+    -------
+    list of torch.Tensor
+        float32, one (length,) for each of `lengths`; they may share memory.
+
+    Example
+    -------
+    >>> import soundfile
+    >>> path = str(getfixture("tmp_path") / "ramp.wav")
+    >>> soundfile.write(path, np.arange(16000) / 16000, 16000)
+    >>> rng = np.random.default_rng(0)
+    >>> [len(crop) for crop in cut_crops(path, 1.0, [100, 20000], rng)]
+    [100, 20000]
+    """
+    total = max(round(seconds * sample_rate), 1)
+    starts = [int(rng.integers(max(total - n, 0) + 1)) for n in lengths]
+    stops = [min(a + n, total) for a, n in zip(starts, lengths, strict=True)]
+    first = min(starts)
+    stretch = read_audio(
+        path,
+        first / sample_rate,
+        (max(stops) - first) / sample_rate,
+        sample_rate=sample_rate,
+    )
+    return [
+        tile(stretch[start - first : stop - first], length)
+        for start, stop, length in zip(starts, stops, lengths, strict=True)
+    ]
+
+
+class ViewSampler:
+    """Cuts and augments an utterance's crops: the function behind the items.
+
+    Arguments
+    ---------
+    groups : sequence of CropGroup
+        What to cut; those of no crops are left out. The positions are drawn
+        in this order, so a group added at the end leaves the crops of the
+        others as they were.
+    seed : int
+        The experiment's seed.
+    epoch : SharedEpoch
+        The present epoch.
+    augmentation : callable, optional
+        `augment(samples, rng) -> samples`, applied to each augmented crop.
+    sample_rate : int
+        Samples per second of the crops.
+
+    Raises
+    ------
+    ValueError
+        No crops at all.
+
+    Example
+    -------
+    >>> import soundfile
+    >>> path = str(getfixture("tmp_path") / "noise.wav")
+    >>> soundfile.write(path, np.random.randn(48000) / 9, 16000)
+    >>> groups = [CropGroup("views", 2.0, 2), CropGroup("local", 1.0, 4)]
+    >>> views, local = ViewSampler(groups, 1, SharedEpoch())("a", path, 3.0)
+    >>> views.shape, local.shape
+    (torch.Size([2, 32000]), torch.Size([4, 16000]))
+    """
+
+    def __init__(
+        self,
+        groups: Sequence[CropGroup],
+        seed: int,
+        epoch: SharedEpoch,
+        augmentation: Augment | None = None,
+        sample_rate: int = SAMPLE_RATE,
+    ) -> None:
+        self.groups = [group for group in groups if group.num_crops != 0]
+        if not self.groups:
+            raise ValueError(
+                "Expected at least 1 crop, got none: change num_crops of "
+                "crop_groups"
+            )
+        self.seed = seed
+        self.epoch = epoch
+        self.augmentation = augmentation
+        self.sample_rate = sample_rate
+
+    def __call__(
+        self, utterance_id: str, wav: str, duration: float | str
+    ) -> torch.Tensor | tuple[torch.Tensor, ...]:
+        """Cut one utterance's crops.
+
+        Arguments
+        ---------
+        utterance_id : str
+            Its id: with seed and epoch, all that the randomness depends on.
+        wav : str
+            Its file.
+        duration : float or str
+            Its length in seconds.
+
+        Returns
+        -------
+        torch.Tensor or tuple of torch.Tensor
+            The item of each group; SpeechBrain wants a lone one unwrapped.
+        """
+        epoch = self.epoch.value
+        crops = iter(self.cut(utterance_id, wav, float(duration), epoch))
+        items, position = [], 0
+        for group in self.groups:
+            members = []
+            for _ in range(group.num_crops or 1):
+                crop = next(crops)
+                if group.augmented and self.augmentation is not None:
+                    rng = self.generator(
+                        utterance_id, epoch, f"augmentation {position}"
+                    )
+                    crop = self.augmentation(crop, rng)
+                members.append(crop)
+                position += 1
+            items.append(group.stack(members))
+        return items[0] if len(items) == 1 else tuple(items)
+
+    def cut(
+        self, utterance_id: str, wav: str, seconds: float, epoch: int
+    ) -> list[torch.Tensor]:
+        """Cut the crops of all groups, in their order, un-augmented."""
+        rng = self.generator(utterance_id, epoch, "crops")
+        return cut_crops(wav, seconds, self.lengths(), rng, self.sample_rate)
+
+    def lengths(self) -> list[int]:
+        """Return the length in samples of every crop of every group."""
+        return [n for g in self.groups for n in g.lengths(self.sample_rate)]
+
+    def generator(
+        self, utterance_id: str, epoch: int, purpose: str
+    ) -> np.random.Generator:
+        """Return the generator of one utterance, epoch and purpose."""
+        return utterance_generator(self.seed, epoch, utterance_id, purpose)

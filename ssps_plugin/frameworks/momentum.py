@@ -1,0 +1,95 @@
+"""A momentum network: an exponential moving average of another."""
+
+import copy
+import math
+from typing import TypeVar
+
+import torch
+from torch import Tensor, nn
+
+Module = TypeVar("Module", bound=nn.Module)
+
+
+class MomentumSchedule:
+    """Momentum over the training: a cosine from `initial` to `final`.
+
+    Arguments
+    ---------
+    initial : float
+        Momentum at the start, in [0, 1].
+    final : float, optional
+        At the end; as `initial` when left out.
+
+    Source: M. Caron et al., DINO, ICCV 2021 (arXiv 2104.14294), section 3.1.
+
+    Example
+    -------
+    >>> momentum = MomentumSchedule(0.996, 1.0)
+    >>> [round(momentum(progress), 4) for progress in (0.0, 0.5, 1.0)]
+    [0.996, 0.998, 1.0]
+    """
+
+    def __init__(self, initial: float, final: float | None = None) -> None:
+        final = initial if final is None else final
+        if not (0 <= initial <= 1 and 0 <= final <= 1):
+            raise ValueError(
+                f"Expected momentum between 0 and 1, got {initial} and {final}."
+            )
+        self.initial = initial
+        self.final = final
+
+    def __call__(self, progress: float) -> float:
+        """Return the momentum after a share of the training, in [0, 1]."""
+        risen = (1 - math.cos(math.pi * min(max(progress, 0.0), 1.0))) / 2
+        return self.initial + (self.final - self.initial) * risen
+
+
+def momentum_copy(student: Module) -> Module:
+    """Return a teacher that starts as the student, without gradient."""
+    teacher = copy.deepcopy(student)
+    return teacher.requires_grad_(False)
+
+
+@torch.no_grad()
+def update_momentum(
+    teacher: nn.Module,
+    student: nn.Module,
+    momentum: float,
+    buffers: bool = False,
+) -> None:
+    """Move a teacher towards its student: t <- m t + (1 - m) s.
+
+    Arguments
+    ---------
+    teacher, student : torch.nn.Module
+        Of one structure.
+    momentum : float
+        m, in [0, 1].
+    buffers : bool
+        Average floating-point buffers too (batch statistics) and copy the
+        others. As published a teacher in train mode has its own.
+
+    Example
+    -------
+    >>> student = nn.Linear(1, 1, bias=False)
+    >>> teacher = momentum_copy(student)
+    >>> _ = nn.init.zeros_(teacher.weight), nn.init.ones_(student.weight)
+    >>> update_momentum(teacher, student, momentum=0.75)
+    >>> teacher.weight.item()
+    0.25
+    """
+    _lerp(list(teacher.parameters()), list(student.parameters()), momentum)
+    if buffers:
+        pairs = list(zip(teacher.buffers(), student.buffers(), strict=True))
+        averaged = [pair for pair in pairs if pair[0].is_floating_point()]
+        _lerp([t for t, _ in averaged], [s for _, s in averaged], momentum)
+        for theirs, ours in pairs:
+            if not theirs.is_floating_point():
+                theirs.copy_(ours)
+
+
+def _lerp(
+    teacher: list[Tensor], student: list[Tensor], momentum: float
+) -> None:
+    if teacher:  # one fused operation over all of them
+        torch._foreach_lerp_(teacher, student, 1 - momentum)

@@ -1,0 +1,210 @@
+import pickle
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from ssps_plugin.dataio.augmentation.augmentation import (
+    Augmentation,
+    add_noise,
+    power,
+    reverberate,
+)
+
+
+@pytest.fixture
+def musan(tmp_path):
+    """Constants of one sign each, so that what was added can be told."""
+    for category, level in (("noise", 0.1), ("speech", 0.2), ("music", -0.3)):
+        folder = tmp_path / "musan" / category / "source"
+        folder.mkdir(parents=True)
+        soundfile.write(folder / "a.wav", np.full(32000, level), 16000)
+    return tmp_path / "musan"
+
+
+@pytest.fixture
+def rirs(tmp_path):
+    (tmp_path / "rirs").mkdir()
+    response = np.zeros(800)
+    response[[100, 300]] = 0.9, 0.45
+    stereo = np.stack([response, 0 * response], axis=1)
+    soundfile.write(tmp_path / "rirs" / "a.wav", stereo, 16000, subtype="FLOAT")
+    return tmp_path / "rirs"
+
+
+def _speech():
+    speech = torch.randn(8000, generator=torch.Generator().manual_seed(0))
+    return speech - speech.mean()
+
+
+def _added_snrs(augment, num_draws=300):
+    """Return (ratio in dB, sign) of what each draw added."""
+    rng = np.random.default_rng(0)
+    added = [augment(_speech(), rng) - _speech() for _ in range(num_draws)]
+    return [
+        (10 * np.log10(power(_speech()) / power(a)), float(a.mean().sign()))
+        for a in added
+    ]
+
+
+def test_without_folders_it_is_the_identity():
+    speech = _speech()
+    assert torch.equal(Augmentation()(speech, np.random.default_rng(0)), speech)
+
+
+def test_musans_categories_come_equally_often_at_their_own_ratios(musan):
+    measured = _added_snrs(Augmentation(noise_folder=musan))
+    music = [snr for snr, sign in measured if sign < 0]
+    others = [snr for snr, sign in measured if sign > 0]
+    assert 70 < len(music) < 130
+    assert 5 - 0.01 < min(music) < 6.5
+    assert 13.5 < max(music) < 15.01
+    assert -0.01 < min(others) < 1.5
+    assert 19 < max(others) < 20.01
+    # Between the two other categories' ranges of 0-15 and 13-20 dB.
+    assert 0.4 < np.mean([snr > 13 for snr in others]) < 0.75
+
+
+def test_a_category_that_is_absent_is_not_drawn(musan):
+    (musan / "noise" / "source" / "a.wav").unlink()
+    (musan / "noise" / "source").rmdir()
+    (musan / "noise").rmdir()
+    (musan / "speech" / "source" / "a.wav").unlink()
+    (musan / "speech" / "source").rmdir()
+    (musan / "speech").rmdir()
+    measured = _added_snrs(Augmentation(noise_folder=musan), 50)
+    assert {sign for _, sign in measured} == {-1.0}
+
+
+def test_any_other_folder_is_noise_at_0_to_15_db(musan):
+    augment = Augmentation(noise_folder=musan / "music")
+    snrs = [snr for snr, _ in _added_snrs(augment)]
+    assert -0.01 < min(snrs) < 1.0
+    assert 14.0 < max(snrs) < 15.01
+
+
+def test_the_ratios_can_be_chosen(musan):
+    augment = Augmentation(musan, snr_db={"music": [3.0, 3.0]})
+    assert [snr for snr, _ in _added_snrs(augment, 5)] == pytest.approx(
+        [3.0] * 5, abs=1e-2
+    )
+
+
+def test_reverberation_adds_the_echo_and_takes_no_time(rirs):
+    impulse = torch.zeros(8000)
+    impulse[1000] = 1.0
+    wet = Augmentation(rir_folder=rirs)(impulse, np.random.default_rng(0))
+    assert wet.nonzero().numel()
+    assert int(wet.argmax()) == 1000
+    assert wet[1200] / wet[1000] == pytest.approx(0.5, abs=1e-4)
+
+
+def test_reverberation_comes_before_noise(musan, rirs):
+    augment = Augmentation(musan, rirs, snr_db={"noise": [10.0, 10.0]})
+    reverb_only = Augmentation(rir_folder=rirs)
+    wet = reverb_only(_speech(), np.random.default_rng(0))
+    noise = augment(_speech(), np.random.default_rng(0)) - wet
+    assert noise.std() < 1e-3
+    assert noise.mean() > 0.1
+
+
+def test_dinos_four_outcomes_come_equally_often(musan, rirs):
+    augment = Augmentation(
+        musan / "noise", rirs, reverb_probability=0.5, noise_probability=0.5
+    )
+    rng = np.random.default_rng(0)
+    wet = Augmentation(rir_folder=rirs)(_speech(), rng)
+    counts = {}
+    for _ in range(400):
+        out = augment(_speech(), rng)
+        noisy = bool(out.mean().abs() > 0.05)
+        reverberant = torch.allclose(
+            (out - out.mean()), wet - wet.mean(), atol=1e-3
+        )
+        key = (noisy, reverberant)
+        counts[key] = counts.get(key, 0) + 1
+    assert len(counts) == 4
+    assert min(counts.values()) > 70
+
+
+def test_the_generator_alone_decides_also_in_a_worker(musan, rirs):
+    augment = Augmentation(musan, rirs)
+    copied = pickle.loads(pickle.dumps(augment))
+    first = augment(_speech(), np.random.default_rng(5))
+    second = copied(_speech(), np.random.default_rng(5))
+    other = augment(_speech(), np.random.default_rng(6))
+    assert torch.equal(first, second)
+    assert not torch.equal(first, other)
+
+
+def test_only_the_stretch_that_is_added_is_read(musan, count_reads):
+    augment = Augmentation(noise_folder=musan)
+    count_reads.clear()
+    augment(_speech(), np.random.default_rng(0))
+    assert [frames for _, frames in count_reads] == [8000]
+
+
+def test_folders_and_numbers_are_checked(tmp_path):
+    with pytest.raises(FileNotFoundError, match="change noise_folder"):
+        Augmentation(noise_folder=tmp_path / "absent")
+    with pytest.raises(ValueError, match="change rir_folder"):
+        Augmentation(rir_folder=tmp_path)
+    with pytest.raises(ValueError, match="change noise_probability"):
+        Augmentation(noise_probability=1.5)
+    with pytest.raises(ValueError, match="change snr_db"):
+        Augmentation(snr_db={"noise": [15, 0]})
+
+
+def _speech_of(num_samples=4000, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(num_samples, generator=generator)
+
+
+def test_reverberation_is_the_convolution_from_the_direct_path_on():
+    speech, response = _speech_of(500), torch.zeros(200)
+    response[20:] = _speech_of(180, seed=1) * 0.1
+    response[37] = 1.0
+    wet = np.convolve(speech.numpy(), response.numpy())[37:537]
+    wet *= np.sqrt(np.mean(speech.numpy() ** 2) / np.mean(wet**2))
+    assert np.allclose(reverberate(speech, response).numpy(), wet, atol=1e-5)
+
+
+@pytest.mark.parametrize("peak", [1.0, -0.3])
+def test_a_response_of_one_late_peak_changes_nothing_but_the_sign(peak):
+    response = torch.zeros(1000)
+    response[777] = peak
+    wet = reverberate(_speech_of(), response)
+    expected = _speech_of() * np.sign(peak)
+    assert torch.allclose(wet, expected, atol=1e-5)
+
+
+def test_reverberation_keeps_length_and_power():
+    speech = _speech_of()
+    response = _speech_of(9000, seed=1) * torch.exp(-torch.arange(9000) / 500)
+    wet = reverberate(speech, response)
+    assert len(wet) == len(speech)
+    assert power(wet) == pytest.approx(power(speech), rel=1e-4)
+
+
+@pytest.mark.parametrize("snr_db", [-5.0, 0.0, 13.7, 20.0])
+def test_noise_is_added_at_the_ratio_that_was_asked_for(snr_db):
+    speech, noise = 3 * _speech_of(), 0.01 * _speech_of(seed=1)
+    added = add_noise(speech, noise, snr_db) - speech
+    measured = 10 * np.log10(power(speech) / power(added))
+    assert measured == pytest.approx(snr_db, abs=1e-2)
+
+
+def test_silence_makes_no_nan():
+    silence, speech = torch.zeros(4000), _speech_of()
+    assert reverberate(silence, speech).eq(0).all()
+    assert torch.equal(reverberate(speech, torch.zeros(10)), speech)
+    assert torch.equal(add_noise(speech, silence, 5.0), speech)
+    assert add_noise(silence, speech, 5.0).eq(0).all()
+
+
+def test_the_input_is_left_as_it_is():
+    speech = _speech_of()
+    reverberate(speech, _speech_of(100, seed=1))
+    add_noise(speech, _speech_of(seed=2), 0.0)
+    assert torch.equal(speech, _speech_of())

@@ -1,0 +1,40 @@
+"""Claims about the filter banks."""
+
+import pytest
+import speechbrain.lobes.features
+import torch
+
+from ssps_plugin.frameworks.features import Fbank
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"n_fft": 512, "n_mels": 80},
+        {"n_fft": 512, "win_length": 20, "hop_length": 5},
+        {"deltas": True},
+        {"deltas": True, "context": True},
+    ],
+    ids=str,
+)
+def test_it_is_speechbrains_bit_for_bit(options):
+    wavs = torch.randn(3, 8000) * torch.tensor([[1.0], [1e-4], [0.0]])
+    expected = speechbrain.lobes.features.Fbank(**options)(wavs)
+    assert torch.equal(Fbank(**options)(wavs), expected)
+
+
+def test_under_autocast_it_computes_in_float32():
+    wavs = torch.randn(2, 8000)
+    with torch.autocast("cpu", torch.bfloat16):
+        features = Fbank()(wavs)
+    assert torch.equal(features, Fbank()(wavs))
+
+
+def test_the_window_is_used():
+    features = Fbank(torch.hann_window, n_fft=512, n_mels=80)
+    expected = torch.hann_window(400)
+    assert torch.equal(features.compute_STFT.window, expected)
+    ours = features(torch.ones(1, 8000))
+    hamming = Fbank(n_fft=512, n_mels=80)(torch.ones(1, 8000))
+    assert not torch.equal(ours, hamming)

@@ -1,0 +1,170 @@
+"""SimCLR: which view becomes what, in one pass."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from ssps_plugin.frameworks import EmbeddingModel, SimCLR, SwAV, VICReg
+
+
+class Features(nn.Module):
+    """Samples to frames of two bands."""
+
+    def __init__(self):
+        super().__init__()
+        self.calls = 0
+
+    def forward(self, wavs):
+        self.calls += 1
+        return wavs.unflatten(1, (-1, 2))
+
+
+class Normalization(nn.Module):
+    def forward(self, features, lengths):
+        return features - features.mean(1, keepdim=True)
+
+
+class Encoder(nn.Module):
+    """Mean of the frames within the relative length, `(batch, 1, dim)`."""
+
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(2, 3)
+
+    def forward(self, features, lengths):
+        num_frames = features.shape[1]
+        frames = torch.arange(num_frames)
+        inside = (frames < lengths[:, None] * num_frames).float()
+        hidden = self.linear(features).relu() * inside[:, :, None]
+        return hidden.sum(1, keepdim=True) / inside.sum(1)[:, None, None]
+
+
+def simclr(projector=None):
+    torch.manual_seed(0)
+    model = EmbeddingModel(Features(), Normalization(), Encoder())
+    return SimCLR(model, projector)
+
+
+def test_the_first_view_is_the_anchor_and_the_second_the_positive():
+    framework = simclr()
+    views = torch.randn(4, 2, 8)
+    anchors, positives = framework(views)
+    for row in range(4):
+        for found, view in ((anchors, 0), (positives, 1)):
+            alone = framework.embed(views[row, view][None])
+            torch.testing.assert_close(found[row], alone[0])
+
+
+def test_both_views_take_one_pass():
+    framework = simclr()
+    framework(torch.randn(4, 2, 8))
+    assert framework.embedding_model.features.calls == 1
+
+
+def test_the_projector_comes_after_the_embedding():
+    projector = nn.Linear(3, 2)
+    framework = simclr(projector)
+    views = torch.randn(4, 2, 8)
+    anchors, positives = framework(views)
+    torch.testing.assert_close(anchors, projector(framework.embed(views[:, 0])))
+    torch.testing.assert_close(
+        positives, projector(framework.embed(views[:, 1]))
+    )
+    assert framework.embed(views[:, 0]).shape == (4, 3)
+
+
+def test_both_views_pass_their_gradient_to_the_encoder():
+    framework = simclr()
+    views = torch.randn(4, 2, 8)
+    anchors, positives = framework(views)
+    for part in (anchors, positives):
+        (gradient,) = torch.autograd.grad(
+            part.sum(),
+            [framework.embedding_model.encoder.linear.weight],
+            retain_graph=True,
+        )
+        assert gradient.abs().sum() > 0
+
+
+def test_lengths_reach_the_encoder_and_are_full_when_left_out():
+    framework = simclr()
+    wavs = torch.randn(2, 8)
+    full = framework.embed(wavs, torch.ones(2))
+    assert torch.equal(framework.embed(wavs), full)
+    half = framework.embed(wavs, torch.tensor([1.0, 0.5]))
+    assert torch.equal(half[0], full[0])
+    assert not torch.equal(half[1], full[1])
+
+
+def test_an_embedding_of_one_utterance_keeps_its_batch():
+    assert simclr().embed(torch.randn(1, 8)).shape == (1, 3)
+
+
+@pytest.mark.parametrize("shape", [(4, 8), (4, 1, 8), (4, 3, 8)])
+def test_simclr_refuses_other_than_two_views(shape):
+    with pytest.raises(ValueError, match="Expected one group of two views"):
+        simclr()(torch.randn(shape))
+
+
+class Mean(nn.Module):
+    """Means of an utterance's two halves."""
+
+    def forward(self, wavs, lengths=None):
+        return wavs.unflatten(1, (2, -1)).mean(-1)
+
+
+def swav():
+    torch.manual_seed(0)
+    return SwAV(Mean(), nn.Linear(2, 3))
+
+
+def test_features_are_projected_and_normalized_and_embeddings_are_not():
+    framework, views = swav(), torch.randn(4, 2, 8)
+    for view, found in enumerate(framework(views)):
+        projected = framework.projector(Mean()(views[:, view]))
+        torch.testing.assert_close(found, F.normalize(projected, dim=1))
+    assert torch.equal(framework.embed(views[:, 0]), Mean()(views[:, 0]))
+
+
+def test_features_are_float32_of_unit_norm_under_autocast():
+    framework = swav()
+    with torch.autocast("cpu", torch.bfloat16):
+        sides = framework(torch.randn(4, 2, 8))
+    for side in sides:
+        assert side.dtype == torch.float32
+        torch.testing.assert_close(side.norm(dim=1), torch.ones(4))
+
+
+def test_both_sides_pass_their_gradient_on():
+    framework, views = swav(), torch.randn(4, 2, 8)
+    for side in framework(views):
+        (gradient,) = torch.autograd.grad(
+            side.sum(), framework.projector.weight, retain_graph=True
+        )
+        assert gradient.abs().sum() > 0
+
+
+def test_swav_refuses_other_than_two_views():
+    with pytest.raises(ValueError, match="Expected one group of two views"):
+        swav()(torch.randn(4, 3, 8))
+
+
+def test_pairs_are_projected_and_embeddings_are_not():
+    projector = nn.Linear(2, 3)
+    framework = VICReg(Mean(), projector)
+    views = torch.randn(4, 2, 8)
+    anchors, positives = framework(views)
+    torch.testing.assert_close(anchors, projector(Mean()(views[:, 0])))
+    torch.testing.assert_close(positives, projector(Mean()(views[:, 1])))
+    assert torch.equal(framework.embed(views[:, 0]), Mean()(views[:, 0]))
+
+
+def test_a_batch_norm_of_the_projector_sees_both_views():
+    projector = nn.BatchNorm1d(2)
+    views = torch.randn(4, 2, 8)
+    framework = VICReg(Mean(), projector)
+    together = torch.cat(framework(views))
+    torch.testing.assert_close(
+        together.mean(0), torch.zeros(2), atol=1e-6, rtol=0
+    )
