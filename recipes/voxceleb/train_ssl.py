@@ -40,10 +40,10 @@ from ssps_plugin.dataio.corpus.folders import join_roots
 from ssps_plugin.dataio.dataset import column_of
 from ssps_plugin.dataio.loading import train_loader_kwargs
 from ssps_plugin.evaluation.results import (
-    conclude_training,
-    facts_of_run,
-    folder_of_list,
-    write_outcome,
+    results_folder,
+    run_settings,
+    summarize_training,
+    write_verification,
 )
 from ssps_plugin.evaluation.sampling_report import SamplingReport
 from ssps_plugin.evaluation.scoring import Cohort
@@ -143,8 +143,8 @@ def conclude(
     configuration.save(output_folder)
     for number, result in enumerate(results):
         verification = brain.verifications[number]
-        write_outcome(
-            folder_of_list(output_folder, verification)
+        write_verification(
+            results_folder(output_folder, verification)
             if number
             else output_folder,
             verification,
@@ -153,9 +153,9 @@ def conclude(
             epochs=hparams["epoch_counter"].current,
             averaged_epochs=averaged_epochs,
             coverage=history.rows[-1].get("coverage") if history.rows else None,
-            **facts_of_run(hparams, cohort),
+            **run_settings(hparams, cohort),
         )
-    conclude_training(
+    summarize_training(
         output_folder,
         history,
         hparams["sampler"].start_epoch,

@@ -34,9 +34,9 @@ from voxceleb_prepare import (
 from ssps_plugin.evaluation.embeddings import EmbeddingCache
 from ssps_plugin.evaluation.results import (
     History,
-    facts_of_run,
-    folder_of_list,
-    write_outcome,
+    results_folder,
+    run_settings,
+    write_verification,
 )
 from ssps_plugin.training.checkpoints import Snapshots
 from ssps_plugin.training.configuration import (
@@ -70,7 +70,7 @@ def verify(configuration: Configuration) -> None:
 
     device = configuration.run_opts["device"] or infer_device()
     facts = load_trained(hparams)
-    facts |= facts_of_run(hparams, cohort)
+    facts |= run_settings(hparams, cohort)
     framework = hparams["framework"].to(device).eval()
     for verification in verifications:
         result = verification.run(
@@ -81,8 +81,8 @@ def verify(configuration: Configuration) -> None:
             cache=cache,
         )
         if result is not None:  # on the main process
-            write_outcome(
-                folder_of_list(hparams["output_folder"], verification),
+            write_verification(
+                results_folder(hparams["output_folder"], verification),
                 verification,
                 result,
                 config=configuration.hparams_file,

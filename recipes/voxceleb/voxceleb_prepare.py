@@ -13,14 +13,14 @@ from ssps_plugin.dataio.dataset import column_of
 from ssps_plugin.evaluation.scoring import Cohort, draw_cohort
 from ssps_plugin.evaluation.trial_list import read_trials
 from ssps_plugin.evaluation.trial_lookup import (
-    count_trained,
-    describe_trained,
-    fetch_trial_list,
+    count_trained_speakers,
+    describe_speakers,
+    download_trial_list,
     find_trial_files,
     find_trial_list,
     hold_out_trials,
-    locate_trial_list,
-    trial_speakers,
+    resolve_trial_list,
+    speakers_of_trials,
 )
 from ssps_plugin.evaluation.verification import Verification
 from ssps_plugin.simulation import make_minivox
@@ -42,7 +42,7 @@ def prepare_trials(hparams: dict[str, Any]) -> None:
     """
     locate_trials(hparams)  # refuses what cannot be told apart, or found
     for trials in given_trials(hparams):
-        fetch_trial_list(trials, **places_of_lists(hparams))
+        download_trial_list(trials, **places_of_lists(hparams))
 
 
 def prepare_training_trials(hparams: dict[str, Any]) -> None:
@@ -104,7 +104,7 @@ def prepare_voxceleb(hparams: dict[str, Any]) -> None:
         return
     # Who speaks is told by the folders, or not at all.
     labelled = hparams["folder_layout"] == "speakers"
-    speakers = speakers_of_trials(hparams) if labelled else set()
+    speakers = read_trial_speakers(hparams) if labelled else set()
     utterances = set() if labelled else utterances_of_trials(hparams)
     prepare_manifest(
         hparams["data_folder"],
@@ -119,7 +119,7 @@ def prepare_voxceleb(hparams: dict[str, Any]) -> None:
 def check_own_manifest(hparams: dict[str, Any]) -> None:
     """Refuse to train on speakers of the trials, where they are known."""
     manifest = hparams["train_manifest"]
-    trained = count_trained(manifest, speakers_of_trials(hparams))
+    trained = count_trained_speakers(manifest, read_trial_speakers(hparams))
     if trained is None:
         logger.warning(
             "Training on %s as it is: see to it that no speaker of the trials "
@@ -129,7 +129,7 @@ def check_own_manifest(hparams: dict[str, Any]) -> None:
     elif trained:
         raise ValueError(
             "Expected a manifest without the speakers of the trials, got "
-            f"{describe_trained(trained)} in {manifest}: take their rows out "
+            f"{describe_speakers(trained)} in {manifest}: take their rows out "
             "of it, or change `trials`."
         )
 
@@ -139,20 +139,20 @@ def warn_of_trained_speakers(hparams: dict[str, Any]) -> None:
     manifest = hparams["train_manifest"]
     if not pathlib.Path(manifest).is_file():
         return
-    trained = count_trained(manifest, speakers_of_trials(hparams))
+    trained = count_trained_speakers(manifest, read_trial_speakers(hparams))
     if trained:
         logger.warning(
             "Error rates will be too low: speakers of the trials are in the "
             "training manifest %s, %s",
             manifest,
-            describe_trained(trained),
+            describe_speakers(trained),
         )
 
 
-def speakers_of_trials(hparams: dict[str, Any]) -> set[str]:
+def read_trial_speakers(hparams: dict[str, Any]) -> set[str]:
     """Return the speakers of all trial lists, where their names tell."""
     lists = map(read_trials, locate_trials(hparams))
-    return set().union(*map(trial_speakers, lists))
+    return set().union(*map(speakers_of_trials, lists))
 
 
 def utterances_of_trials(hparams: dict[str, Any]) -> set[str]:
@@ -218,7 +218,7 @@ def locate_trials(hparams: dict[str, Any]) -> list[pathlib.Path]:
     given = given_trials(hparams)
     if given:
         places = places_of_lists(hparams)
-        paths = [locate_trial_list(trials, **places) for trials in given]
+        paths = [resolve_trial_list(trials, **places) for trials in given]
         check_distinct(paths)
         return paths
     found = None
@@ -260,5 +260,5 @@ def places_of_lists(hparams: dict[str, Any]) -> dict[str, Any]:
     folders = (hparams["trials_folder"], hparams["data_folder"])
     return {
         "folders": [folder for folder in folders if folder is not None],
-        "fetched_folder": pathlib.Path(hparams["output_folder"]) / "trials",
+        "download_folder": pathlib.Path(hparams["output_folder"]) / "trials",
     }

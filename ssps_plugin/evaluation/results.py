@@ -288,14 +288,14 @@ def _plain_scalar(value: object) -> int | float | bool:
     return item()
 
 
-def folder_of_list(
+def results_folder(
     output_folder: str | os.PathLike[str], verification: Verification
 ) -> pathlib.Path:
     """Return where the outcome of one of several trial lists goes."""
     return pathlib.Path(output_folder, "verify", verification.path.stem)
 
 
-def facts_of_run(
+def run_settings(
     hparams: Mapping[str, Any], cohort: Cohort | None
 ) -> dict[str, Any]:
     """Return what the configuration says for `verification_results`.
@@ -317,7 +317,7 @@ def facts_of_run(
     }
 
 
-def write_outcome(
+def write_verification(
     folder: str | os.PathLike[str],
     verification: Verification,
     result: VerificationResult,
@@ -362,7 +362,7 @@ def write_outcome(
     return results
 
 
-def conclude_training(
+def summarize_training(
     folder: str | os.PathLike[str],
     history: History,
     start_epoch: int | None,

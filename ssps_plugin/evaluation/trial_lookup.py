@@ -61,7 +61,7 @@ def find_trial_list(data_folder: PathLike) -> pathlib.Path | None:
     return next((path for path in paths if path.is_file()), None)
 
 
-def trial_speakers(trials: TrialList) -> set[str]:
+def speakers_of_trials(trials: TrialList) -> set[str]:
     """Speakers of the trials, by `<speaker>/<recording>/<utterance>`.
 
     They must not be trained on. A name without the folders tells no speaker.
@@ -69,7 +69,7 @@ def trial_speakers(trials: TrialList) -> set[str]:
     Example
     -------
     >>> trials = TrialList.from_names([0], ["wav/id1/a/1.wav"], ["id2/b/2.wav"])
-    >>> sorted(trial_speakers(trials))
+    >>> sorted(speakers_of_trials(trials))
     ['id1', 'id2']
     """
     parts = [pathlib.PurePath(name).parts for name in trials.utterances]
@@ -167,8 +167,8 @@ def _num_pairs(files: list[CheckedFile]) -> tuple[int, int]:
     return num_targets, everyone * (everyone - 1) // 2 - same
 
 
-def locate_trial_list(
-    trials: PathLike, folders: Sequence[PathLike], fetched_folder: PathLike
+def resolve_trial_list(
+    trials: PathLike, folders: Sequence[PathLike], download_folder: PathLike
 ) -> pathlib.Path:
     """Return where a trial list is, or where it will be once it is fetched.
 
@@ -180,7 +180,7 @@ def locate_trial_list(
     folders : sequence of str or os.PathLike
         Where a named list may lie already, as the file that it is published
         as. They come before what was fetched.
-    fetched_folder : str or os.PathLike
+    download_folder : str or os.PathLike
         Where lists are fetched to.
 
     Returns
@@ -195,10 +195,10 @@ def locate_trial_list(
     Example
     -------
     >>> folder = getfixture("tmp_path")
-    >>> locate_trial_list("VoxCeleb1-O", [folder], "fetched").as_posix()
+    >>> resolve_trial_list("VoxCeleb1-O", [folder], "fetched").as_posix()
     'fetched/veri_test.txt'
     >>> (folder / "veri_test.txt").touch()
-    >>> locate_trial_list("VoxCeleb1-O", [folder], "fetched").parent == folder
+    >>> resolve_trial_list("VoxCeleb1-O", [folder], "fetched").parent == folder
     True
     """
     given = os.fspath(trials)
@@ -207,23 +207,23 @@ def locate_trial_list(
     address = _address_of(given)
     official = OFFICIAL_LISTS.get(given.lower())
     if official is None:
-        return _place_of(address, pathlib.Path(fetched_folder))
-    paths = [pathlib.Path(f, official) for f in (*folders, fetched_folder)]
+        return _place_of(address, pathlib.Path(download_folder))
+    paths = [pathlib.Path(f, official) for f in (*folders, download_folder)]
     return next((path for path in paths if path.is_file()), paths[-1])
 
 
-def fetch_trial_list(
-    trials: PathLike, folders: Sequence[PathLike], fetched_folder: PathLike
+def download_trial_list(
+    trials: PathLike, folders: Sequence[PathLike], download_folder: PathLike
 ) -> pathlib.Path:
     """Fetch a trial list, unless it is there already.
 
     Arguments
     ---------
     trials : str or os.PathLike
-        As for `locate_trial_list`, like the rest.
+        As for `resolve_trial_list`, like the rest.
     folders : sequence of str or os.PathLike
         Where a named list may lie already.
-    fetched_folder : str or os.PathLike
+    download_folder : str or os.PathLike
         Where it is fetched to, whole or not at all.
 
     Returns
@@ -240,7 +240,7 @@ def fetch_trial_list(
     ValueError
         What it gives is no trial list.
     """
-    path = locate_trial_list(trials, folders, fetched_folder)
+    path = resolve_trial_list(trials, folders, download_folder)
     if not path.is_file():
         address = _address_of(os.fspath(trials))
         logger.info("Fetching the trial list %s into %s", address, path)
@@ -270,11 +270,11 @@ def _suggestion(given: str) -> str:
     return f", did you mean {' or '.join(names)}?" if names else ""
 
 
-def _place_of(address: str, fetched_folder: pathlib.Path) -> pathlib.Path:
+def _place_of(address: str, download_folder: pathlib.Path) -> pathlib.Path:
     """Lists of one file name at two addresses are two lists."""
     name = pathlib.PurePosixPath(urllib.parse.urlsplit(address).path).name
     digest = hashlib.sha256(address.encode()).hexdigest()[:8]
-    return fetched_folder / digest / (name.lstrip(".") or "trials.txt")
+    return download_folder / digest / (name.lstrip(".") or "trials.txt")
 
 
 def _download(address: str) -> bytes:
@@ -430,7 +430,7 @@ def _shown(folder: str) -> str:
     return folder.rstrip(os.sep) or os.sep
 
 
-def count_trained(
+def count_trained_speakers(
     manifest: str | os.PathLike[str], speakers: Set[str]
 ) -> Counter[str] | None:
     """Count a manifest's utterances of given speakers.
@@ -452,7 +452,7 @@ def count_trained(
     -------
     >>> path = getfixture("tmp_path") / "train.csv"
     >>> _ = path.write_text("ID,speaker\\na,anna\\nb,ben\\nc,ben\\n")
-    >>> count_trained(path, {"ben", "carl"})
+    >>> count_trained_speakers(path, {"ben", "carl"})
     Counter({'ben': 2})
     """
     with open(manifest, newline="", encoding="utf-8-sig") as file:
@@ -463,12 +463,12 @@ def count_trained(
         return Counter(speaker for speaker in found if speaker in speakers)
 
 
-def describe_trained(counts: Counter[str], num_shown: int = 3) -> str:
+def describe_speakers(counts: Counter[str], num_shown: int = 3) -> str:
     """Say how many speakers are trained on, and who.
 
     Example
     -------
-    >>> describe_trained(Counter(ben=2, anna=1), num_shown=1)
+    >>> describe_speakers(Counter(ben=2, anna=1), num_shown=1)
     '2 of them (ben, …; 3 utterances)'
     """
     named = ", ".join(sorted(counts, key=lambda s: -counts[s])[:num_shown])

@@ -13,14 +13,14 @@ from ssps_plugin.evaluation.trial_list import TrialList, read_trials
 from ssps_plugin.evaluation.trial_lookup import (
     OFFICIAL_ADDRESS,
     OFFICIAL_LISTS,
-    count_trained,
-    describe_trained,
-    fetch_trial_list,
+    count_trained_speakers,
+    describe_speakers,
+    download_trial_list,
     find_trial_files,
     find_trial_list,
     hold_out_trials,
-    locate_trial_list,
-    trial_speakers,
+    resolve_trial_list,
+    speakers_of_trials,
 )
 from tests.evaluation.list_server import standing_for_voxcelebs
 
@@ -53,7 +53,7 @@ def test_list_in_the_corpus_is_found(tmp_path):
 def test_at_most_a_fifth_of_the_speakers_is_held_out(tmp_path):
     corpus = write_corpus(tmp_path / "c", num_speakers=15)
     trials = held_out(corpus, tmp_path / "t.txt")
-    assert len(trial_speakers(trials)) == 3
+    assert len(speakers_of_trials(trials)) == 3
 
 
 def test_target_trials_cross_recordings_and_names_start_from_the_corpus(
@@ -115,7 +115,7 @@ def test_voxsrcs_names_tell_no_speaker_and_that_is_only_said(tmp_path, caplog):
         ("voxsrc2020_val/00001.wav", "voxsrc2020_val/00002.wav"),
         ("wav/00001.wav", "wav/00002.wav"),
     ]
-    assert trial_speakers(trials) == set()
+    assert speakers_of_trials(trials) == set()
     assert "4 of 4 utterances of the trials name no speaker" in caplog.text
 
 
@@ -155,7 +155,7 @@ def test_a_name_is_fetched_once_and_kept(server, tmp_path, name):
     server.lists["list_test_hard.txt"] = LIST
     fetched = tmp_path / "out" / "trials"
     for _ in range(2):
-        path = fetch_trial_list(name, [tmp_path], fetched)
+        path = download_trial_list(name, [tmp_path], fetched)
     assert path == fetched / "list_test_hard.txt"
     assert path.read_text() == LIST
     assert server.asked == ["list_test_hard.txt"]
@@ -169,14 +169,14 @@ def test_a_list_beside_the_audio_serves_without_a_network(
     folders = [tmp_path / "empty", tmp_path / "vox1"]
     folders[1].mkdir()
     (folders[1] / "veri_test2.txt").write_text(LIST)
-    path = fetch_trial_list("voxceleb1-o-cleaned", folders, tmp_path / "t")
+    path = download_trial_list("voxceleb1-o-cleaned", folders, tmp_path / "t")
     assert path == folders[1] / "veri_test2.txt"
 
 
 def test_a_file_comes_before_a_name(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "voxceleb1-o").write_text(LIST)
-    path = fetch_trial_list("voxceleb1-o", [], "fetched")
+    path = download_trial_list("voxceleb1-o", [], "fetched")
     assert path.as_posix() == "voxceleb1-o"
 
 
@@ -186,8 +186,8 @@ def test_an_address_is_fetched_once_and_where_it_is_looked_for(
     server.lists["my/own.txt"] = LIST
     address = f"{server.address}my/own.txt?dl=1"
     for _ in range(2):
-        path = fetch_trial_list(address, [], tmp_path)
-    assert path == locate_trial_list(address, [], tmp_path)
+        path = download_trial_list(address, [], tmp_path)
+    assert path == resolve_trial_list(address, [], tmp_path)
     assert path.name == "own.txt"
     assert len(read_trials(path)) == 2
     assert server.asked == ["my/own.txt"]
@@ -196,7 +196,11 @@ def test_an_address_is_fetched_once_and_where_it_is_looked_for(
 def test_lists_of_one_name_at_two_addresses_are_two_lists(server, tmp_path):
     server.lists |= {"a/trials.txt": LIST, "b/trials.txt": LIST[:26]}
     lengths = [
-        len(read_trials(fetch_trial_list(server.address + name, [], tmp_path)))
+        len(
+            read_trials(
+                download_trial_list(server.address + name, [], tmp_path)
+            )
+        )
         for name in ("a/trials.txt", "b/trials.txt", "a/trials.txt")
     ]
     assert lengths == [2, 1, 2]
@@ -204,7 +208,7 @@ def test_lists_of_one_name_at_two_addresses_are_two_lists(server, tmp_path):
 
 @pytest.mark.parametrize("path", ["", "..", "a/../.."])
 def test_no_address_leaves_the_folder_of_fetched_lists(tmp_path, path):
-    place = locate_trial_list(f"http://here/{path}", [], tmp_path)
+    place = resolve_trial_list(f"http://here/{path}", [], tmp_path)
     assert place.parent.parent == tmp_path
     assert place.name == "trials.txt"
 
@@ -214,7 +218,7 @@ def test_offline_the_error_says_which_address_why_and_what_to_do(
 ):
     monkeypatch.setattr(trial_lookup, "OFFICIAL_ADDRESS", unreachable)
     with pytest.raises(RuntimeError) as caught:
-        fetch_trial_list("voxceleb1-o", [], tmp_path)
+        download_trial_list("voxceleb1-o", [], tmp_path)
     message = str(caught.value)
     assert f"{unreachable}veri_test.txt" in message
     assert "refused" in message
@@ -224,7 +228,7 @@ def test_offline_the_error_says_which_address_why_and_what_to_do(
 
 def test_an_address_that_the_server_does_not_know_is_named(server, tmp_path):
     with pytest.raises(RuntimeError, match=r"gone\.txt: HTTP Error 404"):
-        fetch_trial_list(f"{server.address}gone.txt", [], tmp_path)
+        download_trial_list(f"{server.address}gone.txt", [], tmp_path)
 
 
 def test_a_server_that_does_not_answer_is_given_up(monkeypatch, tmp_path):
@@ -233,14 +237,14 @@ def test_a_server_that_does_not_answer_is_given_up(monkeypatch, tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as silent:
         address = f"http://127.0.0.1:{silent.getsockname()[1]}/list.txt"
         with pytest.raises(RuntimeError, match="timed out"):
-            fetch_trial_list(address, [], tmp_path)
+            download_trial_list(address, [], tmp_path)
 
 
 def test_a_list_that_is_cut_short_is_not_kept(server, tmp_path):
     server.lists["list.txt"] = LIST
     server.announced_too_many = 10
     with pytest.raises(RuntimeError, match="10 more expected"):
-        fetch_trial_list(f"{server.address}list.txt", [], tmp_path)
+        download_trial_list(f"{server.address}list.txt", [], tmp_path)
     assert not files_below(tmp_path)
 
 
@@ -248,7 +252,7 @@ def test_a_list_that_is_cut_short_is_not_kept(server, tmp_path):
 def test_what_is_no_trial_list_is_not_kept(server, tmp_path, content):
     server.lists["page"] = content
     with pytest.raises(ValueError, match=rf"{server.address}page.*label enrol"):
-        fetch_trial_list(f"{server.address}page", [], tmp_path)
+        download_trial_list(f"{server.address}page", [], tmp_path)
     assert not files_below(tmp_path)
 
 
@@ -262,14 +266,14 @@ def test_what_is_no_trial_list_is_not_kept(server, tmp_path, content):
 )
 def test_a_name_that_is_misspelt_gets_the_close_ones(tmp_path, given, meant):
     with pytest.raises(FileNotFoundError) as caught:
-        locate_trial_list(given, [tmp_path], tmp_path)
+        resolve_trial_list(given, [tmp_path], tmp_path)
     assert f"got {given}" in str(caught.value)
     assert f"did you mean {meant}" in str(caught.value)
 
 
 def test_a_file_that_is_not_there_is_asked_for_as_a_file(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"gone\.txt.*change `trials`"):
-        locate_trial_list("gone.txt", [tmp_path], tmp_path)
+        resolve_trial_list("gone.txt", [tmp_path], tmp_path)
 
 
 def touch(path):
@@ -380,25 +384,25 @@ def test_missing_corpus_is_reported_alike(tmp_path):
 def test_only_the_given_speakers_are_counted(tmp_path):
     path = tmp_path / "train.csv"
     path.write_text("ID, speaker\n1, a\n2, b\n3, a\n4, c\n")
-    assert count_trained(path, {"a", "c", "z"}) == Counter(a=2, c=1)
-    assert count_trained(path, {"z"}) == Counter()
+    assert count_trained_speakers(path, {"a", "c", "z"}) == Counter(a=2, c=1)
+    assert count_trained_speakers(path, {"z"}) == Counter()
 
 
 def test_a_manifest_without_speakers_tells_nothing(tmp_path):
     path = tmp_path / "train.csv"
     path.write_text("ID,wav\n1,a.wav\n")
-    assert count_trained(path, {"a"}) is None
+    assert count_trained_speakers(path, {"a"}) is None
     path.write_text("")
-    assert count_trained(path, {"a"}) is None
+    assert count_trained_speakers(path, {"a"}) is None
 
 
 def test_the_most_frequent_are_named():
     counts = Counter(a=1, b=5, c=2, d=3)
     expected = "4 of them (b, d, c, …; 11 utterances)"
-    assert describe_trained(counts) == expected
+    assert describe_speakers(counts) == expected
 
 
 def test_a_byte_order_mark_does_not_hide_the_column(tmp_path):
     path = tmp_path / "train.csv"
     path.write_text("speaker,ID\nben,b\n", encoding="utf-8-sig")
-    assert count_trained(path, {"ben"}) == {"ben": 1}
+    assert count_trained_speakers(path, {"ben"}) == {"ben": 1}
