@@ -1,10 +1,13 @@
 """Packaging of ssps_plugin."""
 
 import pathlib
+import re
 
 from setuptools import find_packages, setup
 
 ROOT = pathlib.Path(__file__).parent
+PACKAGE = (ROOT / "ssps_plugin" / "__init__.py").read_text(encoding="utf-8")
+VERSION = re.search(r'^__version__ = "(.+)"$', PACKAGE, flags=re.M)[1]
 DEMO = [
     "espeakng-loader>=0.2.4",  # voices of MiniVox, library and data included
     "pyroomacoustics>=0.8",  # rooms of MiniVox
@@ -37,7 +40,7 @@ def files_below(folder: str, *patterns: str) -> list[tuple[str, list[str]]]:
 
 setup(
     name="ssps_plugin",
-    version="0.1.0",
+    version=VERSION,
     description="Self-Supervised Positive Sampling (SSPS) for SpeechBrain",
     long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
@@ -55,9 +58,11 @@ setup(
         "torch>=2.7.1,<2.12",
         "torchaudio>=2.7.1,<2.12",
         "hyperpyyaml>=1.2.3",
-        "faiss-cpu>=1.8",
+        "faiss-cpu>=1.8",  # tests compare k-means with it
+        "ruamel.yaml>=0.17.28",  # overlays; HyperPyYAML's own parser
         "sentencepiece",  # SpeechBrain imports it
         "numpy>=1.26",
+        "scipy>=1.11",  # FFT of float32 in augmentation, resampling in MiniVox
         "soundfile>=0.13",  # partial reads, resampled in torchaudio
         "tqdm",
     ],

@@ -1,4 +1,4 @@
-"""The loss wrapper: any contrastive loss on substituted positives."""
+"""The loss wrapper: any loss, computed on substituted positives."""
 
 import inspect
 from collections.abc import Callable, Sequence
@@ -11,7 +11,9 @@ from ssps_plugin.same_utterance import Sampler
 
 
 class PositiveSamplingLoss(nn.Module):
-    """Compute a loss on pseudo-positives: `loss(anchors, sampler(positives))`.
+    """Compute a loss on substituted positives.
+
+    What it computes is `loss(anchors, sampler(ids, reference, positives))`.
 
     Before SSPS starts it is the bare loss, bit for bit.
 
@@ -19,8 +21,9 @@ class PositiveSamplingLoss(nn.Module):
     ---------
     loss : callable
         `loss(anchors, positives, **operands) -> loss`.
-    sampler : PositiveSampler
-        Substitutes the positives.
+    sampler : Sampler
+        Substitutes the positives: a `PositiveSampler`, or
+        `SameUtterancePositives`.
     mask_false_negatives : bool
         Pass clusters to the loss, `groups=` of the anchors and
         `positive_groups=` of the positives, `(batch,)` int64 with -1 for none,
@@ -95,7 +98,9 @@ class PositiveSamplingLoss(nn.Module):
         ids: Sequence[str] | Tensor | None = None,
         reference: Tensor | None = None,
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Do what comes before the loss: for methods that do more after it.
+        """Substitute the positives only.
+
+        For methods that need the substituted positives after the loss.
 
         Arguments
         ---------
@@ -107,9 +112,9 @@ class PositiveSamplingLoss(nn.Module):
         torch.Tensor
             Substituted positives, in the shape of `positives`.
         dict of str to torch.Tensor
-            Operands for the loss that mask false negatives, if any are to be:
+            Operands for the loss, empty unless false negatives are masked:
             `groups` and `positive_groups`, `(batch,)` int64, the clusters of
-            the anchors and of the utterances that the positives are of.
+            the anchors and of the utterances that the positives come from.
         """
         substituted = self.sampler(ids, reference, positives)
         masks = self.mask_false_negatives and self.sampler.substituting
@@ -132,7 +137,7 @@ def _check_groups(
     loss: Callable[..., Tensor],
     sampler: Sampler,
 ) -> None:
-    """Refuse masks that would do nothing, or fail once SSPS has started."""
+    """Raise where masks would do nothing, or fail once SSPS has started."""
     called = loss.forward if isinstance(loss, nn.Module) else loss
     parameters = inspect.signature(called).parameters
     takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())

@@ -20,9 +20,9 @@ def reference_representation(
 ) -> Tensor:
     """Embed a clean reference segment, as SSPS compares utterances.
 
-    The modules run in eval mode without gradient, DDP wrappers set aside, so
-    that neither running statistics nor the step's backward are touched; every
-    module's mode is restored, also after an error.
+    The modules run in eval mode, without gradient and without their DDP
+    wrappers, so that neither running statistics nor the step's backward pass
+    are touched. Every module's mode is restored, also after an error.
 
     Arguments
     ---------
@@ -32,8 +32,8 @@ def reference_representation(
     *inputs, **operands
         Passed to `embed`.
     modules : torch.nn.Module
-        The modules that `embed` runs, where that cannot be told from it (a
-        plain function).
+        The modules that `embed` runs, where it is a plain function, from which
+        they cannot be found.
     in_eval_mode : bool
         False leaves the modules in the mode they are in, so that batch
         statistics are used and updated: as published for DINO's teacher.
@@ -46,8 +46,8 @@ def reference_representation(
     Raises
     ------
     ValueError
-        It cannot be told which modules `embed` runs, or what it returns is
-        not one vector per utterance.
+        It is not known which modules `embed` runs, or it does not return one
+        vector per utterance.
 
     Source: Lepage and Dehak, SSPS, Interspeech 2025 (arXiv 2505.14561).
 
@@ -63,14 +63,14 @@ def reference_representation(
     mode = _evaluating(owner) if in_eval_mode else nullcontext()
     with torch.no_grad(), _unwrapped(owner, embed) as bare, mode:
         representation = bare(*inputs, **operands)
-        # Weights that autocast has cast here know no gradient; a forward pass
-        # that follows must not find them.
+        # Weights that autocast has cast here carry no gradient: a forward pass
+        # that follows must not reuse them.
         torch.clear_autocast_cache()
         if representation.dim() == 3 and representation.shape[1] == 1:
             representation = representation.squeeze(1)
         if representation.dim() != 2:
             raise ValueError(
-                "embed must return (batch, dim) or (batch, 1, dim), one "
+                "Expected embed to return (batch, dim) or (batch, 1, dim), one "
                 "vector per utterance, got shape "
                 f"{tuple(representation.shape)}."
             )
@@ -85,8 +85,8 @@ def _modules_of(embed: Callable[..., Tensor]) -> nn.Module:
         if isinstance(candidate, nn.Module):
             return candidate
     raise ValueError(
-        "It cannot be told which modules embed runs: expected a module, or a "
-        f"method of a module or of a Brain, got {embed!r}. Pass "
+        "Expected embed to be a module, or a method of a module or of a "
+        f"Brain, so that its modules are known, got {embed!r}: pass "
         "modules=self.modules."
     )
 
@@ -107,7 +107,7 @@ def _evaluating(owner: nn.Module) -> Iterator[None]:
 def _unwrapped(
     owner: nn.Module, embed: Callable[..., Tensor]
 ) -> Iterator[Callable[..., Tensor]]:
-    """Set wrappers for parallel training aside for the time of one call."""
+    """Take wrappers for parallel training off for the time of one call."""
     if isinstance(embed, WRAPPERS):
         yield without_wrapper(embed)
         return

@@ -1,6 +1,9 @@
 """Claims about what is built and installed."""
 
+import ast
+import importlib.metadata
 import pathlib
+import re
 import subprocess
 import sys
 import tarfile
@@ -8,7 +11,48 @@ import zipfile
 
 import pytest
 
+import ssps_plugin
+
 ROOT = pathlib.Path(__file__).parents[1]
+# Names of imports that are not those of their distributions.
+DISTRIBUTIONS = {
+    "ruamel": "ruamel.yaml",
+    "espeakng_loader": "espeakng-loader",
+}
+
+
+def imported_packages():
+    """Top-level names of what package and recipes import, wherever in them."""
+    names = set()
+    for folder in ("ssps_plugin", "recipes"):
+        for path in (ROOT / folder).rglob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                if isinstance(node, ast.Import):
+                    names |= {alias.name for alias in node.names}
+                elif isinstance(node, ast.ImportFrom):
+                    names.add(node.module or "")
+    return {name.partition(".")[0] for name in names}
+
+
+def test_every_import_is_declared():
+    declared = {
+        re.match(r"[\w.-]+", requirement)[0].lower()
+        for requirement in re.findall(
+            r'^ +"([^"]+)",', (ROOT / "setup.py").read_text(), flags=re.M
+        )
+    }
+    own = {"ssps_plugin", "voxceleb_prepare", *sys.stdlib_module_names}
+    needed = {
+        DISTRIBUTIONS.get(name, name) for name in imported_packages() - own
+    }
+    assert {"torch", "scipy", "ruamel.yaml"} <= needed
+    # PyAV's requirement stands in a list of one.
+    assert needed - {"av"} <= declared
+
+
+def test_the_version_is_that_of_the_package():
+    installed = importlib.metadata.version("ssps_plugin")
+    assert ssps_plugin.__version__ == installed
 
 
 @pytest.fixture(scope="module")
