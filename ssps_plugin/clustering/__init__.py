@@ -1,4 +1,4 @@
-"""Spherical k-means over unit vectors, with one interface on CPU and GPU."""
+"""Spherical k-means, the nearest clusters of each cluster, and the top-k."""
 
 from ssps_plugin.clustering.spherical_kmeans import (
     Clustering,

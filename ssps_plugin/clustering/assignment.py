@@ -1,4 +1,4 @@
-"""The nearest centroid of every point, in bounded memory."""
+"""Assign points to their nearest centroids, exactly and in bounded memory."""
 
 import torch
 from torch import Tensor
@@ -9,75 +9,217 @@ from ssps_plugin.clustering.top_k import BLOCK_WIDTH
 
 # Similarities held at once. Measured on one core, products of 512 rows are as
 # fast as any, and their results still in the cache when the search for the
-# maximum comes; a GPU wants few, large kernels.
-CPU_TILE_ELEMENTS = 2**24
-CPU_TILE_ROWS = 512
-GPU_TILE_ELEMENTS = 2**27
-GPU_TILE_ROWS = 2**20
-
+# maximum comes; a GPU needs few, large kernels.
+_CPU_TILE_ELEMENTS = 2**24
+_CPU_TILE_ROWS = 512
+_GPU_TILE_ELEMENTS = 2**27
+_GPU_TILE_ROWS = 2**20
 
 # Bounds kept per point: less memory than a point of dimension 96.
-MAX_BLOCKS = 96
-
-# Above this share of blocks to look at, one product over all centroids is
-# faster than products over gathered points.
-MAX_SHARE = 0.6
-
-# What rounding may do to an angle, in radians, with much to spare.
-SLACK = 1e-3
-
+_MAX_BLOCKS = 96
+# Above this fraction of blocks to compare with, one product over all centroids
+# is faster than products over gathered points.
+_MAX_FRACTION = 0.6
+# More than what rounding may do to an angle, in radians.
+_SLACK = 1e-3
 # Points gathered at once.
-GATHERED_ROWS = 1024
+_GATHERED_ROWS = 1024
+# Points from which the fraction is estimated.
+_SAMPLE_SIZE = 4096
 
-# Points looked at to estimate the share.
-SAMPLE_SIZE = 4096
 
-
-def tile_rows(points: Tensor, num_columns: int) -> int:
-    """Number of points whose similarities are computed at once.
+def nearest_centroids(
+    points: Tensor, centroids: Tensor, dtype: torch.dtype = torch.float32
+) -> tuple[Tensor, Tensor]:
+    """Find the nearest centroid of every point, by cosine.
 
     Arguments
     ---------
-    points : Tensor
-        All of them, shape `(num_points, dim)`.
-    num_columns : int
-        Similarities per point, i.e. the number of centroids.
+    points : torch.Tensor
+        `(num_points, dim)`, L2-normalised, any float dtype.
+    centroids : torch.Tensor
+        `(num_clusters, dim)` float32, L2-normalised.
+    dtype : torch.dtype
+        Dtype in which the similarities are computed.
 
     Returns
     -------
-    int
-        At least 1, never more than there are points.
+    similarities : torch.Tensor
+        `(num_points,)` float32, the cosine to the nearest centroid.
+    labels : torch.Tensor
+        `(num_points,)` int64, the index of that centroid.
 
     Example
     -------
-    >>> tile_rows(torch.empty(9999, 2), num_columns=4096)
-    512
+    >>> points = torch.tensor([[0.6, 0.8], [1.0, 0.0]])
+    >>> nearest_centroids(points, torch.eye(2))
+    (tensor([0.8000, 1.0000]), tensor([1, 0]))
     """
-    if points.device.type == "cpu":
-        elements, most = CPU_TILE_ELEMENTS, CPU_TILE_ROWS
-    else:
-        elements, most = GPU_TILE_ELEMENTS, GPU_TILE_ROWS
-    fitting = elements // max(BLOCK_WIDTH, num_columns)
-    return max(1, min(points.shape[0], most, max(128, fitting)))
+    num_rows = tile_rows(points, centroids.shape[0])
+    tile = SimilarityTile(centroids, dtype, num_rows)
+    similarities = torch.empty(points.shape[0], device=points.device)
+    labels = torch.empty_like(similarities, dtype=torch.int64)
+    for start in range(0, points.shape[0], num_rows):
+        rows = slice(start, start + num_rows)
+        _, similarities[rows], labels[rows] = tile(points[rows])
+    return similarities, labels
 
 
-class SimilarityTile:
-    """Search a tile of points for their nearest centroids, block by block.
+class PrunedAssignment:
+    """Assign all points in every iteration of k-means, skipping products.
 
-    A plain ``max`` with indices over each row of similarities costs up to a
-    sixth of the matrix product on a CPU, because it is not vectorised, while
-    ``amax`` is. So the maximum is taken per block of columns first, and the
-    index is only searched among the block maxima, then inside the winning
-    block. Among equal similarities the lowest index wins.
+    Similar centroids are put into one block. From one iteration to the next,
+    the angle between a point and the nearest centroid of a block shrinks by at
+    most the largest angle by which a centroid of the block has moved (triangle
+    inequality on the sphere). If the angle that is left is still larger than
+    the point's angle to some centroid, the block need not be compared. The
+    result is the exhaustive search's, up to the order among centroids that are
+    equally near within float32.
 
     Arguments
     ---------
-    centroids : Tensor
-        L2-normalised, shape `(num_clusters, dim)`.
+    points : torch.Tensor
+        `(num_points, dim)`, any float dtype.
+    num_clusters : int
+        Number of centroids in each call.
+    block_width : int, optional
+        Centroids per block. By default the smallest width that pays and that
+        gives at most 96 blocks, so at most 96 bounds per point.
+
+    Source: Yinyang k-means, Ding et al., ICML 2015. Differs: the similarity is
+    the cosine. Blocks are of equal width and are made anew, with their bounds,
+    by an exhaustive search whenever too few products could be skipped.
+
+    Example
+    -------
+    >>> assign = PrunedAssignment(torch.eye(3), num_clusters=2, block_width=1)
+    >>> assign(torch.tensor([[1.0, 0.0, 0.0], [0.0, 0.8, 0.6]]))
+    (tensor([1.0000, 0.8000, 0.6000]), tensor([0, 1, 1]))
+    >>> assign(torch.tensor([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]))[1]
+    tensor([0, 1, 0])
+    """
+
+    def __init__(
+        self, points: Tensor, num_clusters: int, block_width: int | None = None
+    ) -> None:
+        if block_width is None:
+            block_width = default_block_width(num_clusters)
+        self.points = points
+        self.block_width = block_width
+        self.num_blocks = -(-num_clusters // block_width)
+        self.norms = points.norm(dim=1, dtype=torch.float32).clamp(min=1e-6)
+        self.previous: Tensor | None = None
+        self.order = torch.arange(num_clusters)
+        # Smallest possible angle of each point to each block's centroids.
+        self.bounds = torch.zeros(self.num_blocks, points.shape[0])
+        self.similarities = torch.empty(points.shape[0])
+        self.labels = torch.empty(points.shape[0], dtype=torch.int64)
+
+    def __call__(self, centroids: Tensor) -> tuple[Tensor, Tensor]:
+        """Assign all points.
+
+        Arguments
+        ---------
+        centroids : torch.Tensor
+            `(num_clusters, dim)` float32, L2-normalised. The nearer they are
+            to those of the call before, the less there is to compute.
+
+        Returns
+        -------
+        similarities : torch.Tensor
+            `(num_points,)` float32, the cosine to the nearest centroid.
+        labels : torch.Tensor
+            `(num_points,)` int64, the index of that centroid.
+        """
+        if self._fraction_to_compare(centroids) > _MAX_FRACTION:
+            self._compare_all(centroids)
+        else:
+            self._compare_needed(centroids)
+        self.previous = centroids
+        return self.similarities.clone(), self.labels.clone()
+
+    def _fraction_to_compare(self, centroids: Tensor) -> float:
+        """Update the bounds; estimate the fraction of blocks they leave."""
+        if self.previous is None or self.num_blocks == 1:
+            return 1.0
+        # By the chord, since acos does not resolve small angles.
+        chords = (centroids - self.previous).norm(dim=1)
+        moves = 2 * (chords / 2).clamp(max=1).asin()[self.order]
+        padding = self.num_blocks * self.block_width - moves.numel()
+        blocks = pad(moves, (0, padding)).view(self.num_blocks, -1)
+        self.bounds -= blocks.amax(dim=1, keepdim=True)
+        # A rank may have no points, if there are few.
+        step = max(1, -(-self.points.shape[0] // _SAMPLE_SIZE))
+        rows = slice(None, None, step)
+        own = centroids[self.labels[rows]]
+        cosines = (self.points[rows].float() * own).sum(dim=1)
+        angles = (cosines / self.norms[rows]).clamp(-1, 1).acos()
+        needed = self.bounds[:, rows] <= angles + _SLACK
+        return needed.float().mean().item()
+
+    def _compare_all(self, centroids: Tensor) -> None:
+        """Search exhaustively, in new blocks of similar centroids."""
+        self.order = order_by_similarity(centroids, self.num_blocks)
+        num_rows = tile_rows(self.points, centroids.shape[0])
+        tile = SimilarityTile(
+            centroids[self.order], torch.float32, num_rows, self.block_width
+        )
+        for start in range(0, self.points.shape[0], num_rows):
+            rows = slice(start, start + num_rows)
+            maxima, self.similarities[rows], places = tile(self.points[rows])
+            self.labels[rows] = self.order[places]
+            cosines = maxima.t() / self.norms[rows]
+            self.bounds[:, rows] = cosines.clamp(-1, 1).acos()
+
+    def _compare_needed(self, centroids: Tensor) -> None:
+        """Compare with the own block first, then where the bounds require."""
+        own_block = torch.argsort(self.order)[self.labels] // self.block_width
+        self.similarities.fill_(-torch.inf)
+        angles = torch.full_like(self.similarities, torch.inf)
+        blocks = centroids[self.order].split(self.block_width)
+        for block, members in enumerate(blocks):
+            rows = (own_block == block).nonzero().squeeze(1)
+            self._compare(rows, block, members, angles)
+        for block, members in enumerate(blocks):
+            needed = self.bounds[block] <= angles + _SLACK
+            rows = (needed & (own_block != block)).nonzero().squeeze(1)
+            self._compare(rows, block, members, angles)
+
+    def _compare(
+        self, rows: Tensor, block: int, members: Tensor, angles: Tensor
+    ) -> None:
+        """Compare some points with one block, and renew their bounds."""
+        for chunk in rows.split(_GATHERED_ROWS):
+            tile = self.points.index_select(0, chunk).float() @ members.t()
+            best = tile.amax(dim=1)
+            bounds = (best / self.norms[chunk]).clamp(-1, 1).acos()
+            self.bounds[block, chunk] = bounds
+            # Few points change clusters: only their index is searched for.
+            better = (best > self.similarities[chunk]).nonzero().squeeze(1)
+            place = block * self.block_width + tile[better].argmax(dim=1)
+            moved = chunk[better]
+            self.similarities[moved] = best[better]
+            self.labels[moved] = self.order[place]
+            angles[moved] = bounds[better]
+
+
+class SimilarityTile:
+    """Find the nearest centroids of a tile of points, block by block.
+
+    A plain `max` with indices over each row of similarities takes up to a
+    sixth of the time of the matrix product on a CPU, because it is not
+    vectorised, while `amax` is. So the maximum of each block of columns is
+    taken first. The index is then searched for among the block maxima, and
+    inside the winning block. Among equal similarities the lowest index wins.
+
+    Arguments
+    ---------
+    centroids : torch.Tensor
+        `(num_clusters, dim)`, L2-normalised.
     dtype : torch.dtype
-        In which the similarities are computed.
+        Dtype in which the similarities are computed.
     max_rows : int
-        Most points in one call, at least 1.
+        Largest number of points in one call, at least 1.
     block_width : int
         Centroids per block, at least 1.
 
@@ -113,17 +255,17 @@ class SimilarityTile:
 
         Arguments
         ---------
-        points : Tensor
-            Shape `(batch, dim)`, any float dtype.
+        points : torch.Tensor
+            `(batch, dim)`, any float dtype.
 
         Returns
         -------
-        block_maxima : Tensor
-            Largest similarity in each block, shape `(batch, num_blocks)`.
-        similarities : Tensor
-            Cosine to the nearest centroid, float32, shape `(batch,)`.
-        labels : Tensor
-            Index of that centroid, int64, shape `(batch,)`.
+        block_maxima : torch.Tensor
+            `(batch, num_blocks)`, the largest similarity in each block.
+        similarities : torch.Tensor
+            `(batch,)` float32, the cosine to the nearest centroid.
+        labels : torch.Tensor
+            `(batch,)` int64, the index of that centroid.
         """
         batch = points.shape[0]
         tile = self._similarities[:batch]
@@ -143,208 +285,61 @@ class SimilarityTile:
         return block_maxima, similarities.float(), labels
 
 
-def nearest_centroids(
-    points: Tensor, centroids: Tensor, dtype: torch.dtype = torch.float32
-) -> tuple[Tensor, Tensor]:
-    """Nearest centroid of every point, by cosine.
+def tile_rows(points: Tensor, num_columns: int) -> int:
+    """Return the number of points whose similarities are computed at once.
 
     Arguments
     ---------
-    points : Tensor
-        L2-normalised, shape `(num_points, dim)`, any float dtype.
-    centroids : Tensor
-        L2-normalised, float32, shape `(num_clusters, dim)`.
-    dtype : torch.dtype
-        In which the similarities are computed.
+    points : torch.Tensor
+        `(num_points, dim)`, all of them.
+    num_columns : int
+        Similarities per point, i.e. the number of centroids.
 
     Returns
     -------
-    similarities : Tensor
-        Cosine to the nearest centroid, float32, shape `(num_points,)`.
-    labels : Tensor
-        Index of that centroid, int64, shape `(num_points,)`.
+    int
+        At least 1, and at most the number of points if there are any.
 
     Example
     -------
-    >>> points = torch.tensor([[0.6, 0.8], [1.0, 0.0]])
-    >>> nearest_centroids(points, torch.eye(2))
-    (tensor([0.8000, 1.0000]), tensor([1, 0]))
+    >>> tile_rows(torch.empty(9999, 2), num_columns=4096)
+    512
     """
-    num_rows = tile_rows(points, centroids.shape[0])
-    tile = SimilarityTile(centroids, dtype, num_rows)
-    similarities = torch.empty(points.shape[0], device=points.device)
-    labels = torch.empty_like(similarities, dtype=torch.int64)
-    for start in range(0, points.shape[0], num_rows):
-        rows = slice(start, start + num_rows)
-        _, similarities[rows], labels[rows] = tile(points[rows])
-    return similarities, labels
-
-
-class PrunedAssignment:
-    """Nearest centroid of every point, over the iterations of a k-means.
-
-    Similar centroids share a block. From one iteration to the next, the
-    angle between a point and the nearest centroid of a block shrinks by no
-    more than the largest angle by which a centroid of the block has moved
-    (triangle inequality on the sphere). A block whose angle is, even so,
-    larger than the point's angle to a known centroid need not be compared.
-    The result is the exhaustive search's, up to the order among centroids
-    that are equally near within float32.
-
-    The idea is Yinyang k-means (Ding et al., ICML 2015), here with the
-    cosine, and with blocks of equal width: their bounds fall out of the
-    exhaustive search, which is done where too little could be skipped.
-
-    Arguments
-    ---------
-    points : Tensor
-        Shape `(num_points, dim)`, any float dtype.
-    num_clusters : int
-        Number of centroids in each call.
-    block_width : int, optional
-        Centroids per block. By default as small as pays, and wide enough for
-        at most 96 blocks, so that there are at most 96 bounds per point.
-
-    Example
-    -------
-    >>> assign = PrunedAssignment(torch.eye(3), num_clusters=2, block_width=1)
-    >>> assign(torch.tensor([[1.0, 0.0, 0.0], [0.0, 0.8, 0.6]]))
-    (tensor([1.0000, 0.8000, 0.6000]), tensor([0, 1, 1]))
-    >>> assign(torch.tensor([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]))[1]
-    tensor([0, 1, 0])
-    """
-
-    def __init__(
-        self, points: Tensor, num_clusters: int, block_width: int | None = None
-    ) -> None:
-        if block_width is None:
-            block_width = default_block_width(num_clusters)
-        self.points = points
-        self.block_width = block_width
-        self.num_blocks = -(-num_clusters // block_width)
-        self.norms = points.norm(dim=1, dtype=torch.float32).clamp(min=1e-6)
-        self.previous: Tensor | None = None
-        self.order = torch.arange(num_clusters)
-        # Smallest possible angle of each point to each block's centroids.
-        self.bounds = torch.zeros(self.num_blocks, points.shape[0])
-        self.similarities = torch.empty(points.shape[0])
-        self.labels = torch.empty(points.shape[0], dtype=torch.int64)
-
-    def __call__(self, centroids: Tensor) -> tuple[Tensor, Tensor]:
-        """Assign all points.
-
-        Arguments
-        ---------
-        centroids : Tensor
-            L2-normalised, float32, shape `(num_clusters, dim)`. The nearer to
-            those of the call before, the less there is to compute.
-
-        Returns
-        -------
-        similarities : Tensor
-            Cosine to the nearest centroid, float32, shape `(num_points,)`.
-        labels : Tensor
-            Index of that centroid, int64, shape `(num_points,)`.
-        """
-        if self._share_to_compare(centroids) > MAX_SHARE:
-            self._compare_all(centroids)
-        else:
-            self._compare_needed(centroids)
-        self.previous = centroids
-        return self.similarities.clone(), self.labels.clone()
-
-    def _share_to_compare(self, centroids: Tensor) -> float:
-        """Let the bounds follow the centroids; estimate what they leave."""
-        if self.previous is None or self.num_blocks == 1:
-            return 1.0
-        # The chord, since acos cannot tell small angles from zero.
-        chords = (centroids - self.previous).norm(dim=1)
-        moves = 2 * (chords / 2).clamp(max=1).asin()[self.order]
-        padding = self.num_blocks * self.block_width - moves.numel()
-        blocks = pad(moves, (0, padding)).view(self.num_blocks, -1)
-        self.bounds -= blocks.amax(dim=1, keepdim=True)
-        # A rank's share of few points may be none.
-        step = max(1, -(-self.points.shape[0] // SAMPLE_SIZE))
-        rows = slice(None, None, step)
-        own = centroids[self.labels[rows]]
-        cosines = (self.points[rows].float() * own).sum(dim=1)
-        angles = (cosines / self.norms[rows]).clamp(-1, 1).acos()
-        needed = self.bounds[:, rows] <= angles + SLACK
-        return needed.float().mean().item()
-
-    def _compare_all(self, centroids: Tensor) -> None:
-        """Search exhaustively, in new blocks of similar centroids."""
-        self.order = order_by_similarity(centroids, self.num_blocks)
-        num_rows = tile_rows(self.points, centroids.shape[0])
-        tile = SimilarityTile(
-            centroids[self.order], torch.float32, num_rows, self.block_width
-        )
-        for start in range(0, self.points.shape[0], num_rows):
-            rows = slice(start, start + num_rows)
-            maxima, self.similarities[rows], places = tile(self.points[rows])
-            self.labels[rows] = self.order[places]
-            cosines = maxima.t() / self.norms[rows]
-            self.bounds[:, rows] = cosines.clamp(-1, 1).acos()
-
-    def _compare_needed(self, centroids: Tensor) -> None:
-        """Compare with the own block first, then where the bounds demand."""
-        own_block = torch.argsort(self.order)[self.labels] // self.block_width
-        self.similarities.fill_(-torch.inf)
-        angles = torch.full_like(self.similarities, torch.inf)
-        blocks = centroids[self.order].split(self.block_width)
-        for block, members in enumerate(blocks):
-            rows = (own_block == block).nonzero().squeeze(1)
-            self._compare(rows, block, members, angles)
-        for block, members in enumerate(blocks):
-            needed = self.bounds[block] <= angles + SLACK
-            rows = (needed & (own_block != block)).nonzero().squeeze(1)
-            self._compare(rows, block, members, angles)
-
-    def _compare(
-        self, rows: Tensor, block: int, members: Tensor, angles: Tensor
-    ) -> None:
-        """Compare some points with one block, and renew their bounds."""
-        for chunk in rows.split(GATHERED_ROWS):
-            tile = self.points.index_select(0, chunk).float() @ members.t()
-            best = tile.amax(dim=1)
-            bounds = (best / self.norms[chunk]).clamp(-1, 1).acos()
-            self.bounds[block, chunk] = bounds
-            # Few points change sides, so only theirs is the index searched.
-            better = (best > self.similarities[chunk]).nonzero().squeeze(1)
-            place = block * self.block_width + tile[better].argmax(dim=1)
-            moved = chunk[better]
-            self.similarities[moved] = best[better]
-            self.labels[moved] = self.order[place]
-            angles[moved] = bounds[better]
+    if points.device.type == "cpu":
+        elements, max_rows = _CPU_TILE_ELEMENTS, _CPU_TILE_ROWS
+    else:
+        elements, max_rows = _GPU_TILE_ELEMENTS, _GPU_TILE_ROWS
+    fitting = elements // max(BLOCK_WIDTH, num_columns)
+    return max(1, min(points.shape[0], max_rows, max(128, fitting)))
 
 
 def default_block_width(num_clusters: int) -> int:
-    """Centroids per block, for at most `MAX_BLOCKS` blocks.
+    """Return the number of centroids per block that gives at most 96 blocks.
 
     Example
     -------
     >>> default_block_width(1000), default_block_width(25_000)
     (64, 288)
     """
-    # At other than multiples of 32 products and maxima are far slower.
-    width = -(-num_clusters // MAX_BLOCKS)
+    # Products and maxima are far slower if it is no multiple of 32.
+    width = -(-num_clusters // _MAX_BLOCKS)
     return max(BLOCK_WIDTH, 32 * -(-width // 32))
 
 
 def order_by_similarity(centroids: Tensor, num_groups: int) -> Tensor:
-    """Permutation that brings similar centroids next to each other.
+    """Return a permutation that brings similar centroids next to each other.
 
     Arguments
     ---------
-    centroids : Tensor
-        L2-normalised, float32, shape `(num_clusters, dim)`.
+    centroids : torch.Tensor
+        `(num_clusters, dim)` float32, L2-normalised.
     num_groups : int
-        Number of groups, in [1, num_clusters].
+        Number of groups of similar centroids, in [1, num_clusters].
 
     Returns
     -------
-    Tensor
-        Centroid indices, group after group, int64, shape `(num_clusters,)`.
+    torch.Tensor
+        `(num_clusters,)` int64, indices of the centroids, group after group.
 
     Example
     -------
@@ -353,8 +348,8 @@ def order_by_similarity(centroids: Tensor, num_groups: int) -> Tensor:
     tensor([0, 2, 1, 3])
     """
     step = centroids.shape[0] // num_groups
-    heads = centroids[::step][:num_groups]
+    centres = centroids[::step][:num_groups]
     for _ in range(4):
-        similarities, groups = nearest_centroids(centroids, heads)
-        heads = mean_directions(centroids, groups, similarities, heads)
+        similarities, groups = nearest_centroids(centroids, centres)
+        centres = mean_directions(centroids, groups, similarities, centres)
     return torch.argsort(groups, stable=True)

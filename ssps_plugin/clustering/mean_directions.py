@@ -7,10 +7,10 @@ from torch.nn.functional import normalize
 from ssps_plugin.distributed import gather_rows, sum_over_ranks
 
 # Points cast to float32 at once.
-CHUNK_ROWS = 2**16
+_CHUNK_ROWS = 2**16
 
-# A sum of unit vectors shorter than this has no direction.
-SMALLEST_NORM = 1e-6
+# A sum of unit vectors that is shorter than this has no direction.
+_SMALLEST_NORM = 1e-6
 
 
 def mean_directions(
@@ -22,31 +22,30 @@ def mean_directions(
 ) -> Tensor:
     """Move every centroid to the mean direction of its points.
 
-    A cluster without points starts again from one of the points that lie
-    farthest from their own centroids: a better objective than leaving the
-    centroid where it attracts nothing. Where a cluster's points cancel out,
-    its centroid stays.
+    A cluster without points starts again from one of the points that are
+    farthest from their own centroids. That gives a better objective than a
+    centroid that stays where it attracts nothing. If a cluster's points cancel
+    out, its centroid stays.
 
     Arguments
     ---------
-    points : Tensor
-        L2-normalised, shape `(num_points, dim)`, any float dtype.
-    labels : Tensor
-        Cluster of each point, int64, shape `(num_points,)`.
-    similarities : Tensor
-        Cosine of each point to its centroid, shape `(num_points,)`.
-    centroids : Tensor
-        Before the move, float32, shape `(num_clusters, dim)`, alike on all
-        ranks.
+    points : torch.Tensor
+        `(num_points, dim)`, L2-normalised, any float dtype.
+    labels : torch.Tensor
+        `(num_points,)` int64, the cluster of each point.
+    similarities : torch.Tensor
+        `(num_points,)`, the cosine of each point to its centroid.
+    centroids : torch.Tensor
+        `(num_clusters, dim)` float32, before the move; the same on all ranks.
     shared : bool
-        Whether `points` are this rank's share of all. The result is then that
-        of the points of all ranks, which must all call.
+        Whether `points` are only this rank's share. The result is then that of
+        all ranks' points, and every rank must call.
 
     Returns
     -------
-    Tensor
-        L2-normalised, float32, shape `(num_clusters, dim)`; alike on all ranks
-        where `shared`.
+    torch.Tensor
+        `(num_clusters, dim)` float32, L2-normalised; the same on all ranks if
+        `shared`.
 
     Example
     -------
@@ -62,7 +61,7 @@ def mean_directions(
     if shared:
         sums, counts = sum_over_ranks(sums), sum_over_ranks(counts)
     norms = sums.norm(dim=1, keepdim=True)
-    moved = torch.where(norms > SMALLEST_NORM, sums / norms, centroids)
+    moved = torch.where(norms > _SMALLEST_NORM, sums / norms, centroids)
     empty = (counts == 0).nonzero().squeeze(1)
     if empty.numel():
         farthest = farthest_points(points, similarities, empty.numel(), shared)
@@ -73,25 +72,25 @@ def mean_directions(
 def farthest_points(
     points: Tensor, similarities: Tensor, count: int, shared: bool = False
 ) -> Tensor:
-    """Points that lie farthest from their own centroids, farthest first.
+    """Return the points that are farthest from their own centroids.
 
     Arguments
     ---------
-    points : Tensor
-        Shape `(num_points, dim)`, any float dtype.
-    similarities : Tensor
-        Cosine of each point to its centroid, shape `(num_points,)`.
+    points : torch.Tensor
+        `(num_points, dim)`, any float dtype.
+    similarities : torch.Tensor
+        `(num_points,)`, the cosine of each point to its centroid.
     count : int
-        How many, at most as many as there are points (on all ranks together,
-        where `shared`); the same on all ranks.
+        How many points to return, at most as many as there are (on all ranks
+        together, if `shared`); the same on all ranks.
     shared : bool
-        Whether `points` are this rank's share of all. Every rank then returns
-        the farthest of all ranks' points.
+        Whether `points` are only this rank's share. The result is then that of
+        all ranks' points, and every rank must call.
 
     Returns
     -------
-    Tensor
-        Float32, shape `(count, dim)`.
+    torch.Tensor
+        `(count, dim)` float32, the farthest first.
 
     Example
     -------
@@ -100,33 +99,33 @@ def farthest_points(
     tensor([[0.6000, 0.8000],
             [0.0000, 1.0000]])
     """
-    # A rank's share may be smaller than what all ranks look for.
+    # A rank may have fewer points than all ranks look for.
     own_count = min(count, points.shape[0]) if shared else count
     nearness, places = similarities.topk(own_count, largest=False)
     farthest = points[places].float()
     if not shared:
         return farthest
     nearness, farthest = gather_rows(nearness, farthest)
-    # Stable, so that all ranks take the same among equals.
+    # Stable, so that all ranks take the same ones among equals.
     return farthest[nearness.argsort(stable=True)[:count]]
 
 
 def sum_by_label(points: Tensor, labels: Tensor, num_labels: int) -> Tensor:
-    """Sum of this rank's points of each label, the same on every run.
+    """Sum the points of each label, to the same bits in every run.
 
     Arguments
     ---------
-    points : Tensor
-        Shape `(num_points, dim)`, any float dtype.
-    labels : Tensor
-        In [0, num_labels), int64, shape `(num_points,)`.
+    points : torch.Tensor
+        `(num_points, dim)`, any float dtype.
+    labels : torch.Tensor
+        `(num_points,)` int64 in [0, num_labels).
     num_labels : int
         Number of sums.
 
     Returns
     -------
-    Tensor
-        Float32, shape `(num_labels, dim)`, zero for a label without points.
+    torch.Tensor
+        `(num_labels, dim)` float32, zero for a label without points.
 
     Example
     -------
@@ -136,11 +135,11 @@ def sum_by_label(points: Tensor, labels: Tensor, num_labels: int) -> Tensor:
             [4., 0.]])
     """
     sums = points.new_zeros((num_labels, points.shape[1]), dtype=torch.float32)
-    for start in range(0, points.shape[0], CHUNK_ROWS):
-        own = labels[start : start + CHUNK_ROWS]
-        chunk = points[start : start + CHUNK_ROWS].float()
-        # Each adds up in a fixed order on the one kind of device, and in
-        # whatever order threads come on the other.
+    for start in range(0, points.shape[0], _CHUNK_ROWS):
+        own = labels[start : start + _CHUNK_ROWS]
+        chunk = points[start : start + _CHUNK_ROWS].float()
+        # Each of the two adds up in a fixed order on one kind of device only,
+        # and in the order of its threads on the other.
         if points.device.type == "cpu":
             sums.index_add_(0, own, chunk)
         else:

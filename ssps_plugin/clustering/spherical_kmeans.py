@@ -18,9 +18,10 @@ from ssps_plugin.clustering.mean_directions import mean_directions
 from ssps_plugin.clustering.top_k import top_k
 from ssps_plugin.distributed import gather_rows, share_of_rank
 
-Assignment = Callable[[Tensor], tuple[Tensor, Tensor]]
+# From centroids to the similarity and label of every point.
+_Assignment = Callable[[Tensor], tuple[Tensor, Tensor]]
 
-ASSIGNMENT_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+_ASSIGNMENT_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
 class Clustering(NamedTuple):
@@ -28,11 +29,11 @@ class Clustering(NamedTuple):
 
     Arguments
     ---------
-    centroids : Tensor
-        L2-normalised mean direction of each cluster, float32, shape
-        `(num_clusters, dim)`.
-    labels : Tensor
-        Index of each point's nearest centroid, int64, shape `(num_points,)`.
+    centroids : torch.Tensor
+        `(num_clusters, dim)` float32, L2-normalised, the mean direction of
+        each cluster.
+    labels : torch.Tensor
+        `(num_points,)` int64, the index of each point's nearest centroid.
     objective : float
         Mean cosine of a point to its centroid, in [-1, 1].
     """
@@ -43,23 +44,17 @@ class Clustering(NamedTuple):
 
 
 class SphericalKMeans:
-    """K-means on the unit sphere: Lloyd's iterations under the cosine.
+    """Cluster points on the unit sphere by k-means under the cosine (Lloyd's).
 
-    Source: Lepage and Dehak, "SSPS: Self-Supervised Positive Sampling for
-    Robust Self-Supervised Speaker Verification", Interspeech 2025
-    (arXiv 2505.14561): 10 iterations, centroids initialised from random
-    members and L2-normalised after each.
+    Every iteration assigns all points to their nearest centroids and moves
+    each centroid to the mean direction of its points. One more assignment
+    follows the last iteration. A cluster without points starts again from a
+    far point, see `mean_directions`.
 
-    Every iteration assigns *all* points to their nearest centroid and moves
-    each centroid to the mean direction of its points; a last assignment
-    follows. A cluster left without a point starts again from one of the
-    points that lie farthest from their own centroids, which gives a better
-    objective than leaving its centroid where it attracts nothing.
-
-    With a process group the ranks divide the work: each assigns its share of
-    the points in every iteration, and what moves the centroids is added up
-    over the ranks. All end with the same centroids and labels, which are one
-    process's up to the rounding of the sums.
+    With a process group the ranks divide the work. Each assigns its share of
+    the points in every iteration, and the sums that move the centroids are
+    added up over the ranks. All ranks return the same centroids and labels:
+    those of one process, up to the rounding of the sums.
 
     Arguments
     ---------
@@ -68,10 +63,10 @@ class SphericalKMeans:
     num_iterations : int
         Iterations from a random start, at least 0.
     assignment_dtype : str
-        "float32", or "bfloat16" for a cheaper search in all assignments but
-        the last, which is always in float32. On a CPU `pruning` takes its
-        place: it saves more there, where products in bfloat16 are slower than
-        in float32 for want of instructions, and stays exact.
+        "float32", or "bfloat16" for faster assignments; the last one is always
+        in float32. With `pruning` it has no effect on a CPU: pruning saves
+        more there, because many CPUs have no instructions for bfloat16, and it
+        is exact.
     warm_iterations : int
         Iterations when `fit` is given initial centroids, at least 0. One is
         enough to reach the objective of ten from a random start on points
@@ -83,7 +78,10 @@ class SphericalKMeans:
     Raises
     ------
     ValueError
-        If an argument is out of range.
+        An argument is out of range.
+
+    Source: Lepage and Dehak, Interspeech 2025 (arXiv 2505.14561): 10
+    iterations from random members, centroids L2-normalised after each.
 
     Example
     -------
@@ -104,17 +102,18 @@ class SphericalKMeans:
     ) -> None:
         if num_clusters < 1:
             raise ValueError(
-                f"num_clusters must be at least 1, got {num_clusters}"
+                f"Expected num_clusters of at least 1, got {num_clusters}: "
+                "change num_clusters."
             )
         if min(num_iterations, warm_iterations) < 0:
             raise ValueError(
-                "num_iterations and warm_iterations must be at least 0, got "
-                f"{num_iterations} and {warm_iterations}"
+                "Expected num_iterations and warm_iterations of at least 0, "
+                f"got {num_iterations} and {warm_iterations}: change them."
             )
-        if assignment_dtype not in ASSIGNMENT_DTYPES:
+        if assignment_dtype not in _ASSIGNMENT_DTYPES:
             raise ValueError(
-                "assignment_dtype must be one of "
-                f"{sorted(ASSIGNMENT_DTYPES)}, got {assignment_dtype!r}"
+                f"Expected one of {sorted(_ASSIGNMENT_DTYPES)}, got "
+                f"{assignment_dtype!r}: change assignment_dtype."
             )
         self.num_clusters = num_clusters
         self.num_iterations = num_iterations
@@ -131,38 +130,39 @@ class SphericalKMeans:
         num_iterations: int | None = None,
         progress: bool = False,
     ) -> Clustering:
-        """Cluster the points; with a process group, on every rank at once.
+        """Cluster the points; with a process group, every rank must call.
+
+        All arguments but `progress` must be the same on all ranks.
 
         Arguments
         ---------
-        points : Tensor
-            L2-normalised and finite, shape `(num_points, dim)`, any float
-            dtype; on the device where the clustering is to be done. All of
-            them on every rank, as all other arguments but `progress`: a rank
-            takes a view of its share.
+        points : torch.Tensor
+            `(num_points, dim)`, L2-normalised and finite, any float dtype, on
+            the device to cluster on. A rank takes a view of its share.
         seed : int
-            Decides which points the centroids start from.
-        initial_centroids : Tensor, optional
-            Centroids to start from instead, shape `(num_clusters, dim)`:
-            those of a similar set of points save most iterations.
+            Seed of the random members.
+        initial_centroids : torch.Tensor, optional
+            `(num_clusters, dim)`, centroids to start from instead of random
+            members. Those of a similar set of points save most iterations.
         num_iterations : int, optional
-            Instead of `num_iterations` or `warm_iterations`.
+            Number of iterations of this fit, by default the constructor's
+            `num_iterations`, or `warm_iterations` with `initial_centroids`.
         progress : bool
             Show a progress bar.
 
         Returns
         -------
         Clustering
-            On the points' device. The same for the same arguments, and on
-            all ranks.
+            On the device of the points. It is the same for the same arguments,
+            and on all ranks.
 
         Raises
         ------
         ValueError
-            If there are fewer points than clusters, or the initial centroids
-            have another shape than the clustering's.
+            There are fewer points than clusters, or the initial centroids have
+            another shape than those of the clustering.
         """
-        self._check(points, initial_centroids)
+        self._check_fit(points, initial_centroids)
         if initial_centroids is None:
             centroids = self._random_members(points, seed)
             default_iterations = self.num_iterations
@@ -183,29 +183,31 @@ class SphericalKMeans:
         similarities, labels = gather_rows(*assign_exactly(centroids))
         return Clustering(centroids, labels, similarities.mean().item())
 
-    def _assignments(self, points: Tensor) -> tuple[Assignment, Assignment]:
-        """How to assign in all iterations, and how to assign at last."""
+    def _assignments(self, points: Tensor) -> tuple[_Assignment, _Assignment]:
+        """Return the assignment of all iterations, and the last one."""
         if self.pruning and points.device.type == "cpu":
             pruned = PrunedAssignment(points, self.num_clusters)
             return pruned, pruned
-        dtype = ASSIGNMENT_DTYPES[self.assignment_dtype]
+        dtype = _ASSIGNMENT_DTYPES[self.assignment_dtype]
         return (
             partial(nearest_centroids, points, dtype=dtype),
             partial(nearest_centroids, points),
         )
 
     def _random_members(self, points: Tensor, seed: int) -> Tensor:
-        """Distinct points, drawn on the CPU: the same on every device."""
+        """Draw distinct points, on the CPU: the same ones on every device."""
         generator = torch.Generator().manual_seed(seed)
         order = torch.randperm(points.shape[0], generator=generator)
         members = order[: self.num_clusters].to(points.device)
         return normalize(points[members].float(), dim=1)
 
-    def _check(self, points: Tensor, initial_centroids: Tensor | None) -> None:
+    def _check_fit(
+        self, points: Tensor, initial_centroids: Tensor | None
+    ) -> None:
         if points.shape[0] < self.num_clusters:
             raise ValueError(
-                f"expected at least num_clusters = {self.num_clusters} "
-                f"points, got {points.shape[0]}: lower num_clusters"
+                f"Expected at least num_clusters = {self.num_clusters} "
+                f"points, got {points.shape[0]}: lower num_clusters."
             )
         expected = (self.num_clusters, points.shape[1])
         if (
@@ -213,41 +215,39 @@ class SphericalKMeans:
             and initial_centroids.shape != expected
         ):
             raise ValueError(
-                f"expected initial centroids of shape {expected}, got "
+                f"Expected initial_centroids of shape {expected}, got "
                 f"{tuple(initial_centroids.shape)}: leave them out after a "
-                "change of num_clusters or of the dimension"
+                "change of num_clusters or of the dimension."
             )
 
 
 def nearest_clusters(centroids: Tensor, num_neighbors: int) -> Tensor:
-    """Nearest other clusters of each cluster, by centroid cosine.
+    """Find the nearest other clusters of each cluster, by centroid cosine.
 
-    Source: Lepage and Dehak, "SSPS: Self-Supervised Positive Sampling for
-    Robust Self-Supervised Speaker Verification", Interspeech 2025
-    (arXiv 2505.14561): a pseudo-positive comes from one of the M clusters
-    nearest to the anchor's.
-
-    With a process group every rank must call: each searches for its share of
+    With a process group every rank must call. Each searches for its share of
     the clusters, and all return the same.
 
     Arguments
     ---------
-    centroids : Tensor
-        L2-normalised, shape `(num_clusters, dim)`, any float dtype; alike on
-        all ranks.
+    centroids : torch.Tensor
+        `(num_clusters, dim)`, L2-normalised, any float dtype; the same on all
+        ranks.
     num_neighbors : int
-        How many clusters to return for each (M), in [0, num_clusters).
+        How many clusters to find for each (M), in [0, num_clusters).
 
     Returns
     -------
-    Tensor
-        Cluster indices by descending similarity, never the cluster itself,
-        int64, shape `(num_clusters, num_neighbors)`.
+    torch.Tensor
+        `(num_clusters, num_neighbors)` int64, the nearest first; never the
+        cluster itself.
 
     Raises
     ------
     ValueError
-        If a cluster does not have `num_neighbors` others.
+        A cluster does not have `num_neighbors` others.
+
+    Source: Lepage and Dehak, Interspeech 2025 (arXiv 2505.14561): a
+    pseudo-positive comes from one of the M clusters nearest to the anchor's.
 
     Example
     -------
@@ -260,9 +260,9 @@ def nearest_clusters(centroids: Tensor, num_neighbors: int) -> Tensor:
     num_clusters = centroids.shape[0]
     if not 0 <= num_neighbors < max(1, num_clusters):
         raise ValueError(
-            f"num_neighbors must lie in [0, {num_clusters}), the number of "
+            f"Expected num_neighbors in [0, {num_clusters}), the number of "
             f"clusters, got {num_neighbors}: lower num_neighbors or raise "
-            "num_clusters"
+            "num_clusters."
         )
     centroids = centroids.float()
     num_rows = tile_rows(centroids, num_clusters)

@@ -1,4 +1,4 @@
-"""What SSPS remembers: references by utterance, positives in a queue."""
+"""The memories of SSPS: references by utterance, positives in a queue."""
 
 from ssps_plugin.memory.positive_queue import PositiveQueue
 from ssps_plugin.memory.reference_bank import ReferenceBank

@@ -1,4 +1,4 @@
-"""The positive queue: the last positive embeddings, first in, first out."""
+"""The positive queue: the latest positive embeddings, first in, first out."""
 
 import torch
 from torch import Tensor, nn
@@ -7,7 +7,7 @@ from ssps_plugin.memory.rows import Repeats, resolve_repeats
 
 
 class PositiveQueue(nn.Module):
-    """FIFO of the last positives, each with its utterance.
+    """Keep the latest positives in a FIFO queue, each with its utterance.
 
     An utterance has at most one slot: its latest. When it comes again, its old
     slot is emptied, and an empty slot is never drawn. With several targets per
@@ -20,7 +20,7 @@ class PositiveQueue(nn.Module):
     dim : int
         Dimension of a positive embedding.
     num_targets : int
-        Rows per slot.
+        Number of rows per slot.
 
     Source: the positive queue of SSPS, Lepage and Dehak, Interspeech 2025
     (arXiv 2505.14561).
@@ -35,9 +35,9 @@ class PositiveQueue(nn.Module):
     [5, 3]
     """
 
-    # One scratch row more than there are slots (or utterances) takes the
-    # writes that are not meant to stay, so that -1 never indexes a tensor and
-    # no write needs a mask, which would make a GPU wait for the host.
+    # There is one scratch row more than there are slots (or utterances). It
+    # takes the writes that must not stay: a mask would make a GPU wait for the
+    # host. It is the last row, so -1 modulo the number of rows is its index.
     _rows: Tensor
     _utterance_of_slot: Tensor
     _slot_of_utterance: Tensor
@@ -49,15 +49,15 @@ class PositiveQueue(nn.Module):
         rows = torch.zeros(num_targets, size + 1, dim)
         self.register_buffer("_rows", rows)
         self.register_buffer("cursor", torch.zeros((), dtype=torch.long))
-        no_slot = torch.full((size + 1,), -1, dtype=torch.long)
-        self.register_buffer("_utterance_of_slot", no_slot)
-        # int32: strategies look up thousands of them in every step.
-        no_utterance = torch.full((1,), -1, dtype=torch.int32)
-        self.register_buffer("_slot_of_utterance", no_utterance)
+        no_utterance = torch.full((size + 1,), -1, dtype=torch.long)
+        self.register_buffer("_utterance_of_slot", no_utterance)
+        # int32, because strategies look up thousands of them in every step.
+        no_slot = torch.full((1,), -1, dtype=torch.int32)
+        self.register_buffer("_slot_of_utterance", no_slot)
 
     @property
     def positives(self) -> Tensor:
-        """Positives, `(num_targets, size, dim)`; where empty, meaningless."""
+        """Positives, `(num_targets, size, dim)`; undefined in empty slots."""
         return self._rows[:, : self.size]
 
     @property
@@ -67,12 +67,22 @@ class PositiveQueue(nn.Module):
 
     @property
     def slots(self) -> Tensor:
-        """Slot of every utterance, `(num_utterances,)` int32, -1: none."""
+        """Slot of every utterance, `(num_utterances,)` int32, -1 for none."""
         return self._slot_of_utterance[:-1]
 
     def utterances_in(self, slots: Tensor) -> Tensor:
-        """Utterance of each of the slots, `(batch,)` int64, -1 for slot -1."""
-        # -1 modulo the number of rows is the last one, the scratch row.
+        """Return the utterance of each of the slots.
+
+        Arguments
+        ---------
+        slots : torch.Tensor
+            `(batch,)` int64, -1 for no slot.
+
+        Returns
+        -------
+        torch.Tensor
+            `(batch,)` int64, -1 where the slot is empty or -1.
+        """
         return self._utterance_of_slot.index_select(0, slots % (self.size + 1))
 
     def allocate(self, num_utterances: int) -> None:
@@ -91,49 +101,49 @@ class PositiveQueue(nn.Module):
         valid: Tensor | None = None,
         repeats: Repeats | None = None,
     ) -> Tensor:
-        """Append positives, the oldest slots leave.
+        """Write positives over the oldest slots.
 
         Arguments
         ---------
         index : torch.Tensor
             `(batch,)` int64, the utterances, at most `size` of them. Where one
-            repeats, its last row wins and it takes one slot.
+            comes several times, its last row wins and it takes one slot.
         positives : torch.Tensor
-            `(num_targets, batch, dim)`, any float dtype, no gradient.
+            `(num_targets, batch, dim)`, any float dtype, without gradient.
         valid : torch.Tensor, optional
-            `(batch,)` bool. A row that is not valid takes a slot but leaves it
-            empty, so the queue advances alike whatever the rows hold.
+            `(batch,)` bool, by default all rows. A row that is not valid takes
+            a slot but leaves it empty, so the queue advances by as many slots
+            whatever the rows hold.
         repeats : Repeats, optional
-            `resolve_repeats(index)` where the caller has it already.
+            `resolve_repeats(index)`, if the caller has it already.
 
         Returns
         -------
         torch.Tensor
             `(batch,)` int64, the slot that each row took; `size`, which is no
-            slot, for a row that a later one of its utterance replaces.
+            slot, for a row that a later row of its utterance replaces.
         """
         repeats = repeats or resolve_repeats(index)
         is_last = repeats.is_last
+        holds = is_last if valid is None else is_last & valid
         slots = (self.cursor + repeats.place) % self.size
         slots = torch.where(is_last, slots, self.size)
         utterance_of_slot = self._utterance_of_slot
         slot_of_utterance = self._slot_of_utterance
-        no_utterance = len(slot_of_utterance) - 1
-        # Forget what lay in these slots, and the old slots of the utterances.
-        # -1 modulo the number of rows is the last one, the scratch row.
-        evicted = utterance_of_slot.index_select(0, slots) % (no_utterance + 1)
+        num_rows = len(slot_of_utterance)
+        # Forget what was in these slots, and the old slots of the utterances.
+        evicted = utterance_of_slot.index_select(0, slots) % num_rows
         slot_of_utterance.index_fill_(0, evicted, -1)
         old_slots = slot_of_utterance.index_select(0, index) % (self.size + 1)
         utterance_of_slot.index_fill_(0, old_slots.long(), -1)
         self._rows.index_copy_(1, slots, positives.to(self._rows.dtype))
-        holds = is_last if valid is None else is_last & valid
         utterance_of_slot.index_copy_(0, slots, torch.where(holds, index, -1))
-        row = torch.where(is_last, index, no_utterance)
+        row = torch.where(is_last, index, num_rows - 1)
         held = torch.where(holds, slots, -1)
         slot_of_utterance.index_copy_(0, row, held.int())
         self.cursor.add_(repeats.num_distinct).remainder_(self.size)
         return slots
 
     def num_filled(self) -> Tensor:
-        """Count the slots that hold a positive, a 0-d int64 tensor."""
+        """Count the slots that hold a positive, as a 0-d int64 tensor."""
         return (self.utterances >= 0).sum()

@@ -1,4 +1,4 @@
-"""The reference memory: the latest reference representation per utterance."""
+"""The reference memory: the latest reference of every utterance."""
 
 import torch
 from torch import Tensor, nn
@@ -7,18 +7,18 @@ from ssps_plugin.memory.rows import Repeats, resolve_repeats
 
 
 class ReferenceBank(nn.Module):
-    """Table of the last reference of every training utterance.
+    """Keep the latest reference of every training utterance in a table.
 
-    Indexed by utterance, so there are no duplicates and the order of writing
-    does not matter. An utterance that was never written is marked unseen and
-    is never clustered or drawn.
+    The table is indexed by utterance, so it holds no duplicates and the order
+    of writing does not matter. An utterance is unseen until its reference is
+    written; until then it is never clustered or drawn.
 
     Arguments
     ---------
     dim : int
         Dimension of a reference representation.
     dtype : torch.dtype
-        How references are kept; `torch.float16` halves the memory.
+        Dtype of the table; `torch.float16` takes half the memory.
 
     Source: the reference memory of SSPS, Lepage and Dehak, Interspeech 2025
     (arXiv 2505.14561).
@@ -32,8 +32,8 @@ class ReferenceBank(nn.Module):
     [False, False, True]
     """
 
-    # One scratch row more than there are utterances takes the writes that are
-    # not meant to stay: a mask would make a GPU wait for the host.
+    # There is one scratch row more than there are utterances. It takes the
+    # writes that must not stay: a mask would make a GPU wait for the host.
     _table: Tensor
     _seen: Tensor
 
@@ -45,7 +45,7 @@ class ReferenceBank(nn.Module):
 
     @property
     def references(self) -> Tensor:
-        """References `(num_utterances, dim)`, zero where unseen."""
+        """References, `(num_utterances, dim)`, zero where unseen."""
         return self._table[:-1]
 
     @property
@@ -54,7 +54,7 @@ class ReferenceBank(nn.Module):
         return self._seen[:-1]
 
     def allocate(self, num_utterances: int) -> None:
-        """Make room for `num_utterances` references, all unseen."""
+        """Empty the bank and prepare it for `num_utterances` utterances."""
         self._table = self._table.new_zeros(num_utterances + 1, self.dim)
         self._seen = self._seen.new_zeros(num_utterances + 1)
 
@@ -65,19 +65,20 @@ class ReferenceBank(nn.Module):
         valid: Tensor | None = None,
         repeats: Repeats | None = None,
     ) -> None:
-        """Remember references; rows that are not valid change nothing.
+        """Write references over those of the same utterances.
 
         Arguments
         ---------
         index : torch.Tensor
-            `(batch,)` int64, the utterances. Where one repeats, its last row
-            wins.
+            `(batch,)` int64, the utterances. Where one comes several times,
+            its last row wins.
         references : torch.Tensor
             `(batch, dim)`, any float dtype.
         valid : torch.Tensor, optional
-            `(batch,)` bool; all rows when left out.
+            `(batch,)` bool, by default all rows. A row that is not valid
+            changes nothing.
         repeats : Repeats, optional
-            `resolve_repeats(index)` where the caller has it already.
+            `resolve_repeats(index)`, if the caller has it already.
         """
         stays = (repeats or resolve_repeats(index)).is_last
         if valid is not None:
@@ -88,14 +89,15 @@ class ReferenceBank(nn.Module):
         self._seen.index_fill_(0, row, True)
 
     def read_seen(self) -> tuple[Tensor, Tensor]:
-        """Return what has been remembered so far.
+        """Return the utterances seen so far and their references.
 
         Returns
         -------
-        tuple of torch.Tensor
-            Utterance indices `(seen,)` int64, ascending, and their references
-            `(seen, dim)` in the bank's dtype; the bank itself, not a copy,
-            when every utterance was seen.
+        index : torch.Tensor
+            `(num_seen,)` int64, the utterances, ascending.
+        references : torch.Tensor
+            `(num_seen, dim)` in the bank's dtype; a view of the table if every
+            utterance was seen, to save the copy.
         """
         index = self.seen.nonzero().flatten()
         if index.numel() == self.seen.numel():

@@ -1,4 +1,4 @@
-"""Operations on the rows of a step, without leaving the device."""
+"""Repeated utterances and substitution: the rows of a step, on its device."""
 
 from typing import NamedTuple
 
@@ -7,16 +7,17 @@ from torch import Tensor
 
 
 class Repeats(NamedTuple):
-    """Rows of a step resolved so that the last row of an utterance wins.
+    """Which rows of a step are the last of their utterance.
 
     Arguments
     ---------
     is_last : torch.Tensor
         `(batch,)` bool, whether a row is the last of its utterance.
     place : torch.Tensor
-        `(batch,)` int64, place of a last row among the last rows.
+        `(batch,)` int64, the place of a last row among all last rows, from 0;
+        meaningless for other rows.
     num_distinct : torch.Tensor
-        How many utterances there are, 0-d int64.
+        0-d int64, the number of distinct utterances.
     """
 
     is_last: Tensor
@@ -31,6 +32,11 @@ def resolve_repeats(index: Tensor) -> Repeats:
     ---------
     index : torch.Tensor
         `(batch,)` int64, the utterance of every row; at least one row.
+
+    Returns
+    -------
+    Repeats
+        Which rows are the last ones, and how many there are.
 
     Example
     -------
@@ -47,22 +53,23 @@ def resolve_repeats(index: Tensor) -> Repeats:
 
 
 def substitute(positives: Tensor, pool: Tensor, rows: Tensor) -> Tensor:
-    """Replace positives by rows of the pool, where one was drawn.
+    """Replace positives by the rows of the pool that were drawn.
 
     Arguments
     ---------
     positives : torch.Tensor
-        The anchors' own, `(num_targets, batch, dim)`, any float dtype.
+        `(num_targets, batch, dim)`, the anchors' own, any float dtype.
     pool : torch.Tensor
-        Rows to draw from, `(num_targets, rows, dim)`, without gradient.
+        `(num_targets, num_rows, dim)`, any float dtype, without gradient.
     rows : torch.Tensor
-        `(batch,)` int64, the row drawn; -1 keeps the anchor's own positive.
+        `(batch,)` int64, the row of the pool drawn for each anchor; -1 keeps
+        its own positive.
 
     Returns
     -------
     torch.Tensor
-        Shape and dtype of `positives`, in new memory. Only rows that are kept
-        carry gradient.
+        Shape and dtype of `positives`, in new memory. Only positives that are
+        kept carry gradient.
 
     Example
     -------

@@ -1,4 +1,4 @@
-"""What a step brings, checked: utterances, references and positives."""
+"""Check what a step brings: utterance ids, references and positives."""
 
 import hashlib
 from collections.abc import Sequence
@@ -9,17 +9,19 @@ from torch import Tensor
 
 
 class UtteranceIndex:
-    """Maps utterance ids to positions, and tells training sets apart.
+    """Map the ids of the training utterances to their positions.
+
+    Its fingerprint differs from one training set to another.
 
     Arguments
     ---------
     ids : sequence of str
-        Ids of the training utterances, in order; each once.
+        Ids of the training utterances in their order, each once.
 
     Raises
     ------
     ValueError
-        No id, or one that comes twice.
+        There is no id, or one comes twice.
 
     Example
     -------
@@ -32,15 +34,16 @@ class UtteranceIndex:
         self._positions = {name: place for place, name in enumerate(ids)}
         if not self._positions:
             raise ValueError(
-                "bind expects the utterance ids of the training set, got "
-                "none: the training set is empty."
+                "Expected the utterance ids of the training set, got none: "
+                "the training set is empty, so change what is given to bind()."
             )
         if len(self._positions) != len(ids):
             raise ValueError(
-                "bind expects every utterance id once, got "
-                f"{len(ids)} ids of which {len(self._positions)} are distinct."
+                f"Expected every utterance id once, got {len(ids)} ids of "
+                f"which {len(self._positions)} are distinct: change the ids "
+                "given to bind()."
             )
-        # Length first, so that no two lists of ids give the same bytes.
+        # Each length first, so that no two lists of ids give the same bytes.
         digest = hashlib.sha256()
         for name in ids:
             encoded = str(name).encode()
@@ -49,73 +52,90 @@ class UtteranceIndex:
         self.fingerprint = digest.digest()
 
     def __len__(self) -> int:
+        """Return the number of utterances."""
         return len(self._positions)
 
     def positions(
         self, ids: Sequence[str] | Tensor | None, device: torch.device
     ) -> Tensor:
-        """Return the positions of a batch, `(batch,)` int64 on `device`.
+        """Return the positions of a batch of utterances.
 
         Arguments
         ---------
         ids : sequence of str or torch.Tensor
-            Ids, or positions `(batch,)` of an integer dtype. Positions on a
-            GPU are not range-checked here: that would wait for the device.
+            Ids, or positions `(batch,)` of an integer dtype. The range of
+            positions on a GPU is not checked: that would wait for the device.
         device : torch.device
-            Where to put them.
+            Device of the result.
+
+        Returns
+        -------
+        torch.Tensor
+            `(batch,)` int64 on `device`.
 
         Raises
         ------
         ValueError
-            No ids, an id that was never bound, a position out of range.
+            There are no ids, an id was never bound, or a position is out of
+            range.
         """
         if ids is None:
             raise ValueError(
-                "PositiveSampler needs the utterance ids of the batch in "
-                "training: pass ids=batch.id."
+                "Expected the utterance ids of the batch in training, got "
+                "None: pass ids=batch.id to the PositiveSampler."
             )
         if isinstance(ids, Tensor):
-            checked = self._checked(ids)
-            return checked.to(device, torch.long, non_blocking=True)
+            self._check_positions(ids)
+            return ids.to(device, torch.long, non_blocking=True)
         try:
             positions = [self._positions[name] for name in ids]
         except (KeyError, TypeError) as error:
             raise ValueError(
-                f"Utterance id {error.args[0]!r} was never bound. Expected an "
-                f"id of the {len(self)} utterances given to bind(), such as "
-                f"{next(iter(self._positions))!r}: bind the set you train on."
+                f"Expected one of the {len(self)} utterance ids given to "
+                f"bind(), such as {next(iter(self._positions))!r}, got "
+                f"{error.args[0]!r}, which was never bound: bind the set that "
+                "you train on."
             ) from error
         return torch.tensor(positions, dtype=torch.long).to(
             device, non_blocking=True
         )
 
-    def _checked(self, positions: Tensor) -> Tensor:
+    def _check_positions(self, positions: Tensor) -> None:
         if positions.dim() != 1 or positions.is_floating_point():
             raise ValueError(
-                "ids as a tensor must be integer positions of shape (batch,), "
-                f"got {positions.dtype} of shape {tuple(positions.shape)}."
+                "Expected ids as a tensor of integer positions of shape "
+                f"(batch,), got {positions.dtype} of shape "
+                f"{tuple(positions.shape)}: pass ids=batch.id."
             )
-        if positions.device.type == "cpu" and len(positions):
-            lowest, highest = positions.aminmax()
-            low, high = int(lowest), int(highest)
-            if low < 0 or high >= len(self):
-                raise ValueError(
-                    f"Positions must lie in [0, {len(self)}), the utterances "
-                    f"given to bind(); got one at {low if low < 0 else high}, "
-                    "which was never bound."
-                )
-        return positions
+        if positions.device.type != "cpu" or not len(positions):
+            return
+        lowest, highest = (int(bound) for bound in positions.aminmax())
+        if lowest < 0 or highest >= len(self):
+            raise ValueError(
+                f"Expected positions in [0, {len(self)}), those of the "
+                "utterances given to bind(), got "
+                f"{lowest if lowest < 0 else highest}, which was never bound: "
+                "bind the set that you train on."
+            )
 
 
 class PositiveLayout:
-    """Brings positives to `(num_targets, batch, dim)` and back.
+    """Bring positives to the shape `(num_targets, batch, dim)` and back.
 
     Arguments
     ---------
     num_targets : int
-        Positives per utterance.
+        Number of positives per utterance.
     dim : int
         Dimension of a positive.
+
+    Example
+    -------
+    >>> layout = PositiveLayout(num_targets=1, dim=3)
+    >>> positives = torch.zeros(5, 3)
+    >>> targets = layout.targets_first(positives, batch_size=5)
+    >>> targets.shape, layout.restore(targets, like=positives).shape
+    (torch.Size([1, 5, 3]), torch.Size([5, 3]))
     """
 
     def __init__(self, num_targets: int, dim: int) -> None:
@@ -123,7 +143,7 @@ class PositiveLayout:
         self.dim = dim
 
     def targets_first(self, positives: Tensor, batch_size: int) -> Tensor:
-        """Return positives as `(num_targets, batch, dim)`.
+        """Bring positives to the shape `(num_targets, batch, dim)`.
 
         Arguments
         ---------
@@ -132,10 +152,15 @@ class PositiveLayout:
         batch_size : int
             Number of utterances.
 
+        Returns
+        -------
+        torch.Tensor
+            A view of `positives`, or `positives` itself, with its gradient.
+
         Raises
         ------
         ValueError
-            Another shape or dimension, or integers.
+            `positives` has another shape, or holds integers.
         """
         shape = tuple(positives.shape)
         targets_shape = (self.num_targets, batch_size, self.dim)
@@ -151,12 +176,12 @@ class PositiveLayout:
             expected += f", or without num_targets {targets_shape[1:]}"
         raise ValueError(
             f"Expected positives of shape {expected}, floating point, for "
-            f"{batch_size} ids; got {positives.dtype} of shape {shape}. Check "
+            f"{batch_size} ids, got {positives.dtype} of shape {shape}: change "
             "positive_dim and num_targets of the PositiveSampler."
         )
 
     def restore(self, targets: Tensor, like: Tensor) -> Tensor:
-        """Return `(num_targets, batch, dim)` in the shape of `like`."""
+        """Bring `(num_targets, batch, dim)` back to the shape of `like`."""
         if targets.shape == like.shape:
             return targets
         if like.dim() == 2:
@@ -183,8 +208,8 @@ class Step:
     positives: Tensor
 
     def finite_rows(self) -> Tensor:
-        """Return which utterances have only finite numbers, `(batch,)` bool."""
-        # NaN and infinity stay in a sum.
+        """Return which rows hold only finite numbers, `(batch,)` bool."""
+        # A sum with NaN or infinity in it is not finite either.
         rows = self.reference.sum(1)
         rows = rows + self.positives.sum((0, 2), dtype=torch.float32)
         return rows.isfinite()
@@ -199,37 +224,42 @@ def check_step(
     reference_dim: int,
     device: torch.device,
 ) -> Step:
-    """Check what a recipe passes, and bring it into one layout.
+    """Check what a recipe passes to the sampler, and bring it to one layout.
 
     Arguments
     ---------
-    ids, reference, positives
-        As `PositiveSampler` takes them.
+    ids : sequence of str or torch.Tensor
+        Ids of the utterances, or their positions `(batch,)`.
+    reference : torch.Tensor
+        `(batch, reference_dim)` or `(batch, 1, reference_dim)`.
+    positives : torch.Tensor
+        In one of the shapes that `PositiveLayout.targets_first` takes.
     utterances : UtteranceIndex
         The bound utterances.
     layout : PositiveLayout
-        Shapes of positives.
+        Shape of the positives.
     reference_dim : int
         Dimension of a reference.
     device : torch.device
-        Where the memories are.
+        Device of the memories.
 
     Returns
     -------
     Step
-        Without gradient in the references; positives keep theirs.
+        Its references carry no gradient; its positives keep theirs.
 
     Raises
     ------
     ValueError
-        Something is missing, or of another shape or device.
+        Something is missing, or has another shape or device.
     """
     index = utterances.positions(ids, device)
     if reference is None:
         raise ValueError(
-            "PositiveSampler needs reference representations from the "
-            "epoch before start_epoch on: pass "
-            "reference=reference_representation(embed, ...)."
+            "Expected reference representations from the epoch before "
+            "start_epoch on, got None: pass "
+            "reference=reference_representation(embed, ...) to the "
+            "PositiveSampler."
         )
     expected = (len(index), reference_dim)
     if reference.shape == (len(index), 1, reference_dim):
@@ -237,15 +267,15 @@ def check_step(
     if reference.shape != expected:
         raise ValueError(
             f"Expected reference of shape {expected} (batch, "
-            f"reference_dim), got {tuple(reference.shape)}. Check "
+            f"reference_dim), got {tuple(reference.shape)}: change "
             "reference_dim of the PositiveSampler."
         )
     targets = layout.targets_first(positives, len(index))
     for name, tensor in (("reference", reference), ("positives", targets)):
         if tensor.device != device:
             raise ValueError(
-                f"{name} is on {tensor.device}, the memories are on "
-                f"{device}. Put the sampler into Brain.modules, or move "
-                "it with sampler.to(device)."
+                f"Expected {name} on {device}, where the memories are, got "
+                f"{name} on {tensor.device}: put the sampler into "
+                "Brain.modules, or move it with sampler.to(device)."
             )
     return Step(index, reference.detach().float(), targets)

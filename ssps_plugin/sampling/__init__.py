@@ -1,4 +1,4 @@
-"""Strategies that select a pseudo-positive for an anchor."""
+"""Sampling strategies: select a pseudo-positive for every anchor."""
 
 from ssps_plugin.sampling.clustering import CentroidSampling, ClusteringSampling
 from ssps_plugin.sampling.nearest_neighbor import NearestNeighborSampling

@@ -10,11 +10,11 @@ from torch import Tensor
 from ssps_plugin.clustering import SphericalKMeans, nearest_clusters
 from ssps_plugin.memory import PositiveLayout, PositiveQueue, ReferenceBank
 from ssps_plugin.sampling.cluster_draws import ClusterDraws
-from ssps_plugin.sampling.draw import rank_of
+from ssps_plugin.sampling.draw import draw_ranks
 from ssps_plugin.sampling.strategy import Anchors, SamplingStrategy
 
-# From this many utterances on, clustering takes long enough for a bar.
-_LONG_CLUSTERING = 100_000
+# From this many utterances on, clustering is slow enough for a progress bar.
+_MANY_UTTERANCES = 100_000
 
 
 class ClusteringSampling(SamplingStrategy):
@@ -30,10 +30,10 @@ class ClusteringSampling(SamplingStrategy):
     Arguments
     ---------
     num_clusters : int
-        K. A rule of thumb: utterances per recording < utterances / K <
-        utterances per speaker.
+        K, at least 1. A rule of thumb: utterances per recording <
+        utterances / K < utterances per speaker.
     num_neighbors : int
-        M, how many neighbouring clusters to draw from.
+        M, how many neighbouring clusters to draw from, in [0, K).
     whitening : float
         Power of the transform of the references: 0 is the published method,
         0.5 ours and better on small corpora.
@@ -41,15 +41,20 @@ class ClusteringSampling(SamplingStrategy):
         Prefer nearer clusters, p(rank) proportional to
         exp(-rank_decay · rank); 0 draws them uniformly.
     num_iterations : int
-        Iterations of k-means where it starts from random members.
+        Iterations of k-means from random members.
     assignment_dtype : str
-        "float32", or "bfloat16" for faster assignment steps.
+        "float32", or "bfloat16" for faster assignments.
     reuse_centroids : bool
         From the second clustering on, start from the last centroids and do
         one iteration: several times faster. By default every epoch starts
-        from random members, as published. New clusters bring an anchor new
-        neighbours; kept ones confirm the pairs of the epoch before, right or
-        wrong, which cost accuracy in one of two seeds on MiniVox.
+        from random members, as published. New clusters give an anchor new
+        neighbours. Kept ones repeat the pairs of the epoch before, right or
+        wrong, which cost accuracy with one of two seeds on MiniVox.
+
+    Raises
+    ------
+    ValueError
+        An argument is out of range.
 
     Source: SSPS-Clustering, Lepage and Dehak, Interspeech 2025
     (arXiv 2505.14561). Differs: the anchor's own utterance is never drawn,
@@ -73,37 +78,33 @@ class ClusteringSampling(SamplingStrategy):
         reuse_centroids: bool = False,
     ) -> None:
         super().__init__(whitening, rank_decay)
-        if num_clusters < 1:
-            raise ValueError(
-                f"num_clusters must be at least 1, got {num_clusters}."
-            )
+        self.kmeans = SphericalKMeans(
+            num_clusters, num_iterations, assignment_dtype
+        )
         if not 0 <= num_neighbors < num_clusters:
             raise ValueError(
-                "num_neighbors must be at least 0 (the anchor's own cluster) "
-                f"and less than num_clusters ({num_clusters}), "
-                f"got {num_neighbors}."
+                f"Expected num_neighbors in [0, {num_clusters}), at least 0 "
+                "(the anchor's own cluster) and less than num_clusters, got "
+                f"{num_neighbors}: change num_neighbors or num_clusters."
             )
         self.num_clusters = num_clusters
         self.num_neighbors = num_neighbors
         self.reuse_centroids = reuse_centroids
-        self.kmeans = SphericalKMeans(
-            num_clusters, num_iterations, assignment_dtype
-        )
         self.register_buffer("centroids", torch.empty(num_clusters, 0))
         self.register_buffer(
             "neighbors", torch.zeros(num_clusters, max(1, num_neighbors)).long()
         )
         self.register_buffer("clusters", torch.empty(0, dtype=torch.long))
-        # Of the epoch that a step was last in, made when first needed: the
-        # first rank's clusters may come to lie here after `prepare`.
+        # Made in an epoch's first step and not in `prepare`, after which the
+        # first rank's clusters may be copied to this one.
         self._draws: ClusterDraws | None = None
-        self._draws_are_for: tuple[int, int, torch.device] | None = None
+        self._draws_key: tuple[int, int, torch.device] | None = None
         self.register_load_state_dict_post_hook(_forget_draws)
 
     def allocate(
         self, num_utterances: int, reference_dim: int, queue: PositiveQueue
     ) -> None:
-        """Size the buffers; K may not exceed the number of utterances."""
+        """Size the buffers; raise a ValueError if K exceeds the utterances."""
         super().allocate(num_utterances, reference_dim, queue)
         self._check_enough(num_utterances, "utterances of the training set")
         self.centroids = self.centroids.new_zeros(
@@ -115,16 +116,16 @@ class ClusteringSampling(SamplingStrategy):
     def prepare(
         self, bank: ReferenceBank, queue: PositiveQueue, seed: int, epoch: int
     ) -> None:
-        """Cluster the references seen so far and find neighbour clusters."""
+        """Cluster the references seen so far; find neighbouring clusters."""
         seen, references = bank.read_seen()
         self._check_enough(len(seen), "utterances seen so far")
         self.whitening.fit(references)
-        again = self.reuse_centroids and bool((self.clusters >= 0).any())
+        reuse = self.reuse_centroids and bool((self.clusters >= 0).any())
         clustering = self.kmeans.fit(
             self.whitening(references),
             seed=seed + epoch,
-            initial_centroids=self.centroids if again else None,
-            progress=len(seen) >= _LONG_CLUSTERING and if_main_process(),
+            initial_centroids=self.centroids if reuse else None,
+            progress=len(seen) >= _MANY_UTTERANCES and if_main_process(),
         )
         self.centroids.copy_(clustering.centroids)
         self.clusters.fill_(-1)
@@ -139,28 +140,32 @@ class ClusteringSampling(SamplingStrategy):
         _forget_draws(self)
 
     def select(self, anchors: Anchors, queue: PositiveQueue) -> Tensor:
-        """Select slots of the queue, `(batch,)` int64, -1 where none."""
+        """Select slots of the queue, `(batch,)` int64, -1 for none."""
         return self._draws_of(anchors).select(anchors.index, queue)
 
-    def draw_cluster(self, anchors: Anchors) -> Tensor:
-        """Draw a neighbouring cluster per anchor, -1 for an unseen one."""
+    def draw_clusters(self, anchors: Anchors) -> Tensor:
+        """Draw a neighbouring cluster for every anchor.
+
+        Returns
+        -------
+        torch.Tensor
+            `(batch,)` int64, -1 for an utterance without a cluster.
+        """
         own = self.clusters[anchors.index]
-        num_choices = self.neighbors.shape[1]
-        if num_choices > 1:
-            ranks = torch.full_like(own, num_choices)
-            draws = anchors.uniform(stream=0)
-            rank = rank_of(draws, ranks, self.rank_decay)
-            drawn = self.neighbors[own.clamp(min=0), rank]
-        else:
-            drawn = self.neighbors[:, 0].index_select(0, own.clamp(min=0))
+        rank = draw_ranks(
+            anchors.draw_uniform(stream=0),
+            torch.full_like(own, self.neighbors.shape[1]),
+            self.rank_decay,
+        )
+        drawn = self.neighbors[own.clamp(min=0), rank]
         return torch.where(own >= 0, drawn, -1)
 
     def cluster_of(self, index: Tensor) -> Tensor:
-        """Cluster of every utterance, -1 where none, `(batch,)` int64."""
+        """Return the cluster of every utterance, `(batch,)`, -1 for none."""
         return self.clusters[index]
 
     def metrics(self) -> dict[str, float]:
-        """Sizes of the clusters: smallest, median, largest; empty ones."""
+        """Return the smallest, median and largest size, and empty clusters."""
         clustered = self.clusters[self.clusters >= 0]
         if not len(clustered):
             return {}
@@ -173,28 +178,27 @@ class ClusteringSampling(SamplingStrategy):
         }
 
     def _draws_of(self, anchors: Anchors) -> ClusterDraws:
-        """Make what every utterance draws, in an epoch's first step."""
-        needed = (anchors.seed, anchors.epoch, anchors.index.device)
-        if self._draws is None or self._draws_are_for != needed:
-            every = torch.arange(len(self.clusters), device=needed[2])
-            everyone = replace(anchors, index=every)
-            self._draws = ClusterDraws.of(
+        """Return what every utterance draws in the anchors' epoch."""
+        key = (anchors.seed, anchors.epoch, anchors.index.device)
+        if self._draws is None or self._draws_key != key:
+            index = torch.arange(len(self.clusters), device=key[2])
+            every = replace(anchors, index=index)
+            self._draws = ClusterDraws(
                 self.clusters,
                 self.num_clusters,
-                drawn=self.draw_cluster(everyone),
-                uniform=everyone.uniform(stream=1),
-                may_draw_itself=self.num_neighbors == 0,
+                drawn=self.draw_clusters(every),
+                uniform=every.draw_uniform(stream=1),
             )
-            self._draws_are_for = needed
+            self._draws_key = key
         return self._draws
 
     def _check_enough(self, num: int, what: str) -> None:
         if num < self.num_clusters:
             raise ValueError(
-                f"num_clusters is {self.num_clusters}, but there are only "
-                f"{num} {what}. Set num_clusters lower; a rule of thumb: "
-                "utterances per recording < utterances / num_clusters < "
-                "utterances per speaker."
+                f"Expected at least num_clusters ({self.num_clusters}) {what}, "
+                f"got {num}: lower num_clusters. A rule of thumb: utterances "
+                "per recording < utterances / num_clusters < utterances per "
+                "speaker."
             )
 
 
@@ -205,9 +209,9 @@ def _forget_draws(strategy: ClusteringSampling, _: Any = None) -> None:
 class CentroidSampling(ClusteringSampling):
     """Substitute the centroid of a neighbouring cluster itself.
 
-    Makes sense only where positives live in the space of the references: no
-    head, references not whitened. It stands for every target of an utterance.
-    Every anchor whose utterance was clustered is covered, whatever the queue
+    This makes sense only if positives are in the space of the references: no
+    head, no whitening. The centroid is used for every target of an utterance.
+    Every anchor whose utterance was clustered gets one, whatever the queue
     holds.
 
     Arguments
@@ -222,35 +226,36 @@ class CentroidSampling(ClusteringSampling):
     draws_references = True
 
     def check_spaces(self, reference_dim: int, layout: PositiveLayout) -> None:
-        """Raise a ValueError where centroids and positives cannot agree."""
+        """Raise a ValueError if centroids and positives are in two spaces."""
         if layout.dim != reference_dim:
             raise ValueError(
-                "CentroidSampling substitutes centroids of references, so "
-                "positives must live in their space: it needs positive_dim "
-                f"equal to reference_dim ({reference_dim}), got {layout.dim}. "
-                "Use ClusteringSampling with a head."
+                "Expected positive_dim equal to reference_dim "
+                f"({reference_dim}), since CentroidSampling substitutes "
+                f"centroids of references, got {layout.dim}: change "
+                "positive_dim, or use ClusteringSampling with a head."
             )
         if self.whitening.power > 0:
             raise ValueError(
-                "CentroidSampling needs whitening: 0.0, since centroids of "
-                "whitened references do not live in the space of the "
-                f"positives, got {self.whitening.power}."
+                "Expected whitening 0.0, since CentroidSampling substitutes "
+                "centroids of references and whitened ones are not in the "
+                f"space of the positives, got {self.whitening.power}: change "
+                "whitening."
             )
 
     def select(self, anchors: Anchors, queue: PositiveQueue) -> Tensor:
-        """Select centroids, `(batch,)` int64, -1 for an unseen utterance."""
-        return self.draw_cluster(anchors)
+        """Select centroids, `(batch,)` int64, -1 for none."""
+        return self.draw_clusters(anchors)
 
     def pool(self, queue: PositiveQueue) -> Tensor:
         """Return the centroids, `(num_targets, num_clusters, dim)`."""
         return self.centroids.expand(len(queue.positives), -1, -1)
 
     def drawn_utterances(self, rows: Tensor, queue: PositiveQueue) -> Tensor:
-        """No utterance is drawn: -1 everywhere."""
+        """Return -1 for every row: a centroid is no utterance."""
         return rows.new_full(rows.shape, -1)
 
     def cluster_of_positives(
         self, index: Tensor, drawn: Tensor, rows: Tensor
     ) -> Tensor:
-        """Return the clusters whose centroids were taken."""
+        """Return the cluster of every selected centroid."""
         return torch.where(rows >= 0, rows, self.cluster_of(index))

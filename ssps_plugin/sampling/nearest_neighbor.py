@@ -5,28 +5,35 @@ from torch import Tensor
 
 from ssps_plugin.clustering import top_k
 from ssps_plugin.memory import PositiveQueue, ReferenceBank
-from ssps_plugin.sampling.draw import rank_of
+from ssps_plugin.sampling.draw import draw_ranks
 from ssps_plugin.sampling.strategy import Anchors, SamplingStrategy
 
-# Keys come in multiples of this, the queue's scratch row among them.
+# The number of keys, the queue's scratch row among them, is a multiple of this:
+# so every row of similarities starts aligned in memory.
 _KEY_MULTIPLE = 32
 
 
 class NearestNeighborSampling(SamplingStrategy):
-    """Draw among the utterances in the queue nearest to the anchor.
+    """Draw among the utterances in the queue that are nearest to the anchor.
 
-    Among the utterances that have a slot in the queue, the `num_neighbors`
-    whose reference is nearest to the anchor's by cosine are found, its own
-    utterance excluded, and one of them is drawn.
+    Of the utterances that have a slot in the queue, other than the anchor's,
+    the `num_neighbors` whose references are nearest to the anchor's by cosine
+    are found, and one of them is drawn.
 
     Arguments
     ---------
     num_neighbors : int
         M, how many to draw from, at least 1.
     whitening : float
-        Power of the transform of the references, 0 as published.
+        Power of the transform of the references: 0 is the published method.
     rank_decay : float
-        Prefer nearer ones, p(rank) proportional to exp(-rank_decay · rank).
+        Prefer nearer ones, p(rank) proportional to exp(-rank_decay · rank); 0
+        draws uniformly.
+
+    Raises
+    ------
+    ValueError
+        An argument is out of range.
 
     Source: SSPS-NN, Lepage and Dehak, Interspeech 2025 (arXiv 2505.14561).
     """
@@ -43,18 +50,19 @@ class NearestNeighborSampling(SamplingStrategy):
         super().__init__(whitening, rank_decay)
         if num_neighbors < 1:
             raise ValueError(
-                f"num_neighbors must be at least 1, got {num_neighbors}."
+                f"Expected num_neighbors of at least 1, got {num_neighbors}: "
+                "change num_neighbors."
             )
         self.num_neighbors = num_neighbors
-        # The references of what is in the queue, slot by slot, transformed:
-        # kept up to date by the rows a step writes, not gathered every step.
+        # The transformed reference of every slot. A step updates those that it
+        # writes, which saves gathering all of them in every step.
         self.register_buffer("keys", torch.empty(0, 0))
         self.register_buffer("bias", torch.empty(0))
 
     def allocate(
         self, num_utterances: int, reference_dim: int, queue: PositiveQueue
     ) -> None:
-        """Size the buffers for the queue."""
+        """Size the buffers for the queue's slots."""
         super().allocate(num_utterances, reference_dim, queue)
         num_keys = (queue.size // _KEY_MULTIPLE + 1) * _KEY_MULTIPLE
         self.keys = self.keys.new_zeros(num_keys, reference_dim)
@@ -63,7 +71,7 @@ class NearestNeighborSampling(SamplingStrategy):
     def prepare(
         self, bank: ReferenceBank, queue: PositiveQueue, seed: int, epoch: int
     ) -> None:
-        """Transform the references of all that is in the queue."""
+        """Transform the reference of every slot of the queue."""
         if self.whitening.power > 0:
             self.whitening.fit(bank.read_seen()[1])
         utterances = queue.utterances
@@ -72,12 +80,12 @@ class NearestNeighborSampling(SamplingStrategy):
         self._hide_empty_slots(queue)
 
     def select(self, anchors: Anchors, queue: PositiveQueue) -> Tensor:
-        """Select slots of the queue, `(batch,)` int64, -1 where none."""
+        """Select slots of the queue, `(batch,)` int64, -1 for none."""
         anchor = self.whitening(anchors.reference)
         # Cosines to all keys, -inf where a slot is empty.
         similarity = torch.addmm(self.bias, anchor, self.keys.T)
         own = queue.slots.index_select(0, anchors.index).long()
-        # An anchor without a slot writes a similarity back as it was.
+        # For an anchor without a slot, a similarity is written back as it was.
         column = torch.where(own >= 0, own, 0)[:, None]
         kept = similarity.gather(1, column)
         hidden = torch.where(own[:, None] >= 0, -torch.inf, kept)
@@ -85,7 +93,8 @@ class NearestNeighborSampling(SamplingStrategy):
         count = min(self.num_neighbors, similarity.shape[1])
         values, slots = top_k(similarity, count)
         num_found = values.isfinite().sum(1)
-        rank = rank_of(anchors.uniform(stream=1), num_found, self.rank_decay)
+        uniform = anchors.draw_uniform(stream=1)
+        rank = draw_ranks(uniform, num_found, self.rank_decay)
         drawn = slots.gather(1, rank[:, None]).squeeze(1)
         return torch.where(num_found > 0, drawn, -1)
 
@@ -96,7 +105,7 @@ class NearestNeighborSampling(SamplingStrategy):
         bank: ReferenceBank,
         queue: PositiveQueue,
     ) -> None:
-        """Keep the keys of the slots just written."""
+        """Update the keys of the slots that a step wrote."""
         keys = self.whitening(bank.references[index].float())
         self.keys.index_copy_(0, slots, keys)
         self._hide_empty_slots(queue)

@@ -1,4 +1,4 @@
-"""What every sampling strategy is, and the transform they share."""
+"""Base class of the sampling strategies, and the whitening they share."""
 
 from dataclasses import dataclass
 
@@ -7,17 +7,18 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ssps_plugin.memory import PositiveLayout, PositiveQueue, ReferenceBank
-from ssps_plugin.sampling.draw import check_decay, uniform
+from ssps_plugin.sampling.draw import check_rank_decay, draw_uniform
 
-# Axes with less than this share of the largest variance are noise, or empty:
-# whitening would blow them up.
+# Axes with less than this fraction of the largest variance are noise, or
+# empty: whitening would amplify them without bound.
 _SMALLEST_VARIANCE = 1e-6
-_CHUNK = 65536
+# References centred at once: a copy of all of them would take gigabytes.
+_CHUNK_ROWS = 2**16
 
 
 @dataclass(frozen=True)
 class Anchors:
-    """The anchors of one step, all a strategy may know of them.
+    """Anchors of one step: all that a strategy may know of them.
 
     Arguments
     ---------
@@ -36,94 +37,100 @@ class Anchors:
     seed: int
     epoch: int
 
-    def uniform(self, stream: int) -> Tensor:
-        """Uniform numbers in [0, 1), one per anchor, `(batch,)` float64."""
-        return uniform(self.seed, self.epoch, self.index, stream)
+    def draw_uniform(self, stream: int) -> Tensor:
+        """Draw a number in [0, 1) for every anchor, `(batch,)` float64."""
+        return draw_uniform(self.seed, self.epoch, self.index, stream)
 
 
 class SamplingStrategy(nn.Module):
-    """Base of the strategies: which row stands for an anchor's positive.
+    """Base class: select a row to use in place of each anchor's positive.
 
     A strategy reads the memories and never writes them. It sees neither labels
     nor the embeddings that are substituted.
 
     Arguments
     ---------
-    reference_whitening : float
-        Power of the transform laid over the references: 0 is the published
-        method, 1 full whitening (see `Whitening`).
+    whitening : float
+        Power of the transform of the references: 0 is the published method, 1
+        full whitening (see `Whitening`).
     rank_decay : float
-        Draws fall with rank as exp(-rank_decay · rank); 0 is uniform.
+        Prefer nearer ones, p(rank) proportional to exp(-rank_decay · rank); 0
+        draws uniformly.
+
+    Raises
+    ------
+    ValueError
+        An argument is out of range.
     """
 
-    #: Whether what is drawn are references, which stand for positives only
-    #: where both live in one space.
+    #: Whether references are drawn. They can be used in place of positives
+    #: only if both are in one space.
     draws_references = False
-    #: Whether `cluster_of` knows clusters.
+    #: Whether `cluster_of` finds clusters.
     has_clusters = False
 
-    def __init__(self, reference_whitening: float, rank_decay: float) -> None:
+    def __init__(self, whitening: float, rank_decay: float) -> None:
         super().__init__()
-        check_decay(rank_decay)
+        check_rank_decay(rank_decay)
         self.rank_decay = rank_decay
-        self.whitening = Whitening(reference_whitening)
+        self.whitening = Whitening(whitening)
 
     def check_spaces(self, reference_dim: int, layout: PositiveLayout) -> None:
-        """Raise a ValueError where references and positives do not fit."""
+        """Raise a ValueError if references and positives do not fit."""
 
     def allocate(
         self, num_utterances: int, reference_dim: int, queue: PositiveQueue
     ) -> None:
-        """Size the strategy's buffers; raises a ValueError on a misfit."""
+        """Size the buffers; raise a ValueError if the sizes do not fit."""
         self.whitening.allocate(reference_dim)
 
     def prepare(
         self, bank: ReferenceBank, queue: PositiveQueue, seed: int, epoch: int
     ) -> None:
-        """Do, once per epoch, all that does not depend on the batch."""
+        """Do once per epoch all that does not depend on the batch."""
         raise NotImplementedError
 
     def select(self, anchors: Anchors, queue: PositiveQueue) -> Tensor:
-        """Select a row of `pool` for every anchor, -1 where none is found.
+        """Select a row of `pool` for every anchor.
 
         Returns
         -------
         torch.Tensor
-            `(batch,)` int64.
+            `(batch,)` int64, -1 where none is found.
         """
         raise NotImplementedError
 
     def pool(self, queue: PositiveQueue) -> Tensor:
-        """Rows that `select` numbers, `(num_targets, rows, positive_dim)`."""
+        """Return the rows to select, `(num_targets, num_rows, dim)`."""
         return queue.positives
 
     def drawn_utterances(self, rows: Tensor, queue: PositiveQueue) -> Tensor:
-        """Utterance of every selected row, -1 where there is none."""
+        """Return the utterance of every selected row, -1 for none."""
         return queue.utterances_in(rows)
 
     def cluster_of(self, index: Tensor) -> Tensor:
-        """Cluster of every utterance, -1 where there is none, `(batch,)`."""
+        """Return the cluster of every utterance, `(batch,)`, -1 for none."""
         return torch.full_like(index, -1)
 
     def cluster_of_positives(
         self, index: Tensor, drawn: Tensor, rows: Tensor
     ) -> Tensor:
-        """Cluster of what stands for every anchor's positive.
+        """Return the cluster of what is used as every anchor's positive.
 
         Arguments
         ---------
         index : torch.Tensor
             `(batch,)` int64, the anchors' utterances.
         drawn : torch.Tensor
-            `(batch,)` int64, as `drawn_utterances` gave them.
+            `(batch,)` int64, as `drawn_utterances` returned them.
         rows : torch.Tensor
-            `(batch,)` int64, as `select` gave them.
+            `(batch,)` int64, as `select` returned them.
 
         Returns
         -------
         torch.Tensor
-            `(batch,)` int64, -1 where there is none; the anchor's own cluster
-            where it kept its positive.
+            `(batch,)` int64, -1 for none; the anchor's own cluster where it
+            kept its positive.
         """
         return self.cluster_of(torch.where(drawn >= 0, drawn, index))
 
@@ -134,7 +141,19 @@ class SamplingStrategy(nn.Module):
         bank: ReferenceBank,
         queue: PositiveQueue,
     ) -> None:
-        """Take note of what a step wrote: utterances `index` in `slots`."""
+        """Take note of what a step wrote to the memories.
+
+        Arguments
+        ---------
+        slots : torch.Tensor
+            `(batch,)` int64, as `PositiveQueue.enqueue` returned them.
+        index : torch.Tensor
+            `(batch,)` int64, the utterances written to them.
+        bank : ReferenceBank
+            The reference memory, after the step.
+        queue : PositiveQueue
+            The positive queue, after the step.
+        """
 
     def metrics(self) -> dict[str, float]:
         """Return what is worth logging once per epoch."""
@@ -147,14 +166,19 @@ class Whitening(nn.Module):
     A few axes hold most of the variance of a self-supervised representation
     and dominate its cosines. The references are centred, each principal axis
     is divided by its standard deviation to the given power, and the result is
-    L2-normalised again. The symmetric form (rotated back) is used: cosines do
-    not depend on it, and centroids of two epochs stay comparable.
+    L2-normalised again. It is rotated back to the axes of the references:
+    that changes no cosine, and keeps centroids of two epochs comparable.
 
     Arguments
     ---------
     power : float
         In [0, 1]. 0 leaves references as they are (the published method), 1
         whitens fully.
+
+    Raises
+    ------
+    ValueError
+        `power` is out of range.
 
     Example
     -------
@@ -173,8 +197,8 @@ class Whitening(nn.Module):
         super().__init__()
         if not 0.0 <= power <= 1.0:
             raise ValueError(
-                "whitening must lie in [0, 1] (0: as published, 1: full), "
-                f"got {power}."
+                f"Expected whitening in [0, 1], got {power}: change whitening "
+                "(0 as published, 1 whitens fully)."
             )
         self.power = power
         self.register_buffer("mean", torch.empty(0))
@@ -187,14 +211,14 @@ class Whitening(nn.Module):
             self.transform = torch.eye(dim, device=self.mean.device)
 
     def fit(self, references: Tensor) -> None:
-        """Learn the axes from references `(num, dim)` of any float dtype."""
+        """Estimate the axes from references `(num, dim)`, any float dtype."""
         if self.power == 0.0:
             return
         total = references.sum(0, dtype=torch.float64)
         mean = total / len(references)
         dim = references.shape[1]
         covariance = torch.zeros(dim, dim, device=mean.device).double()
-        for chunk in references.split(_CHUNK):
+        for chunk in references.split(_CHUNK_ROWS):
             centred = chunk.float() - mean.float()
             covariance += (centred.T @ centred).double()
         variance, axes = torch.linalg.eigh(covariance / len(references))

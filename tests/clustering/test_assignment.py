@@ -1,4 +1,4 @@
-"""The exhaustive search for the nearest centroid."""
+"""The nearest centroid of every point, searched exhaustively and pruned."""
 
 import pytest
 import torch
@@ -68,11 +68,11 @@ def test_no_points_have_no_labels(unit_vectors) -> None:
 
 
 @pytest.mark.parametrize("step", [0.01, 0.1, 1.0, 3.0])
-@pytest.mark.parametrize("max_share", [0.0, 0.6, 0.999])
+@pytest.mark.parametrize("max_fraction", [0.0, 0.6, 0.999])
 def test_finds_the_nearest_however_far_centroids_move(
-    unit_vectors, mixture, monkeypatch, step: float, max_share: float
+    unit_vectors, mixture, monkeypatch, step: float, max_fraction: float
 ) -> None:
-    monkeypatch.setattr(assignment, "MAX_SHARE", max_share)
+    monkeypatch.setattr(assignment, "_MAX_FRACTION", max_fraction)
     points = mixture(1500, 8, 30)
     centroids = points[:101]
     assign = PrunedAssignment(points, 101, block_width=10)
@@ -116,7 +116,7 @@ def test_skips_most_products_when_clustered_centroids_barely_move(
 def test_bounds_are_as_good_as_new_once_centroids_come_to_rest(
     mixture, compared, monkeypatch
 ) -> None:
-    monkeypatch.setattr(assignment, "MAX_SHARE", 0.999)
+    monkeypatch.setattr(assignment, "_MAX_FRACTION", 0.999)
     points = mixture(1500, 32, 30)
     assign = PrunedAssignment(points, 120, block_width=10)
     assign(points[:120])

@@ -44,7 +44,7 @@ def test_chunks_add_up(unit_vectors, monkeypatch) -> None:
     labels = torch.arange(100) % 3
     whole = mean_directions(points, labels, torch.ones(100), points[:3])
 
-    monkeypatch.setattr(module, "CHUNK_ROWS", 7)
+    monkeypatch.setattr(module, "_CHUNK_ROWS", 7)
     parts = mean_directions(points, labels, torch.ones(100), points[:3])
 
     torch.testing.assert_close(whole, parts)

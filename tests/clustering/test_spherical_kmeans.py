@@ -1,13 +1,132 @@
-"""What a clustering promises, whichever path it takes."""
+"""Spherical k-means against a slow reference, and the nearest clusters."""
+
+import math
 
 import pytest
 import torch
+from torch import Tensor
 from torch.nn.functional import normalize
 
-from ssps_plugin.clustering import SphericalKMeans
+from ssps_plugin.clustering import (
+    SphericalKMeans,
+    assignment,
+    nearest_clusters,
+)
 
 # The GPU's path runs on a CPU too: it is the one without pruning.
 PATHS = pytest.mark.parametrize("pruning", [True, False], ids=["cpu", "gpu"])
+
+
+def lloyd_reference(
+    points: Tensor, start: Tensor, num_iterations: int
+) -> tuple[Tensor, Tensor]:
+    """Lloyd's spherical k-means in float64, one point at a time."""
+    rows = points.double().tolist()
+    centroids = start.double().tolist()
+    dim = len(rows[0])
+
+    def cosine(a: list[float], b: list[float]) -> float:
+        return sum(x * y for x, y in zip(a, b, strict=True))
+
+    def nearest(row: list[float]) -> int:
+        cosines = [cosine(row, centroid) for centroid in centroids]
+        return cosines.index(max(cosines))
+
+    for _ in range(num_iterations):
+        labels = [nearest(row) for row in rows]
+        fits = [
+            cosine(row, centroids[label])
+            for row, label in zip(rows, labels, strict=True)
+        ]
+        farthest = sorted(range(len(rows)), key=fits.__getitem__)
+        for cluster in range(len(centroids)):
+            own = [
+                row
+                for row, label in zip(rows, labels, strict=True)
+                if label == cluster
+            ] or [rows[farthest.pop(0)]]
+            total = [sum(row[i] for row in own) for i in range(dim)]
+            norm = math.sqrt(cosine(total, total))
+            centroids[cluster] = [x / norm for x in total]
+    labels = [nearest(row) for row in rows]
+    return torch.tensor(centroids), torch.tensor(labels)
+
+
+@PATHS
+def test_one_iteration_on_the_circle_by_hand(on_circle, pruning: bool) -> None:
+    points = on_circle(0, 20, 40, 180, 200)
+    kmeans = SphericalKMeans(2, pruning=pruning)
+
+    # 0, 20 and 40 degrees are nearer to 0, the others to 90.
+    clustering = kmeans.fit(points, 0, on_circle(0, 90), num_iterations=1)
+
+    torch.testing.assert_close(
+        clustering.centroids, on_circle(20, 190), atol=1e-6, rtol=0
+    )
+    assert clustering.labels.tolist() == [0, 0, 0, 1, 1]
+    cosines = on_circle(20, 0, 20, 10, 10)[:, 0]
+    assert clustering.objective == pytest.approx(cosines.mean().item())
+
+
+@PATHS
+@pytest.mark.parametrize("num_iterations", [0, 1, 8])
+@pytest.mark.parametrize("structured", [True, False])
+def test_equals_the_slow_reference(
+    unit_vectors, mixture, pruning: bool, num_iterations: int, structured: bool
+) -> None:
+    points = mixture(300, 6, 30) if structured else unit_vectors(300, 6)
+    start = unit_vectors(80, 6, seed=3)
+    kmeans = SphericalKMeans(80, pruning=pruning)
+
+    clustering = kmeans.fit(points, 0, start, num_iterations=num_iterations)
+
+    centroids, labels = lloyd_reference(points, start, num_iterations)
+    assert torch.equal(clustering.labels, labels)
+    torch.testing.assert_close(
+        clustering.centroids, centroids.float(), atol=1e-5, rtol=0
+    )
+
+
+def test_uses_every_point_at_300_points_a_cluster(unit_vectors) -> None:
+    points = unit_vectors(1500, 6)
+    start = points[:5]
+
+    clustering = SphericalKMeans(5).fit(points, 0, start, num_iterations=3)
+
+    centroids, labels = lloyd_reference(points, start, 3)
+    assert torch.equal(clustering.labels, labels)
+    torch.testing.assert_close(
+        clustering.centroids, centroids.float(), atol=1e-5, rtol=0
+    )
+
+
+def test_both_paths_agree_from_the_same_seed(mixture) -> None:
+    points = mixture(3000, 32, 100)
+
+    pruned = SphericalKMeans(400).fit(points, seed=3)
+    exhaustive = SphericalKMeans(400, pruning=False).fit(points, seed=3)
+
+    assert torch.equal(pruned.labels, exhaustive.labels)
+    torch.testing.assert_close(pruned.centroids, exhaustive.centroids)
+    assert pruned.objective == pytest.approx(exhaustive.objective)
+
+
+@PATHS
+@pytest.mark.parametrize("empty", [0, 1, 2])
+def test_an_empty_cluster_restarts_at_the_farthest_point(
+    on_circle, pruning: bool, empty: int
+) -> None:
+    points = on_circle(0, 10, 90, 100, 140)
+    start = on_circle(5, 95).tolist()
+    start.insert(empty, on_circle(230).squeeze(0).tolist())
+    kmeans = SphericalKMeans(3, pruning=pruning)
+
+    clustering = kmeans.fit(points, 0, torch.tensor(start), num_iterations=1)
+
+    torch.testing.assert_close(
+        clustering.centroids[empty], on_circle(140).squeeze(0)
+    )
+    assert clustering.labels[4] == empty
 
 
 @PATHS
@@ -166,12 +285,14 @@ def test_arguments_out_of_range_are_refused_by_name(arguments: dict) -> None:
         SphericalKMeans(**arguments)
 
 
-def test_objective_is_that_of_faiss_over_all_points_from_the_same_start():
+def test_objective_is_that_of_faiss_over_all_points_from_the_same_start() -> (
+    None
+):
     faiss = pytest.importorskip("faiss")
     generator = torch.Generator().manual_seed(0)
     centres = torch.randn(20, 16, generator=generator)
     points = centres.repeat(300, 1) + torch.randn(6000, 16, generator=generator)
-    points = torch.nn.functional.normalize(points, dim=1)
+    points = normalize(points, dim=1)
     start = points[torch.randperm(6000, generator=generator)[:20]]
     # 300 points a centroid: faiss would take 256 of them by default.
     reference = faiss.Kmeans(
@@ -184,3 +305,56 @@ def test_objective_is_that_of_faiss_over_all_points_from_the_same_start():
         points, seed=0, initial_centroids=start, num_iterations=10
     )
     assert ours.objective == pytest.approx(float(expected), abs=1e-3)
+
+
+def test_neighbours_on_the_circle_by_hand(on_circle) -> None:
+    neighbors = nearest_clusters(on_circle(0, 10, 35, 100), num_neighbors=2)
+
+    assert neighbors.tolist() == [[1, 2], [0, 2], [1, 0], [2, 1]]
+
+
+@pytest.mark.parametrize("num_neighbors", [1, 5, 299])
+def test_equals_brute_force_over_several_chunks(
+    unit_vectors, monkeypatch, num_neighbors: int
+) -> None:
+    monkeypatch.setattr(assignment, "_CPU_TILE_ELEMENTS", 1)
+    centroids = unit_vectors(300, 16)
+
+    neighbors = nearest_clusters(centroids, num_neighbors)
+
+    similarities = (centroids.double() @ centroids.double().t()).tolist()
+    for own, row in enumerate(similarities):
+        others = [cluster for cluster in range(300) if cluster != own]
+        others.sort(key=row.__getitem__, reverse=True)
+        assert neighbors[own].tolist() == others[:num_neighbors]
+
+
+def test_a_cluster_is_not_its_own_neighbour_even_with_a_twin(
+    on_circle,
+) -> None:
+    neighbors = nearest_clusters(on_circle(0, 0, 90), num_neighbors=1)
+
+    assert neighbors[:2].tolist() == [[1], [0]]
+
+
+def test_no_neighbours_asked_for_gives_none(unit_vectors) -> None:
+    assert nearest_clusters(unit_vectors(4, 8), 0).shape == (4, 0)
+    assert nearest_clusters(unit_vectors(1, 8), 0).shape == (1, 0)
+
+
+def test_half_precision_centroids_are_compared_in_float32(
+    unit_vectors,
+) -> None:
+    centroids = unit_vectors(50, 16).half()
+
+    assert torch.equal(
+        nearest_clusters(centroids, 3), nearest_clusters(centroids.float(), 3)
+    )
+
+
+@pytest.mark.parametrize("num_neighbors", [-1, 4, 5])
+def test_more_neighbours_than_others_is_refused(
+    unit_vectors, num_neighbors: int
+) -> None:
+    with pytest.raises(ValueError, match=rf"\[0, 4\).*got {num_neighbors}"):
+        nearest_clusters(unit_vectors(4, 8), num_neighbors)

@@ -1,4 +1,4 @@
-"""Utterance ids, their positions and their fingerprint."""
+"""What a step brings: its utterances, shapes, finite rows, and its checks."""
 
 import pytest
 import torch
@@ -11,10 +11,7 @@ from ssps_plugin.memory import (
 )
 
 CPU = torch.device("cpu")
-
 NAN, INF = float("nan"), float("inf")
-
-CPU = torch.device("cpu")
 
 
 def test_a_position_is_the_place_in_the_bound_order():
@@ -22,7 +19,7 @@ def test_a_position_is_the_place_in_the_bound_order():
     assert utterances.positions(["a", "z", "a"], CPU).tolist() == [1, 0, 1]
 
 
-def test_positions_pass_as_they_are():
+def test_positions_of_any_integer_dtype_pass_as_they_are():
     utterances = UtteranceIndex(["z", "a", "m"])
     for dtype in (torch.int64, torch.int32, torch.uint8):
         positions = torch.tensor([2, 0], dtype=dtype)
@@ -50,13 +47,13 @@ def test_an_id_twice_is_an_error():
 
 
 def test_an_id_never_bound_is_named():
-    with pytest.raises(ValueError, match="'x' was never bound"):
+    with pytest.raises(ValueError, match="got 'x', which was never bound"):
         UtteranceIndex(["a", "b"]).positions(["a", "x"], CPU)
 
 
 @pytest.mark.parametrize("outside", [-1, 2])
 def test_a_position_out_of_range_is_named(outside):
-    with pytest.raises(ValueError, match=f"got one at {outside}"):
+    with pytest.raises(ValueError, match=f"got {outside}, which was never"):
         UtteranceIndex(["a", "b"]).positions(torch.tensor([0, outside]), CPU)
 
 
@@ -148,8 +145,8 @@ def test_one_bad_number_in_a_large_step_is_found(where, bad):
         tensor[where, 299] = kept
 
 
-def test_an_overflow_over_all_rows_drops_none_of_them():
-    # The sum over all rows overflows, so that the rows are looked at.
+def test_rows_whose_joint_sum_overflows_are_finite():
+    # Every row is finite, though a sum over all rows would overflow.
     reference = torch.full((4, 2), 1e38)
     step = Step(torch.arange(4), reference, torch.ones(1, 4, 3))
     assert step.finite_rows().tolist() == [True] * 4
@@ -161,7 +158,7 @@ def test_large_half_precision_positives_are_finite():
     assert step.finite_rows().all()
 
 
-def test_a_double_beyond_float32_is_not_remembered():
+def test_a_double_beyond_float32_is_not_finite():
     positives = torch.full((1, 1, 1), 1e300, dtype=torch.double)
     step = Step(torch.zeros(1).long(), torch.ones(1, 2), positives)
     assert step.finite_rows().tolist() == [False]
@@ -209,7 +206,11 @@ def test_no_reference_says_how_to_make_one():
 def test_another_device_is_named_for_what_is_on_it():
     there = torch.device("meta")
     reference, positives = torch.zeros(2, 2), torch.zeros(2, 3)
-    with pytest.raises(ValueError, match="reference is on meta"):
+    with pytest.raises(
+        ValueError, match="reference on cpu.* reference on meta"
+    ):
         check(["a", "c"], reference.to(there), positives)
-    with pytest.raises(ValueError, match="positives is on meta"):
+    with pytest.raises(
+        ValueError, match="positives on cpu.* positives on meta"
+    ):
         check(["a", "c"], reference, positives.to(there))

@@ -37,7 +37,7 @@ def test_equals_a_loop(own, queued):
     index = torch.randperm(NUM, generator=generator)
     if queued:
         queue.enqueue(index[:queued], torch.zeros(1, queued, 1))
-    draws = ClusterDraws.of(clusters, NUM_CLUSTERS, drawn, uniform, own)
+    draws = ClusterDraws(clusters, NUM_CLUSTERS, drawn, uniform)
     expected = [
         slot_by_loop(clusters, drawn[i], float(uniform[i]), i, queue)
         for i in index.tolist()

@@ -1,11 +1,16 @@
-"""SSPS-Clustering against a loop over the definition."""
+"""SSPS-Clustering and its centroid variant against their definitions."""
 
 import math
 
 import pytest
 import torch
 
-from ssps_plugin import ClusteringSampling
+from ssps_plugin import (
+    CentroidSampling,
+    ClusteringSampling,
+    PositiveSampler,
+)
+from ssps_plugin.memory import PositiveQueue
 from ssps_plugin.sampling.cluster_draws import ClusterDraws
 
 NUM = 30
@@ -138,7 +143,7 @@ def test_empty_clusters_cover_nobody_and_are_no_error(
     sizes = strategy.clusters.bincount(minlength=5)
     assert strategy.metrics()["empty_clusters"] == (sizes == 0).sum() > 0
     for epoch in range(20):
-        cluster = strategy.draw_cluster(memories.anchors(epoch=epoch))
+        cluster = strategy.draw_clusters(memories.anchors(epoch=epoch))
         drawn = memories.draw(strategy, epoch=epoch)
         own = cluster == strategy.clusters
         assert torch.equal(drawn >= 0, sizes[cluster] > own.long())
@@ -202,7 +207,7 @@ def test_lists_of_fixed_length_draw_what_lists_of_members_draw(
     monkeypatch.setattr(
         ClusterDraws,
         "_num_places",
-        lambda draws, ends: len(ends) * draws._largest + 1,
+        lambda draws, ends: len(ends) * draws._largest_size + 1,
     )
     assert draws() == expected
     strategy.prepare(memories.bank, memories.queue, seed=5, epoch=9)
@@ -225,8 +230,8 @@ def test_another_epoch_and_another_seed_draw_differently(make_memories):
     drawn = memories.draw(strategy, seed=1, epoch=1)
     assert torch.equal(memories.draw(strategy, seed=1, epoch=1), drawn)
     for other in ({"seed": 2, "epoch": 1}, {"seed": 1, "epoch": 2}):
-        share = (memories.draw(strategy, **other) == drawn).float().mean()
-        assert share < 0.5
+        again = memories.draw(strategy, **other) == drawn
+        assert again.float().mean() < 0.5
 
 
 def test_clusters_taken_up_inside_an_epoch_are_drawn_from(make_memories):
@@ -293,7 +298,7 @@ def test_whitening_clusters_what_the_whitened_references_are(make_memories):
 def test_more_clusters_than_utterances_is_an_error(make_memories):
     memories = make_memories(5, range(5))
     with pytest.raises(
-        ValueError, match="num_clusters is 6, .* 5 utterances of"
+        ValueError, match=r"num_clusters \(6\) utterances of .*, got 5: lower"
     ):
         memories.prepare(ClusteringSampling(6, 1))
 
@@ -302,11 +307,111 @@ def test_more_clusters_than_seen_utterances_is_an_error(make_memories):
     memories = make_memories(5, range(5))
     memories.bank.allocate(5)
     memories.bank.write(torch.arange(3), memories.references[:3])
-    with pytest.raises(ValueError, match="only 3 utterances seen so far"):
+    with pytest.raises(
+        ValueError, match="utterances seen so far, got 3: lower"
+    ):
         memories.prepare(ClusteringSampling(4, 1))
+
+
+def test_no_clusters_is_an_error():
+    with pytest.raises(ValueError, match="num_clusters of at least 1, got 0"):
+        ClusteringSampling(0, 0)
 
 
 @pytest.mark.parametrize("num_neighbors", [-1, 3, 4])
 def test_as_many_neighbors_as_clusters_is_an_error(num_neighbors):
     with pytest.raises(ValueError, match="less than num_clusters"):
         ClusteringSampling(3, num_neighbors)
+
+
+def prepare_centroids(memories, strategy):
+    memories.queue = PositiveQueue(NUM, 6)  # positives are like references
+    memories.queue.allocate(NUM)
+    return memories.prepare(strategy)
+
+
+def test_without_neighbors_the_centroid_is_that_of_the_own_cluster(
+    make_memories,
+):
+    memories = make_memories(NUM, [])
+    strategy = prepare_centroids(memories, CentroidSampling(5, 0))
+    rows = strategy.select(memories.anchors(), memories.queue)
+    similarity = memories.references.double() @ strategy.centroids.double().T
+    assert torch.equal(rows, similarity.argmax(1))
+
+
+def test_with_neighbors_the_centroid_is_one_of_the_nearest_others(
+    make_memories,
+):
+    memories = make_memories(NUM, [])
+    strategy = prepare_centroids(memories, CentroidSampling(5, 2))
+    centroids = strategy.centroids.double()
+    similarity = centroids @ centroids.T
+    similarity.fill_diagonal_(-2)
+    nearest = similarity.topk(2).indices[strategy.clusters]
+    found = torch.zeros(NUM, 2, dtype=torch.long)
+    for epoch in range(400):
+        anchors = memories.anchors(epoch=epoch)
+        rows = strategy.select(anchors, memories.queue)
+        hits = rows[:, None] == nearest
+        assert hits.any(1).all()
+        found += hits
+    assert (found > 140).all()  # half of 400 each, six deviations of 10
+
+
+def test_centroids_cover_all_that_were_clustered_with_an_empty_queue(
+    make_memories,
+):
+    memories = make_memories(NUM, [])
+    memories.bank.allocate(NUM)
+    memories.bank.write(torch.arange(20), memories.references[:20])
+    strategy = prepare_centroids(memories, CentroidSampling(4, 1))
+    rows = strategy.select(memories.anchors(), memories.queue)
+    assert (rows[:20] >= 0).all()
+    assert rows[20:].tolist() == [-1] * 10
+    drawn = strategy.drawn_utterances(rows, memories.queue)
+    assert drawn.tolist() == [-1] * NUM  # a centroid is no utterance
+
+
+def test_the_sampler_substitutes_the_centroid_itself(make_memories):
+    references = make_memories(NUM, []).references
+    sampler = PositiveSampler(CentroidSampling(4, 0), NUM, 6, 6, start_epoch=2)
+    sampler.bind([str(i) for i in range(NUM)])
+    index = torch.arange(NUM)
+    sampler.begin_epoch(1)
+    sampler(index, references, torch.zeros(NUM, 6))
+    sampler.begin_epoch(2)
+    positives = sampler(index, references, torch.zeros(NUM, 6))
+    nearest = (references @ sampler.strategy.centroids.T).argmax(1)
+    assert torch.equal(positives, sampler.strategy.centroids[nearest])
+    assert sampler.metrics()["coverage"] == 1.0
+
+
+def test_a_centroid_is_used_for_every_target(make_memories):
+    references = make_memories(NUM, []).references
+    sampler = PositiveSampler(
+        CentroidSampling(4, 1), NUM, 6, 6, start_epoch=2, num_targets=2
+    )
+    sampler.bind([str(i) for i in range(NUM)])
+    own = torch.zeros(2, NUM, 6)
+    for epoch in (1, 2):
+        sampler.begin_epoch(epoch)
+        positives = sampler(torch.arange(NUM), references, own)
+    clusters = sampler.strategy.neighbors[sampler.clusters(), 0]
+    for target in positives:
+        assert torch.equal(target, sampler.strategy.centroids[clusters])
+
+
+def test_spaces_that_do_not_agree_are_an_error():
+    with pytest.raises(
+        ValueError, match="got 5: change .* use ClusteringSampling"
+    ):
+        PositiveSampler(CentroidSampling(2, 0), 4, 6, 5, start_epoch=2)
+
+
+def test_whitened_centroids_are_an_error():
+    strategy = CentroidSampling(2, 0, whitening=0.5)
+    with pytest.raises(
+        ValueError, match="Expected whitening 0.0.* got 0.5: change"
+    ):
+        PositiveSampler(strategy, 4, 6, 6, start_epoch=2)

@@ -1,4 +1,4 @@
-"""Whitening against a float64 SVD, and its identities."""
+"""What strategies share: whitening, against a float64 SVD."""
 
 import pytest
 import torch
@@ -113,7 +113,7 @@ def test_half_precision_references_are_whitened_in_float32():
 def test_references_are_read_in_chunks(monkeypatch):
     references = stretched().float()
     whole = fitted(0.5, references)
-    monkeypatch.setattr("ssps_plugin.sampling.strategy._CHUNK", 7)
+    monkeypatch.setattr("ssps_plugin.sampling.strategy._CHUNK_ROWS", 7)
     torch.testing.assert_close(
         fitted(0.5, references).transform, whole.transform
     )
@@ -121,5 +121,7 @@ def test_references_are_read_in_chunks(monkeypatch):
 
 @pytest.mark.parametrize("power", [-0.1, 1.1, float("nan")])
 def test_a_power_outside_the_unit_interval_is_an_error(power):
-    with pytest.raises(ValueError, match=r"whitening must lie in \[0, 1\]"):
+    with pytest.raises(
+        ValueError, match=r"Expected whitening in \[0, 1\], got"
+    ):
         Whitening(power)
