@@ -1,7 +1,8 @@
-"""Gather and broadcast over the ranks; with one process, no-ops.
+"""Gather, reduce and broadcast over the ranks; with one process, no-ops.
 
-Ranks may hold batches of unequal size (dynamic batching, a last batch), so
-a gather exchanges the sizes first.
+The only module that imports `torch.distributed`. Batches may differ in size
+between ranks (dynamic batching, a last batch), so a gather exchanges the sizes
+first.
 """
 
 import gc
@@ -14,15 +15,16 @@ from torch import Tensor, nn
 from torch.nn.parallel import DataParallel, DistributedDataParallel
 
 if dist.is_available():
-    # Its functions have the group as a default argument: imported once there
-    # is one, as PyTorch does in a first step, they would keep it for good.
+    # Its functions have the group as a default argument. If the first import
+    # were in a training step, as by PyTorch, they would hold the group forever.
     import torch.distributed.nn.functional
 
+# What parallel training puts around a module.
 WRAPPERS = (DistributedDataParallel, DataParallel)
 
 
 def is_distributed() -> bool:
-    """Whether a process group is up with more than one rank."""
+    """Return whether there is a process group of more than one rank."""
     return (
         dist.is_available()
         and dist.is_initialized()
@@ -30,36 +32,30 @@ def is_distributed() -> bool:
     )
 
 
-def without_wrapper(module: Any) -> Any:
-    """Take the wrapper of parallel training off, if there is one."""
-    return module.module if isinstance(module, WRAPPERS) else module
+def rank() -> int:
+    """Return this process's rank, 0 without a process group."""
+    return dist.get_rank() if is_distributed() else 0
 
 
-def leave_group() -> None:
-    """Leave the process group, if one is up, and wait for its threads.
-
-    Gloo's threads end with the group, once nothing holds it. One that still
-    puts away its last tensors when the interpreter ends aborts the process.
-    So first what wraps modules for parallel training has to be out of reach.
-    """
-    if dist.is_available() and dist.is_initialized():
-        gc.collect()  # wrappers are held by cycles
-        dist.destroy_process_group()
+def world_size() -> int:
+    """Return the number of ranks, 1 without a process group."""
+    return dist.get_world_size() if is_distributed() else 1
 
 
 @dataclass(frozen=True)
 class JointBatch:
-    """How the rows of a step lie over the ranks: one exchange of sizes.
+    """The number of rows of every rank, for gathers after one exchange.
 
-    What is gathered by it has as many rows as what it was made of, on every
-    rank. An exchange makes a GPU's host wait, so a step makes few of these.
+    On every rank, tensors that are gathered have as many rows as the tensor
+    that the sizes are from. An exchange makes a GPU's host wait, so a step
+    should make few.
 
     Arguments
     ---------
     sizes : tuple of int
-        Rows of each rank.
+        Number of rows of each rank.
     rank : int
-        This process's.
+        Rank of this process.
 
     Example
     -------
@@ -87,23 +83,29 @@ class JointBatch:
 
     @property
     def start(self) -> int:
-        """How many rows of what is gathered belong to lower ranks."""
+        """Number of gathered rows that belong to lower ranks."""
         return sum(self.sizes[: self.rank])
 
     @property
     def own(self) -> slice:
-        """Where this rank's rows are in what is gathered."""
+        """Where this rank's rows are among the gathered ones."""
         return slice(self.start, self.start + self.sizes[self.rank])
 
     def gather(self, *tensors: Tensor) -> tuple[Tensor, ...]:
-        """Concatenate what every rank holds, as `gather_rows` does."""
+        """Concatenate tensors of all ranks, as `gather_rows` does.
+
+        Raises
+        ------
+        ValueError
+            More than one rank, and a tensor of another number of rows.
+        """
         detached = tuple(tensor.detach() for tensor in tensors)
         if not is_distributed():
             return detached
         return tuple(self._gather(tensor) for tensor in detached)
 
     def gather_with_gradient(self, tensor: Tensor) -> Tensor:
-        """Concatenate what every rank holds; the gradient flows to its owner.
+        """Concatenate a tensor of all ranks, with gradient.
 
         Arguments
         ---------
@@ -115,6 +117,11 @@ class JointBatch:
         torch.Tensor
             `(sum of batches, ...)`. In the backward pass each rank receives
             the sum over the ranks of the gradients of its own rows.
+
+        Raises
+        ------
+        ValueError
+            More than one rank, and a tensor of another number of rows.
         """
         if not is_distributed():
             return tensor
@@ -124,8 +131,9 @@ class JointBatch:
     def _gather(self, tensor: Tensor) -> Tensor:
         if tensor.shape[0] != self.sizes[self.rank]:
             raise ValueError(
-                f"Expected {self.sizes[self.rank]} rows, as many as the joint "
-                f"batch was made of, got {tensor.shape[0]}."
+                f"Expected {self.sizes[self.rank]} rows, as many as of the "
+                f"tensor that made the JointBatch, got {tensor.shape[0]}: make "
+                "a JointBatch of this tensor."
             )
         padded = tensor.new_zeros((max(self.sizes), *tensor.shape[1:]))
         padded[: tensor.shape[0]] = tensor
@@ -134,127 +142,6 @@ class JointBatch:
         return torch.cat(
             [part[:size] for part, size in zip(parts, self.sizes, strict=True)]
         )
-
-
-def gather_rows(*tensors: Tensor) -> tuple[Tensor, ...]:
-    """Concatenate what every rank holds, in rank order, without gradient.
-
-    Arguments
-    ---------
-    *tensors : torch.Tensor
-        Tensors that share their first dimension, `(batch, ...)`. The batch may
-        differ between ranks; other dimensions and dtypes may not.
-
-    Returns
-    -------
-    tuple of torch.Tensor
-        The tensors over all ranks, `(sum of batches, ...)`, detached.
-
-    Example
-    -------
-    >>> gather_rows(torch.tensor([1, 2]))[0].tolist()  # one process
-    [1, 2]
-    """
-    return JointBatch.of(tensors[0]).gather(*tensors)
-
-
-def sum_over_ranks(tensor: Tensor) -> Tensor:
-    """Add up what every rank holds, element by element, without gradient.
-
-    Arguments
-    ---------
-    tensor : torch.Tensor
-        Of one shape and dtype on all ranks.
-
-    Returns
-    -------
-    torch.Tensor
-        As `tensor`, detached.
-
-    Example
-    -------
-    >>> sum_over_ranks(torch.tensor([1.0, 2.0]))  # one process
-    tensor([1., 2.])
-    """
-    if not is_distributed():
-        return tensor.detach()
-    total = tensor.detach().clone(memory_format=torch.contiguous_format)
-    dist.all_reduce(total)
-    return total
-
-
-def mean_over_ranks(value: float, device: torch.device | str) -> float:
-    """Return the mean of what every rank has; waits for the device."""
-    if not is_distributed():
-        return value
-    own = torch.tensor(value, dtype=torch.float64, device=device)
-    return float(sum_over_ranks(own)) / dist.get_world_size()
-
-
-def mean_over_joint_batch(total: Tensor, num_terms: int) -> Tensor:
-    """Return this rank's part of a loss that is a mean over the joint batch.
-
-    Ranks are averaged with equal weight, whatever their batches: so the mean
-    of what they return is the mean over all of their terms.
-
-    Arguments
-    ---------
-    total : torch.Tensor
-        0-d, the sum of this rank's terms; its gradient is kept.
-    num_terms : int
-        How many they are.
-
-    Example
-    -------
-    >>> mean_over_joint_batch(torch.tensor(6.0), num_terms=4)  # one process
-    tensor(1.5000)
-    """
-    num_terms_of_all = sum_over_ranks(total.new_full((), num_terms))
-    return total * world_size() / num_terms_of_all
-
-
-def broadcast_state(module: nn.Module) -> None:
-    """Overwrite parameters and buffers of every rank with those of rank 0."""
-    if is_distributed():
-        for tensor in module.state_dict().values():
-            dist.broadcast(tensor, src=0)
-
-
-def broadcast_buffers(module: nn.Module) -> None:
-    """Overwrite the buffers of every rank with those of rank 0."""
-    if is_distributed():
-        for buffer in module.buffers():
-            dist.broadcast(buffer, src=0)
-
-
-def log_sum_exp_over_ranks(tensor: Tensor) -> Tensor:
-    """Return log(sum(exp(tensor))) over the ranks, without gradient."""
-    own = tensor.detach()
-    if not is_distributed():
-        return own
-    peak = own.clone(memory_format=torch.contiguous_format)
-    dist.all_reduce(peak, op=dist.ReduceOp.MAX)
-    return peak + sum_over_ranks((own - peak).exp()).log()
-
-
-def share_of_rank(tensor: Tensor, dim: int = 0) -> Tensor:
-    """Return this rank's share of what all ranks hold alike.
-
-    The shares are as equal as they can be and make up the whole together.
-    """
-    if not is_distributed():
-        return tensor
-    return tensor.tensor_split(dist.get_world_size(), dim)[dist.get_rank()]
-
-
-def rank() -> int:
-    """Return this process's rank, 0 without a process group."""
-    return dist.get_rank() if is_distributed() else 0
-
-
-def world_size() -> int:
-    """Return the number of ranks, 1 without a process group."""
-    return dist.get_world_size() if is_distributed() else 1
 
 
 class _GatherWithGradient(torch.autograd.Function):
@@ -269,3 +156,148 @@ class _GatherWithGradient(torch.autograd.Function):
         gradient = gradient.clone(memory_format=torch.contiguous_format)
         dist.all_reduce(gradient)
         return gradient[ctx.own], None
+
+
+def gather_rows(*tensors: Tensor) -> tuple[Tensor, ...]:
+    """Concatenate tensors of all ranks, in rank order, without gradient.
+
+    Arguments
+    ---------
+    *tensors : torch.Tensor
+        Tensors that share their first dimension, `(batch, ...)`. The batch may
+        differ between ranks; other dimensions and dtypes may not.
+
+    Returns
+    -------
+    tuple of torch.Tensor
+        The tensors of all ranks, `(sum of batches, ...)`, without gradient.
+
+    Example
+    -------
+    >>> gather_rows(torch.tensor([1, 2]))[0].tolist()  # one process
+    [1, 2]
+    """
+    return JointBatch.of(tensors[0]).gather(*tensors)
+
+
+def sum_over_ranks(tensor: Tensor) -> Tensor:
+    """Sum a tensor over the ranks, element by element, without gradient.
+
+    Arguments
+    ---------
+    tensor : torch.Tensor
+        Of one shape and dtype on all ranks.
+
+    Returns
+    -------
+    torch.Tensor
+        The sum, in the shape and dtype of `tensor`, without gradient.
+
+    Example
+    -------
+    >>> sum_over_ranks(torch.tensor([1.0, 2.0]))  # one process
+    tensor([1., 2.])
+    """
+    if not is_distributed():
+        return tensor.detach()
+    total = tensor.detach().clone(memory_format=torch.contiguous_format)
+    dist.all_reduce(total)
+    return total
+
+
+def mean_over_ranks(value: float, device: torch.device | str) -> float:
+    """Average a number over the ranks, which waits for the device."""
+    if not is_distributed():
+        return value
+    own = torch.tensor(value, dtype=torch.float64, device=device)
+    return float(sum_over_ranks(own)) / dist.get_world_size()
+
+
+def mean_over_joint_batch(total: Tensor, num_terms: int) -> Tensor:
+    """Scale a loss so that the ranks' mean is that over the joint batch.
+
+    Parallel training averages ranks with equal weight, whatever their batches.
+    The mean of what they return here is the mean over all of their terms.
+
+    Arguments
+    ---------
+    total : torch.Tensor
+        0-d, the sum of this rank's terms.
+    num_terms : int
+        Number of this rank's terms.
+
+    Returns
+    -------
+    torch.Tensor
+        0-d, this rank's loss, with gradient.
+
+    Example
+    -------
+    >>> mean_over_joint_batch(torch.tensor(6.0), num_terms=4)  # one process
+    tensor(1.5000)
+    """
+    num_terms_of_all = sum_over_ranks(total.new_full((), num_terms))
+    return total * world_size() / num_terms_of_all
+
+
+def log_sum_exp_over_ranks(tensor: Tensor) -> Tensor:
+    """Compute log(sum(exp(tensor))) over the ranks, without gradient."""
+    own = tensor.detach()
+    if not is_distributed():
+        return own
+    peak = own.clone(memory_format=torch.contiguous_format)
+    dist.all_reduce(peak, op=dist.ReduceOp.MAX)
+    return peak + sum_over_ranks((own - peak).exp()).log()
+
+
+def share_of_rank(tensor: Tensor, dim: int = 0) -> Tensor:
+    """Return this rank's part of a tensor that is the same on all ranks.
+
+    The parts are of nearly equal size, and together they are the tensor.
+
+    Arguments
+    ---------
+    tensor : torch.Tensor
+        The same on all ranks.
+    dim : int
+        Dimension along which it is split.
+
+    Returns
+    -------
+    torch.Tensor
+        A view of `tensor`.
+    """
+    if not is_distributed():
+        return tensor
+    return tensor.tensor_split(dist.get_world_size(), dim)[dist.get_rank()]
+
+
+def broadcast_state(module: nn.Module) -> None:
+    """Replace parameters and buffers of every rank by those of rank 0."""
+    if is_distributed():
+        for tensor in module.state_dict().values():
+            dist.broadcast(tensor, src=0)
+
+
+def broadcast_buffers(module: nn.Module) -> None:
+    """Replace the buffers of every rank by those of rank 0."""
+    if is_distributed():
+        for buffer in module.buffers():
+            dist.broadcast(buffer, src=0)
+
+
+def without_wrapper(module: Any) -> Any:
+    """Return a module without its wrapper of parallel training, if any."""
+    return module.module if isinstance(module, WRAPPERS) else module
+
+
+def leave_group() -> None:
+    """Leave the process group, if there is one, and wait for its threads.
+
+    Gloo's threads end with the group, once nothing refers to it. A thread that
+    still frees tensors when the interpreter exits aborts the process. So the
+    wrappers of parallel training have to be unreachable before the call.
+    """
+    if dist.is_available() and dist.is_initialized():
+        gc.collect()  # wrappers are in reference cycles
+        dist.destroy_process_group()

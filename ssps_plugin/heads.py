@@ -1,4 +1,4 @@
-"""Heads between the encoder and an objective: MLP, DINO's head, prototypes."""
+"""Heads between encoder and objective: MLP, DINO's head, prototypes."""
 
 import itertools
 import math
@@ -12,18 +12,22 @@ from ssps_plugin.losses.objective_module import ObjectiveModule
 
 
 class MLPHead(nn.Sequential):
-    """Linear layers with batch norm and an activation between them.
+    """Project by linear layers, with batch norm and activations between them.
 
     Arguments
     ---------
     dims : sequence of int
         Input, hidden and output dimensions, at least two.
     activation : callable
-        Makes the activation, ReLU by default.
+        Makes an activation, ReLU by default.
+
+    Raises
+    ------
+    ValueError
+        Fewer than two dimensions.
 
     Example
     -------
-    >>> import torch
     >>> MLPHead([4, 8, 2])(torch.ones(3, 4)).shape
     torch.Size([3, 2])
     """
@@ -35,8 +39,8 @@ class MLPHead(nn.Sequential):
     ) -> None:
         if len(dims) < 2:
             raise ValueError(
-                "MLPHead expects at least an input and an output dimension, "
-                f"got {list(dims)}."
+                "Expected at least an input and an output dimension, got "
+                f"{list(dims)}: change dims of MLPHead."
             )
         *hidden, last = itertools.pairwise(dims)
         layers: list[nn.Module] = []
@@ -55,33 +59,41 @@ class MLPHead(nn.Sequential):
 
 
 class WeightNormalizedLinear(nn.Module):
-    """A linear layer without bias whose rows have unit norm.
+    """Apply a linear layer without bias whose rows have unit norm.
 
-    With input on the sphere its outputs are cosines.
+    Its outputs are cosines if its inputs have unit norm.
 
     Arguments
     ---------
     input_dim, output_dim : int
-        Dimensions.
+        Dimensions of inputs and outputs.
 
     Source: T. Salimans and D. Kingma, Weight Normalization, NeurIPS 2016, with
     the gain fixed at 1.
+
+    Example
+    -------
+    >>> layer = WeightNormalizedLinear(input_dim=2, output_dim=1)
+    >>> _ = layer.weight.data.copy_(torch.tensor([[3.0, 4.0]]))
+    >>> layer(torch.tensor([[1.0, 0.0]])).detach()
+    tensor([[0.6000]])
     """
 
     def __init__(self, input_dim: int, output_dim: int) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.empty(output_dim, input_dim))
-        # As torch's Linear, and so DINO's layer, is: of norm 0.58. Only
-        # directions count, but longer rows turn more slowly, by their square.
+        # As torch's Linear, and so DINO's layer: rows have norm 0.58. Only
+        # their directions count, but a step turns longer rows less, by the
+        # square of their norm.
         nn.init.kaiming_uniform_(self.weight, a=math.sqrt(5))
 
     def forward(self, bottleneck: Tensor) -> Tensor:
-        """Return `(..., output_dim)`."""
+        """Map `(..., input_dim)` to `(..., output_dim)`."""
         return F.linear(bottleneck, F.normalize(self.weight, dim=1))
 
 
 class DINOHead(nn.Module):
-    """MLP to an L2-normalised bottleneck, and a weight-normalised output layer.
+    """Project by an MLP, a normalised bottleneck and a weight-normalised layer.
 
     Arguments
     ---------
@@ -114,32 +126,43 @@ class DINOHead(nn.Module):
         self.output = WeightNormalizedLinear(dims[-1], num_outputs)
 
     def bottleneck(self, embeddings: Tensor) -> Tensor:
-        """Return `(batch, bottleneck_dim)` of unit norm, float32."""
+        """Compute bottlenecks, `(batch, bottleneck_dim)` float32, of unit norm.
+
+        Arguments
+        ---------
+        embeddings : torch.Tensor
+            `(batch, embedding_dim)`.
+        """
         return F.normalize(self.mlp(embeddings).float(), dim=-1)
 
     def forward(self, embeddings: Tensor) -> Tensor:
-        """Return outputs, `(batch, num_outputs)`."""
+        """Compute outputs, `(batch, num_outputs)`, of embeddings."""
         outputs: Tensor = self.output(self.bottleneck(embeddings))
         return outputs
 
 
 class Prototypes(ObjectiveModule):
-    """Trainable directions; gives the cosines of features with them.
+    """Compare features with trainable prototypes, by cosines.
 
-    An entry of `Brain.modules` of its own, called through it, so that parallel
-    training sees its gradient. In training the rows are scaled to unit norm,
-    in place, when it is called: as published, a step moves them off the sphere
-    and the next call puts them back. (Scaling a copy at each use would let
-    their norms grow under Adam, and slow them down.)
+    It is an entry of `Brain.modules` of its own, so that parallel training sees
+    its gradient. In training, a call scales the rows to unit norm, in place: as
+    published, a step moves them off the sphere and the next call puts them
+    back. (Scaling a copy in each call would let their norms grow under Adam,
+    and slow them down.)
 
     Arguments
     ---------
     dim : int
-        Dimension of the features.
+        Dimension of the features, at least 1.
     num_prototypes : int
-        How many.
+        Number of prototypes, at least 2.
     frozen_epochs : int
         First epochs in which they do not move.
+
+    Raises
+    ------
+    ValueError
+        A size out of range.
 
     Source: M. Caron et al., SwAV, NeurIPS 2020 (arXiv 2006.09882), section 3.1
     and appendix A.
@@ -160,7 +183,8 @@ class Prototypes(ObjectiveModule):
         if dim < 1 or num_prototypes < 2:
             raise ValueError(
                 "Expected dim >= 1 and num_prototypes >= 2, got "
-                f"{dim} and {num_prototypes}."
+                f"{dim} and {num_prototypes}: change projection_dim or "
+                "num_prototypes."
             )
         directions = F.normalize(torch.randn(num_prototypes, dim), dim=1)
         self.weight = nn.Parameter(directions)
@@ -168,25 +192,30 @@ class Prototypes(ObjectiveModule):
         self._frozen = False
 
     def forward(self, features: Tensor) -> Tensor:
-        """Return cosines, `(..., num_prototypes)`.
+        """Compute the cosines of features and prototypes.
 
         Arguments
         ---------
         features : torch.Tensor
             `(..., dim)`, of unit norm.
+
+        Returns
+        -------
+        torch.Tensor
+            `(..., num_prototypes)`, with gradient.
         """
         if not self.training:
             return F.linear(features, F.normalize(self.weight, dim=1))
         if not self._frozen:
-            # By `data`: a second call in one step changes nothing but the last
-            # bits, and must not spoil the first one's backward pass.
+            # By `data`: a second call in a step changes only the last bits,
+            # and must not invalidate the backward pass of the first.
             self.weight.data.copy_(F.normalize(self.weight.data, dim=1))
         return F.linear(features, self.weight)
 
     def begin_epoch(self, epoch: int) -> None:
-        """Decide whether the prototypes move in this epoch."""
+        """Freeze the prototypes in the first epochs."""
         self._frozen = epoch <= self.frozen_epochs
 
     def frozen_parameters(self) -> Iterable[nn.Parameter]:
-        """Return the prototypes during the first epochs."""
+        """Return the prototypes in the first epochs."""
         return self.parameters() if self._frozen else ()

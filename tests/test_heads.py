@@ -1,4 +1,4 @@
-"""The MLP head against its formula."""
+"""The MLP, DINO's head and the prototypes against their formulas."""
 
 import pytest
 import torch
@@ -13,7 +13,7 @@ from ssps_plugin.heads import (
 )
 
 
-def test_equals_its_formula():
+def test_the_mlp_equals_its_formula():
     torch.manual_seed(0)
     head = MLPHead([4, 6, 5, 3])
     rows = torch.randn(10, 4)
@@ -40,22 +40,24 @@ def test_two_dimensions_are_one_linear_layer():
 
 @pytest.mark.parametrize("dims", [[], [4]])
 def test_fewer_than_two_dimensions_are_an_error(dims):
-    with pytest.raises(ValueError, match="at least an input and an output"):
+    with pytest.raises(
+        ValueError, match="Expected at least an input and an output"
+    ):
         MLPHead(dims)
 
 
-def head():
+def dino_head():
     torch.manual_seed(0)
     return DINOHead([6, 8, 5], num_outputs=7)
 
 
 def test_outputs_are_cosines_with_the_rows_of_the_output_layer():
     layer = WeightNormalizedLinear(5, 7)
-    bottleneck = nn.functional.normalize(torch.randn(3, 5), dim=1)
+    bottleneck = F.normalize(torch.randn(3, 5), dim=1)
     outputs = layer(bottleneck)
     for row in range(3):
         for column in range(7):
-            cosine = nn.functional.cosine_similarity(
+            cosine = F.cosine_similarity(
                 bottleneck[row], layer.weight[column], dim=0
             )
             torch.testing.assert_close(outputs[row, column], cosine)
@@ -72,18 +74,18 @@ def test_the_length_of_the_weights_does_not_matter():
 
 def test_the_bottleneck_is_on_the_sphere_and_float32_under_autocast():
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        bottleneck = head().bottleneck(torch.randn(4, 6))
+        bottleneck = dino_head().bottleneck(torch.randn(4, 6))
     assert bottleneck.dtype == torch.float32
     torch.testing.assert_close(bottleneck.norm(dim=1), torch.ones(4))
 
 
 def test_hidden_layers_have_batch_norm_and_gelu():
-    kinds = [type(layer) for layer in head().mlp]
+    kinds = [type(layer) for layer in dino_head().mlp]
     assert kinds == [nn.Linear, nn.BatchNorm1d, nn.GELU, nn.Linear]
 
 
 def test_forward_is_the_output_layer_of_the_bottleneck():
-    model = head().eval()
+    model = dino_head().eval()
     embeddings = torch.randn(4, 6)
     expected = model.output(model.bottleneck(embeddings))
     assert torch.equal(model(embeddings), expected)
@@ -99,7 +101,7 @@ def test_a_step_turns_the_output_layer_as_torchs_weight_norm_does():
         gain.fill_(1.0)
         direction.copy_(ours.weight)
     gain.requires_grad_(False)
-    bottleneck = nn.functional.normalize(torch.randn(4, 5), dim=1)
+    bottleneck = F.normalize(torch.randn(4, 5), dim=1)
     for layer in (ours, theirs):
         optimizer = torch.optim.SGD(layer.parameters(), lr=0.5)
         layer(bottleneck).square().sum().backward()
@@ -133,7 +135,7 @@ def step(module, learning_rate=10.0):
     optimizer.step()
 
 
-def test_scores_are_cosines():
+def test_prototypes_return_cosines():
     module, rows = prototypes(), features()
     found = module(rows)
     for i, row in enumerate(rows):
@@ -149,7 +151,7 @@ def test_leading_dimensions_are_kept():
 
 
 @pytest.mark.parametrize("training", [True, False])
-def test_scores_stay_cosines_whatever_a_step_did(training):
+def test_prototypes_return_cosines_whatever_a_step_did(training):
     module = prototypes().train(training)
     directions = F.normalize(module.weight.detach() + 1.0, dim=1)
     with torch.no_grad():
@@ -158,7 +160,7 @@ def test_scores_stay_cosines_whatever_a_step_did(training):
     torch.testing.assert_close(found, features() @ directions.T)
 
 
-def test_only_training_changes_the_rows():
+def test_only_training_scales_the_prototypes():
     module = prototypes()
     with torch.no_grad():
         module.weight.mul_(3.0)
@@ -191,7 +193,7 @@ def test_a_second_call_in_a_step_does_not_spoil_the_first():
     torch.testing.assert_close(module.weight.grad, 2 * once)
 
 
-def test_they_stay_in_the_frozen_epochs_and_move_after_them():
+def test_prototypes_move_only_after_the_frozen_epochs():
     module = prototypes(frozen_epochs=2)
     before = module.weight.detach().clone()
     for epoch in (1, 2):
@@ -204,7 +206,7 @@ def test_they_stay_in_the_frozen_epochs_and_move_after_them():
     assert not torch.allclose(module.weight, before)
 
 
-def test_without_frozen_epochs_or_without_epochs_they_move():
+def test_prototypes_move_without_frozen_epochs_or_without_epochs():
     for module in (prototypes(frozen_epochs=0), prototypes()):
         before = module.weight.detach().clone()
         if module.frozen_epochs == 0:

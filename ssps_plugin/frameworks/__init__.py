@@ -1,4 +1,4 @@
-"""Frameworks: views to anchors and positives, one module each."""
+"""Frameworks that map views to anchors and positives, one module each."""
 
 from ssps_plugin.frameworks.dino import DINO
 from ssps_plugin.frameworks.features import Fbank

@@ -1,4 +1,4 @@
-"""DINO for speaker embeddings: a student taught by its own average."""
+"""DINO: a student that is trained against a momentum teacher."""
 
 from collections.abc import Iterable
 
@@ -8,32 +8,33 @@ from torch import Tensor, nn
 from ssps_plugin.frameworks.framework import EmbeddingModel, Framework
 from ssps_plugin.frameworks.momentum import (
     MomentumSchedule,
-    momentum_copy,
+    make_momentum_copy,
     update_momentum,
 )
 from ssps_plugin.heads import DINOHead
 
 
 class DINO(Framework):
-    """A student on global and local views, a momentum teacher on global ones.
+    """DINO: a student on all views, a momentum teacher on the global ones.
 
-    What it gives as positives is the teacher's bottleneck of every global
-    view; the teacher's output layer follows in `targets`, so that a bottleneck
-    out of a memory is compared by the teacher's present weights.
+    Its positives are the teacher's bottlenecks of the global views. `targets`
+    applies the teacher's output layer, so that a bottleneck from a memory is
+    compared by the teacher's present weights. The teacher is verified and
+    exported.
 
     Arguments
     ---------
     embedding_model : EmbeddingModel
-        The student's; the teacher starts as its copy.
+        The student's; the teacher's starts as its copy.
     head : DINOHead
-        Likewise.
-    momentum : callable
-        Momentum of the teacher as a function of the training's progress.
+        The student's; the teacher's starts as its copy.
+    momentum : MomentumSchedule
+        Momentum of the teacher.
     average_buffers : bool
-        Average batch statistics too. As published the teacher has its own: it
+        Average batch statistics too. As published, the teacher has its own: it
         stays in train mode.
     frozen_epochs : int
-        Epochs in which the output layer does not move.
+        First epochs in which the output layer does not move.
 
     Source: M. Caron et al., DINO, ICCV 2021 (arXiv 2104.14294); settings of
     Lepage and Dehak, SSPS, Interspeech 2025 (arXiv 2505.14561).
@@ -50,8 +51,8 @@ class DINO(Framework):
         super().__init__()
         self.embedding_model: EmbeddingModel = embedding_model
         self.head = head
-        self.teacher_model = momentum_copy(embedding_model)
-        self.teacher_head = momentum_copy(head)
+        self.teacher_model = make_momentum_copy(embedding_model)
+        self.teacher_head = make_momentum_copy(head)
         self.momentum = momentum
         self.average_buffers = average_buffers
         self.frozen_epochs = frozen_epochs
@@ -64,15 +65,17 @@ class DINO(Framework):
         ---------
         *views : torch.Tensor
             The global views, `(batch, num_global, samples)`, then groups of
-            local ones, each of one length; none is padded to another's.
+            local ones. The groups may differ in length.
 
         Returns
         -------
-        tuple of torch.Tensor
-            Student's outputs `(num_views, batch, num_outputs)`, global views
-            first, with gradient; teacher's bottlenecks of the global views
-            `(num_global, batch, bottleneck_dim)`, float32, of unit norm,
-            without.
+        torch.Tensor
+            Student's outputs, `(num_views, batch, num_outputs)`, global views
+            first, with gradient.
+        torch.Tensor
+            Teacher's bottlenecks of the global views,
+            `(num_global, batch, bottleneck_dim)` float32, of unit norm,
+            without gradient.
 
         Raises
         ------
@@ -81,21 +84,23 @@ class DINO(Framework):
         """
         if not views or any(group.dim() != 3 for group in views):
             raise ValueError(
-                "DINO expects groups of views, (batch, num_views, samples) "
-                "each, the global ones first, got shapes "
-                f"{[tuple(group.shape) for group in views]}. Set num_crops in "
-                "every one of crop_groups."
+                "Expected groups of views, (batch, num_views, samples) each, "
+                "the global ones first, got shapes "
+                f"{[tuple(group.shape) for group in views]}: change "
+                "crop_groups to set num_crops in each of them."
             )
         batch, num_global = views[0].shape[:2]
         # (batch, num_views, samples) -> (num_views * batch, samples)
-        analysed = [
-            self.embedding_model.analyse(group.transpose(0, 1).flatten(0, 1))
+        features = [
+            self.embedding_model.compute_features(
+                group.transpose(0, 1).flatten(0, 1)
+            )
             for group in views
         ]
-        embeddings = [self.embedding_model.encode(*group) for group in analysed]
+        embeddings = [self.embedding_model.encode(*group) for group in features]
         outputs = self.head(torch.cat(embeddings))
         with torch.no_grad():
-            embedding = self.teacher_model.encode(*analysed[0])
+            embedding = self.teacher_model.encode(*features[0])
             bottleneck = self.teacher_head.bottleneck(embedding)
         return (
             outputs.unflatten(0, (-1, batch)),
@@ -109,27 +114,44 @@ class DINO(Framework):
 
     @torch.no_grad()
     def targets(self, positives: Tensor) -> Tensor:
-        """Return the teacher's outputs for bottlenecks, its own or drawn."""
+        """Compute the teacher's outputs of bottlenecks, substituted or not.
+
+        Arguments
+        ---------
+        positives : torch.Tensor
+            `(num_global, batch, bottleneck_dim)`.
+
+        Returns
+        -------
+        torch.Tensor
+            `(num_global, batch, num_outputs)`, without gradient.
+        """
         outputs: Tensor = self.teacher_head.output(positives)
         return outputs
 
     def begin_epoch(self, epoch: int) -> None:
-        """Note the epoch, which decides what is frozen."""
+        """Set the epoch, on which `frozen_parameters` depends."""
         self._epoch = epoch
 
     def frozen_parameters(self) -> Iterable[nn.Parameter]:
-        """Return the output layer's, during the first epochs."""
+        """Return those of the output layer in the first epochs."""
         if self._epoch > self.frozen_epochs:
             return ()
         return self.head.output.parameters()
 
     @property
     def final_momentum(self) -> float:
-        """Momentum at the end of its schedule; at 1 it stands still."""
+        """Momentum at the end of its schedule; at 1 the teacher is fixed."""
         return self.momentum(1.0)
 
     def update(self, progress: float) -> None:
-        """Move the teacher towards the student, after a real step."""
+        """Move the teacher towards the student, after a real step.
+
+        Arguments
+        ---------
+        progress : float
+            Fraction of the training that is done, in [0, 1].
+        """
         momentum = self.momentum(progress)
         for teacher, student in (
             (self.teacher_model, self.embedding_model),

@@ -1,4 +1,4 @@
-"""SpeechBrain's log-mel filter banks, faster, with a window of one's choice."""
+"""Log-mel filter banks: SpeechBrain's, but faster and with any window."""
 
 from collections.abc import Callable
 from typing import Any
@@ -11,22 +11,25 @@ from torch import Tensor
 
 
 class Fbank(speechbrain.lobes.features.Fbank):
-    """SpeechBrain's Fbank, bit for bit, in two thirds of the time on a CPU.
+    """Compute log-mel filter banks as SpeechBrain's Fbank does, but faster.
 
-    There powers are squares summed over a dimension of two, which takes half
-    of the time; here they are a sum of two squares.
+    The results are the same, bit for bit, in two thirds of the time on a CPU.
+    SpeechBrain sums squares over a dimension of two, which takes half of the
+    time; here the power is a sum of two squares.
 
     Arguments
     ---------
     window : callable
         `window(length) -> (length,)`: SpeechBrain's Hamming window by
         default, or `torch.hann_window`.
-    sample_rate, n_fft : int
-        As in SpeechBrain's.
+    sample_rate : int
+        In Hz.
+    n_fft : int
+        Samples of a Fourier transform.
     win_length, hop_length : float
-        Milliseconds, as in SpeechBrain's.
+        Length and shift of the window in milliseconds.
     **kwargs
-        The others of SpeechBrain's.
+        Other arguments of SpeechBrain's Fbank.
 
     Example
     -------
@@ -53,10 +56,10 @@ class Fbank(speechbrain.lobes.features.Fbank):
         super().__init__(**options, **kwargs)
         self.compute_STFT = STFT(**options, window_fn=window)
 
-    # As SpeechBrain decorates it: powers need float32 under autocast.
+    # As in SpeechBrain: powers need float32 under autocast.
     @fwd_default_precision(cast_inputs=torch.float32)
     def forward(self, wav: Tensor) -> Tensor:
-        """Return features.
+        """Compute features.
 
         Arguments
         ---------

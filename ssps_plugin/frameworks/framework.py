@@ -8,11 +8,12 @@ from torch import Tensor, nn
 
 
 class Framework(nn.Module):
-    """Base of the frameworks: one module, called once per step with all views.
+    """Base of the frameworks, which map views to anchors and positives.
 
-    So parallel training, SyncBatchNorm and compilation see everything. A
-    framework knows neither where positives go next nor which loss follows.
-    The defaults suit a framework of one network without momentum.
+    A framework is one module that is called once per step with all views. So
+    parallel training, SyncBatchNorm and compilation see everything. It knows
+    neither the sampler nor the loss. The defaults are those of a framework of
+    one network, without a momentum network.
     """
 
     embedding_model: nn.Module
@@ -28,14 +29,14 @@ class Framework(nn.Module):
         Returns
         -------
         tuple of torch.Tensor
-            Anchors, of any shape that the loss takes, and positives, `(batch,
-            dim)` or `(num_targets, batch, dim)`.
+            Anchors, of any shape that the loss takes, and positives,
+            `(batch, dim)` or `(num_targets, batch, dim)`.
         """
         raise NotImplementedError
 
     @property
     def positives_are_embeddings(self) -> bool:
-        """Whether positives live in the space of `embed`: no head."""
+        """Whether positives are embeddings, without a head after them."""
         return False
 
     @property
@@ -44,23 +45,33 @@ class Framework(nn.Module):
         return self.embedding_model
 
     def embed(self, wavs: Tensor, lengths: Tensor | None = None) -> Tensor:
-        """Return embeddings, `(batch, dim)`, by the exported model.
+        """Compute embeddings with the exported model.
 
         Arguments
         ---------
         wavs : torch.Tensor
             `(batch, samples)` float.
         lengths : torch.Tensor, optional
-            `(batch,)`, relative to the longest; all full when left out.
+            `(batch,)`, relative to the longest; all 1 by default.
+
+        Returns
+        -------
+        torch.Tensor
+            `(batch, dim)`.
         """
         embedding: Tensor = self.exported_model(wavs, lengths)
         return embedding
 
     def targets(self, positives: Tensor) -> Tensor:
-        """Return what anchors are compared with, given final positives.
+        """Map positives to what the loss compares anchors with.
 
-        Called after substitution, outside the wrapper of parallel training,
-        so it may use only what has no gradient.
+        Called after substitution, outside the wrapper of parallel training, so
+        it may use only parameters without gradient.
+
+        Arguments
+        ---------
+        positives : torch.Tensor
+            As `forward` returns them, substituted or not.
         """
         return positives
 
@@ -68,26 +79,36 @@ class Framework(nn.Module):
         """Prepare for a training epoch, counted from 1."""
 
     def update(self, progress: float) -> None:
-        """Follow a real step of the optimiser, with a momentum network.
+        """Update a momentum network, after a real step of the optimiser.
 
         Arguments
         ---------
         progress : float
-            Share of the training that is done, in [0, 1].
+            Fraction of the training that is done, in [0, 1].
         """
 
     @property
     def final_momentum(self) -> float | None:
-        """Momentum at the end of its schedule; None without a momentum."""
+        """Momentum at the end of its schedule; None without momentum."""
         return None
 
     def frozen_parameters(self) -> Iterable[nn.Parameter]:
-        """Parameters that this epoch leaves as they are."""
+        """Return the parameters that do not move in this epoch."""
         return ()
 
 
 def flatten_view_pair(views: Sequence[Tensor]) -> Tensor:
-    """Return the views of the one group, `(2 * batch, samples)`, view by view.
+    """Flatten one group of two views into one batch.
+
+    Arguments
+    ---------
+    views : sequence of torch.Tensor
+        One group, `(batch, 2, samples)`.
+
+    Returns
+    -------
+    torch.Tensor
+        `(2 * batch, samples)`: all first views, then all second ones.
 
     Raises
     ------
@@ -96,7 +117,6 @@ def flatten_view_pair(views: Sequence[Tensor]) -> Tensor:
 
     Example
     -------
-    >>> import torch
     >>> flatten_view_pair([torch.zeros(4, 2, 16000)]).shape
     torch.Size([8, 16000])
     """
@@ -104,13 +124,14 @@ def flatten_view_pair(views: Sequence[Tensor]) -> Tensor:
     if len(shapes) != 1 or len(shapes[0]) != 3 or shapes[0][1] != 2:
         raise ValueError(
             "Expected one group of two views, (batch, 2, samples), got "
-            f"{len(shapes)}: {shapes}. Set crop_groups to one group of 2 crops."
+            f"{len(shapes)}: {shapes}: change crop_groups to one group of 2 "
+            "crops."
         )
     return views[0].transpose(0, 1).flatten(0, 1)
 
 
 class EmbeddingModel(nn.Module):
-    """Features, normalisation and encoder, as SpeechBrain has them.
+    """Compute embeddings: features, normalisation and encoder in a row.
 
     Arguments
     ---------
@@ -122,7 +143,7 @@ class EmbeddingModel(nn.Module):
         InputNormalization per sentence.
     encoder : torch.nn.Module
         `(features, lengths) -> (batch, 1, dim)`, such as SpeechBrain's
-        ECAPA_TDNN, whose empty paddings are left out from here on.
+        ECAPA_TDNN. It is changed in place by `skip_empty_padding`.
 
     Example
     -------
@@ -148,58 +169,65 @@ class EmbeddingModel(nn.Module):
         skip_empty_padding(encoder)
 
     def forward(self, wavs: Tensor, lengths: Tensor | None = None) -> Tensor:
-        """Return embeddings: the encoder's output.
+        """Compute embeddings, the encoder's output.
 
         Arguments
         ---------
         wavs : torch.Tensor
             `(batch, samples)` float, at the features' sample rate.
         lengths : torch.Tensor, optional
-            `(batch,)`, relative to the longest; all full when left out.
+            `(batch,)`, relative to the longest; all 1 by default.
 
         Returns
         -------
         torch.Tensor
             `(batch, dim)`.
         """
-        features, lengths = self.analyse(wavs, lengths)
+        features, lengths = self.compute_features(wavs, lengths)
         return self.encode(features, lengths)
 
-    def analyse(
+    def compute_features(
         self, wavs: Tensor, lengths: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Return normalised features and relative lengths.
+        """Compute normalised features, which two networks may share.
 
-        A student and its teacher share them, `(batch, frames, bands)` and
-        `(batch,)`.
+        Arguments
+        ---------
+        wavs, lengths
+            As in `forward`.
+
+        Returns
+        -------
+        tuple of torch.Tensor
+            Features `(batch, frames, bands)` and relative lengths `(batch,)`.
         """
         if lengths is None:
             lengths = torch.ones(len(wavs), device=wavs.device)
         return self.normalization(self.features(wavs), lengths), lengths
 
     def encode(self, features: Tensor, lengths: Tensor) -> Tensor:
-        """Return embeddings of normalised features, `(batch, dim)`."""
+        """Encode normalised features to embeddings, `(batch, dim)`."""
         embedding: Tensor = self.encoder(features, lengths)
         return embedding.squeeze(1)
 
 
 def skip_empty_padding(network: nn.Module) -> int:
-    """Leave out the padding of convolutions that need none, in place.
+    """Skip the padding of convolutions that need none, in place.
 
     To keep the length, SpeechBrain's `Conv1d` pads its input by reflection,
-    by 0 frames too: a copy of the input in the forward pass and of its
-    gradient in the backward pass. Without it every bit stays as it is; of a
-    small ECAPA-TDNN's step on a CPU it takes an eighth.
+    even by 0 frames. That copies the input in the forward pass and its gradient
+    in the backward pass. Without it the results are the same, bit for bit, and
+    a step of a small ECAPA-TDNN on a CPU takes an eighth less time.
 
     Arguments
     ---------
     network : torch.nn.Module
-        What holds the convolutions, at any depth.
+        Contains the convolutions, at any depth.
 
     Returns
     -------
     int
-        How many no longer pad.
+        Number of convolutions that no longer pad.
 
     Example
     -------
@@ -207,13 +235,13 @@ def skip_empty_padding(network: nn.Module) -> int:
     >>> skip_empty_padding(nn.Sequential(*layers))
     1
     """
-    empty = [
+    convolutions = [
         module
         for module in network.modules()
         if isinstance(module, Conv1d)
         and module.padding == "same"
         and (module.kernel_size, module.stride) == (1, 1)
     ]
-    for convolution in empty:
+    for convolution in convolutions:
         convolution.padding = "valid"
-    return len(empty)
+    return len(convolutions)

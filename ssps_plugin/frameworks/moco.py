@@ -1,4 +1,4 @@
-"""MoCo for speaker embeddings."""
+"""MoCo: queries of the trained network against keys of its average."""
 
 import torch
 from torch import Tensor, nn
@@ -11,31 +11,32 @@ from ssps_plugin.frameworks.framework import (
 )
 from ssps_plugin.frameworks.momentum import (
     MomentumSchedule,
-    momentum_copy,
+    make_momentum_copy,
     update_momentum,
 )
 
 
 class MoCo(Framework):
-    """Queries by the encoder, keys by a momentum copy that follows it.
+    """MoCo: queries by the encoder, keys by its momentum copy.
 
-    Symmetric: both views are queries, each against the key of the other view.
-    Over several ranks the keys are encoded with shuffled batch norm: on a rank
-    other than their queries, in other company, so that batch statistics do
-    not give away which key belongs to a query. The query network is what is
-    verified and exported.
+    It is symmetric: both views are queries, each against the key of the other
+    view. Over several ranks the keys are encoded with shuffled batch norm: in
+    batches other than those of their queries, so that batch statistics do not
+    reveal which key belongs to a query. The query network is verified and
+    exported.
 
     Arguments
     ---------
     embedding_model : EmbeddingModel
-        Of the queries; that of the keys starts as its copy.
+        Embeds the queries; the network of the keys starts as its copy.
     momentum : MomentumSchedule
-        Of the key network: 0.999 as published.
+        Momentum of the key network: 0.999 as published.
     projector : torch.nn.Module, optional
         `(batch, dim) -> (batch, projected)`; none by default, as published for
         speaker verification.
     average_buffers : bool
-        Average batch statistics too. As published the key network has its own.
+        Average batch statistics too. As published, the key network has its
+        own.
     seed : int
         Seed of the shuffles.
 
@@ -55,12 +56,12 @@ class MoCo(Framework):
         super().__init__()
         self.embedding_model: EmbeddingModel = embedding_model
         self.projector = nn.Identity() if projector is None else projector
-        self.key_embedding_model = momentum_copy(embedding_model)
-        self.key_projector = momentum_copy(self.projector)
+        self.key_embedding_model = make_momentum_copy(embedding_model)
+        self.key_projector = make_momentum_copy(self.projector)
         self.momentum = momentum
         self.average_buffers = average_buffers
         self.seed = seed
-        # A number, not a buffer: no step waits for a device to know it.
+        # A number, not a buffer: so no step waits for a device to read it.
         self.num_shuffles = 0
 
     def forward(self, *views: Tensor) -> tuple[Tensor, Tensor]:
@@ -69,7 +70,8 @@ class MoCo(Framework):
         Arguments
         ---------
         *views : torch.Tensor
-            One, `(batch, 2, samples)`. The batch may differ between ranks.
+            One group, `(batch, 2, samples)`. The batch may differ between
+            ranks.
 
         Returns
         -------
@@ -82,31 +84,37 @@ class MoCo(Framework):
         Raises
         ------
         ValueError
-            Not two views.
+            Other than one group of two views.
         """
         wavs = flatten_view_pair(views)
-        features, lengths = self.embedding_model.analyse(wavs)
+        features, lengths = self.embedding_model.compute_features(wavs)
         queries = self.projector(self.embedding_model.encode(features, lengths))
         with torch.no_grad():
             if self.training and is_distributed():
-                keys = self._shuffled_keys(features, lengths)
+                keys = self._encode_shuffled_keys(features, lengths)
             else:
-                keys = self._keys(features, lengths)
+                keys = self._encode_keys(features, lengths)
         # (2 * batch, dim) -> (2, batch, dim); keys in the order of the queries
         return queries.unflatten(0, (2, -1)), keys.unflatten(0, (2, -1)).flip(0)
 
     @property
     def positives_are_embeddings(self) -> bool:
-        """Whether there is no projector: keys are the encoder's average's."""
+        """Whether there is no projector."""
         return isinstance(self.projector, nn.Identity)
 
     @property
     def final_momentum(self) -> float:
-        """Momentum at the end of its schedule; at 1 it stands still."""
+        """Momentum at the end of its schedule; at 1 the keys do not move."""
         return self.momentum(1.0)
 
     def update(self, progress: float) -> None:
-        """Move the key network towards the query network."""
+        """Move the key network towards the query network, after a real step.
+
+        Arguments
+        ---------
+        progress : float
+            Fraction of the training that is done, in [0, 1].
+        """
         momentum = self.momentum(progress)
         for keys, queries in (
             (self.key_embedding_model, self.embedding_model),
@@ -116,34 +124,36 @@ class MoCo(Framework):
                 keys, queries, momentum, buffers=self.average_buffers
             )
 
-    def _keys(self, features: Tensor, lengths: Tensor) -> Tensor:
+    def get_extra_state(self) -> Tensor:
+        """Return the number of shuffles so far, 0-d int64."""
+        return torch.tensor(self.num_shuffles)
+
+    def set_extra_state(self, state: Tensor) -> None:
+        """Restore the number of shuffles."""
+        self.num_shuffles = int(state)
+
+    def _encode_keys(self, features: Tensor, lengths: Tensor) -> Tensor:
         embedding = self.key_embedding_model.encode(features, lengths)
         keys: Tensor = self.key_projector(embedding)
         return keys
 
-    def _shuffled_keys(self, features: Tensor, lengths: Tensor) -> Tensor:
-        """Encode a share of all ranks' views, and return those of one's own."""
+    def _encode_shuffled_keys(
+        self, features: Tensor, lengths: Tensor
+    ) -> Tensor:
+        """Encode a share of all ranks' views, and return this rank's keys."""
         joint = JointBatch.of(features)
         features, lengths = joint.gather(features, lengths)
-        order = self._next_order(len(joint)).to(features.device)
+        order = self._draw_permutation(len(joint)).to(features.device)
         share = order[joint.own]
-        keys = self._keys(features[share], lengths[share])
+        keys = self._encode_keys(features[share], lengths[share])
         (shuffled,) = joint.gather(keys)
-        # View i of all ranks was encoded in place i of the inverse.
+        # The key of view i is where the inverse permutation says.
         return shuffled[order.argsort()[joint.own]]
 
-    def _next_order(self, num_rows: int) -> Tensor:
-        """Permutation of this step, the same on every rank."""
+    def _draw_permutation(self, num_rows: int) -> Tensor:
+        """Draw the permutation of a step, the same on every rank."""
         generator = torch.Generator().manual_seed(
             self.seed * 2**32 + self.num_shuffles
         )
         self.num_shuffles += 1
         return torch.randperm(num_rows, generator=generator)
-
-    def get_extra_state(self) -> dict[str, int]:
-        """Return how many shuffles there were."""
-        return {"num_shuffles": self.num_shuffles}
-
-    def set_extra_state(self, state: dict[str, int]) -> None:
-        """Go on where the state left off."""
-        self.num_shuffles = state["num_shuffles"]

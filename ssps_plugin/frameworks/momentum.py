@@ -1,4 +1,4 @@
-"""A momentum network: an exponential moving average of another."""
+"""Momentum networks: exponential moving averages of a trained network."""
 
 import copy
 import math
@@ -11,14 +11,19 @@ Module = TypeVar("Module", bound=nn.Module)
 
 
 class MomentumSchedule:
-    """Momentum over the training: a cosine from `initial` to `final`.
+    """Schedule the momentum over the training, by a cosine.
 
     Arguments
     ---------
     initial : float
         Momentum at the start, in [0, 1].
     final : float, optional
-        At the end; as `initial` when left out.
+        Momentum at the end, in [0, 1]; `initial` by default.
+
+    Raises
+    ------
+    ValueError
+        A momentum out of range.
 
     Source: M. Caron et al., DINO, ICCV 2021 (arXiv 2104.14294), section 3.1.
 
@@ -33,21 +38,21 @@ class MomentumSchedule:
         final = initial if final is None else final
         if not (0 <= initial <= 1 and 0 <= final <= 1):
             raise ValueError(
-                f"Expected momentum between 0 and 1, got {initial} and {final}."
+                f"Expected momentum between 0 and 1, got {initial} and "
+                f"{final}: change ema_momentum."
             )
         self.initial = initial
         self.final = final
 
     def __call__(self, progress: float) -> float:
-        """Return the momentum after a share of the training, in [0, 1]."""
+        """Return the momentum after a fraction of the training, in [0, 1]."""
         risen = (1 - math.cos(math.pi * min(max(progress, 0.0), 1.0))) / 2
         return self.initial + (self.final - self.initial) * risen
 
 
-def momentum_copy(student: Module) -> Module:
-    """Return a teacher that starts as the student, without gradient."""
-    teacher = copy.deepcopy(student)
-    return teacher.requires_grad_(False)
+def make_momentum_copy(student: Module) -> Module:
+    """Copy a network, and take the copy's parameters out of the training."""
+    return copy.deepcopy(student).requires_grad_(False)
 
 
 @torch.no_grad()
@@ -57,22 +62,22 @@ def update_momentum(
     momentum: float,
     buffers: bool = False,
 ) -> None:
-    """Move a teacher towards its student: t <- m t + (1 - m) s.
+    """Move a momentum network towards its student: t <- m t + (1 - m) s.
 
     Arguments
     ---------
     teacher, student : torch.nn.Module
-        Of one structure.
+        The momentum network and the trained one, of one structure.
     momentum : float
         m, in [0, 1].
     buffers : bool
-        Average floating-point buffers too (batch statistics) and copy the
-        others. As published a teacher in train mode has its own.
+        Average floating-point buffers (batch statistics) too, and copy the
+        other buffers. As published, a teacher in train mode has its own.
 
     Example
     -------
     >>> student = nn.Linear(1, 1, bias=False)
-    >>> teacher = momentum_copy(student)
+    >>> teacher = make_momentum_copy(student)
     >>> _ = nn.init.zeros_(teacher.weight), nn.init.ones_(student.weight)
     >>> update_momentum(teacher, student, momentum=0.75)
     >>> teacher.weight.item()
@@ -83,9 +88,9 @@ def update_momentum(
         pairs = list(zip(teacher.buffers(), student.buffers(), strict=True))
         averaged = [pair for pair in pairs if pair[0].is_floating_point()]
         _lerp([t for t, _ in averaged], [s for _, s in averaged], momentum)
-        for theirs, ours in pairs:
-            if not theirs.is_floating_point():
-                theirs.copy_(ours)
+        for old, new in pairs:
+            if not old.is_floating_point():
+                old.copy_(new)
 
 
 def _lerp(

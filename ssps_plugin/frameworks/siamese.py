@@ -1,4 +1,4 @@
-"""Frameworks that compare two views by one network: SimCLR, SwAV, VICReg."""
+"""Frameworks that embed two views with one network: SimCLR, SwAV, VICReg."""
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -7,7 +7,7 @@ from ssps_plugin.frameworks.framework import Framework, flatten_view_pair
 
 
 class Siamese(Framework):
-    """Embedding model and optional projector, called once for both views.
+    """Base of frameworks of one network, which embeds both views in one pass.
 
     Arguments
     ---------
@@ -35,7 +35,7 @@ class Siamese(Framework):
         Arguments
         ---------
         *views : torch.Tensor
-            One, `(batch, 2, samples)`.
+            One group, `(batch, 2, samples)`.
 
         Returns
         -------
@@ -45,7 +45,7 @@ class Siamese(Framework):
         Raises
         ------
         ValueError
-            Not two views.
+            Other than one group of two views.
         """
         wavs = flatten_view_pair(views)
         anchors, positives = self.projector(self.embedding_model(wavs)).chunk(2)
@@ -53,10 +53,9 @@ class Siamese(Framework):
 
 
 class SimCLR(Siamese):
-    """Two views by one network, without a projector by default.
+    """SimCLR: two views and one network, without a projector by default.
 
-    That is how it is published for speaker verification; the original has a
-    projector, and may have one here.
+    As published for speaker verification. The original has a projector.
 
     Arguments
     ---------
@@ -69,10 +68,10 @@ class SimCLR(Siamese):
 
 
 class SwAV(Siamese):
-    """Two views by one network and a projector, onto the unit sphere.
+    """SwAV: two views and one network, projected onto the unit sphere.
 
-    The prototypes that they are compared with are no part of it: they belong
-    to the objective, as an entry of `Brain.modules` of their own.
+    The prototypes belong to the objective: they are an entry of
+    `Brain.modules` of their own.
 
     Arguments
     ---------
@@ -82,8 +81,8 @@ class SwAV(Siamese):
         `(batch, dim) -> (batch, projected)`, such as `MLPHead`.
 
     Source: M. Caron et al., SwAV, NeurIPS 2020 (arXiv 2006.09882); settings of
-    Lepage and Dehak, IEEE TASLP 33, 2025 (arXiv 2501.17772). Differs from the
-    former: two views of one length, no smaller crops.
+    Lepage and Dehak, IEEE TASLP 33, 2025 (arXiv 2501.17772). Differs from
+    Caron et al.: two views of one length, no smaller crops.
     """
 
     def __init__(
@@ -92,9 +91,15 @@ class SwAV(Siamese):
         super().__init__(embedding_model, projector)
 
     def forward(self, *views: Tensor) -> tuple[Tensor, Tensor]:
-        """Return features of both views, `(batch, projected)` each.
+        """Embed, project and normalise both views in one pass.
 
-        As in `Siamese`, float32, of unit norm.
+        Arguments and errors are those of `Siamese`.
+
+        Returns
+        -------
+        tuple of torch.Tensor
+            Anchors and positives, `(batch, projected)` float32 of unit norm
+            each, with gradient.
         """
         anchors, positives = super().forward(*views)
         return (
@@ -104,10 +109,10 @@ class SwAV(Siamese):
 
 
 class VICReg(Siamese):
-    """Two views by one network and a projector, which VICReg rests on.
+    """VICReg: two views, one network and a projector.
 
-    Its loss shapes the variance and covariance of what the projector gives,
-    not those of the embeddings.
+    The loss acts on the variance and covariance of the projector's output, not
+    of the embeddings.
 
     Arguments
     ---------

@@ -11,25 +11,32 @@ from ssps_plugin.losses.objective_module import ObjectiveModule
 
 logger = get_logger(__name__)
 
-# Of log(num_outputs). A head that is drawn at random tells more than a tenth:
-# its cosines have a standard deviation of 0.06 or more, and the teacher's
+# A teacher has collapsed if its information is below this fraction of
+# log(num_outputs). A head that is drawn at random has more than a tenth: its
+# cosines have a standard deviation of 0.06 or more, and the teacher's
 # temperature is 0.07 or less.
-_COLLAPSED_SHARE = 0.03
-# Of what they told in the best epoch so far. Where SSPS began too early, on
-# real speech, it fell from 1.1 nats to 0.25 (of at most 6.9).
-_FORGOTTEN_SHARE = 0.3
+_COLLAPSED_FRACTION = 0.03
+# It is about to collapse if its information is below this fraction of that of
+# its best epoch. Where SSPS began too early, on real speech, it fell from 1.1
+# nats to 0.25 (of at most 6.9).
+_FORGOTTEN_FRACTION = 0.3
 
 
 class DINOLoss(nn.Module):
     """Cross entropy of the student's views with the teacher's.
 
     Every view of the student is compared with every global view of the
-    teacher but the same one. Computed in float32.
+    teacher, except with itself. Computed in float32.
 
     Arguments
     ---------
     student_temperature : float
-        Divides the student's outputs.
+        Divides the student's outputs, greater than 0.
+
+    Raises
+    ------
+    ValueError
+        A temperature that is not greater than 0.
 
     Source: M. Caron et al., DINO, ICCV 2021 (arXiv 2104.14294), equation 3.
 
@@ -45,7 +52,8 @@ class DINOLoss(nn.Module):
         super().__init__()
         if student_temperature <= 0:
             raise ValueError(
-                f"student_temperature must be > 0, got {student_temperature}."
+                f"Expected student_temperature > 0, got {student_temperature}: "
+                "change student_temperature."
             )
         self.student_temperature = student_temperature
 
@@ -62,18 +70,19 @@ class DINOLoss(nn.Module):
         positives : torch.Tensor
             The teacher's outputs, `(num_global, batch, num_outputs)`.
         centering : torch.nn.Module
-            Outputs of the teacher to distributions, such as `DINOCentering`.
+            Maps the teacher's outputs to distributions, such as
+            `DINOCentering`.
 
         Returns
         -------
         torch.Tensor
             0-d float32, the mean over pairs of views and over the batch. Over
-            ranks, the mean of the ranks' losses is that of the joint batch.
+            ranks, the mean of the ranks' losses is the loss of the joint batch.
 
         Raises
         ------
         ValueError
-            Shapes that do not fit, or a single view, which has no other.
+            Shapes that do not fit, or a single view.
         """
         num_views, num_global = len(anchors), len(positives)
         num_pairs = num_views * num_global - num_global
@@ -83,21 +92,22 @@ class DINOLoss(nn.Module):
                 "Expected the student's outputs (num_views, batch, "
                 "num_outputs) and the teacher's for the first of these views, "
                 "at least two views in all, got "
-                f"{tuple(anchors.shape)} and {tuple(positives.shape)}."
+                f"{tuple(anchors.shape)} and {tuple(positives.shape)}: change "
+                "crop_groups or framework."
             )
         with torch.autocast(anchors.device.type, enabled=False):
             logits = anchors.float() / self.student_temperature
             teacher = centering(positives)
-            # What each view is compared with, summed over the teacher's views:
-            # all of them for a local view, all but its own for a global one.
-            every = teacher.sum(0)
-            own = every - teacher
+            # Each view is compared with the sum over the teacher's views: all
+            # of them for a local view, all but itself for a global one.
+            all_views = teacher.sum(0)
+            other_views = all_views - teacher
             # Cross entropies with q, summed: n · logsumexp(s) - <sum q, s>.
             normalizer = logits.logsumexp(-1)
             agreement = torch.cat(
                 [
-                    (own * logits[:num_global]).sum(-1),
-                    (every * logits[num_global:]).sum(-1),
+                    (other_views * logits[:num_global]).sum(-1),
+                    (all_views * logits[num_global:]).sum(-1),
                 ]
             )
             loss = num_global * normalizer.sum(0) - agreement.sum(0)
@@ -108,22 +118,27 @@ class DINOLoss(nn.Module):
 class DINOCentering(ObjectiveModule):
     """Centre and sharpen the teacher's outputs.
 
-    The centre is a moving average of the teacher's outputs over all ranks, and
-    of those that were compared: with SSPS, the substituted ones, as published.
+    The centre is a moving average over all ranks of the outputs that were
+    compared: with SSPS the substituted ones, as published.
 
     Arguments
     ---------
     num_outputs : int
         Dimension of the outputs.
     temperature : float
-        Divides the centred outputs.
+        Divides the centred outputs, greater than 0.
     momentum : float
-        Of the centre.
+        Fraction of the old centre that a step keeps, in [0, 1).
     warmup_temperature : float, optional
-        Temperature of the first epoch, from where it goes to `temperature`
-        linearly; none by default.
+        Temperature of the first epoch, greater than 0. From there it changes
+        to `temperature` linearly. No warm-up by default.
     warmup_epochs : int
         Epochs until `temperature` is reached.
+
+    Raises
+    ------
+    ValueError
+        A number out of range, or half of a warm-up.
 
     Source: M. Caron et al., DINO, ICCV 2021 (arXiv 2104.14294), equation 4.
 
@@ -153,17 +168,19 @@ class DINOCentering(ObjectiveModule):
         if temperature <= 0 or not 0 <= momentum < 1:
             raise ValueError(
                 "Expected temperature > 0 and momentum in [0, 1), got "
-                f"{temperature} and {momentum}."
+                f"{temperature} and {momentum}: change teacher_temperature or "
+                "center_momentum."
             )
         if warmup_temperature is not None and warmup_temperature <= 0:
             raise ValueError(
-                f"Expected warmup_temperature > 0, got {warmup_temperature}."
+                f"Expected warmup_temperature > 0, got {warmup_temperature}: "
+                "change warmup_teacher_temperature."
             )
         if (warmup_temperature is None) != (warmup_epochs < 1):
             raise ValueError(
-                "Expected warmup_temperature and warmup_epochs (in the YAML "
-                "warmup_teacher_temperature and warmup_teacher_epochs) both, "
-                f"or neither, got {warmup_temperature} and {warmup_epochs}."
+                "Expected warmup_temperature and warmup_epochs both, or "
+                f"neither, got {warmup_temperature} and {warmup_epochs}: "
+                "change warmup_teacher_temperature or warmup_teacher_epochs."
             )
         self.final_temperature = temperature
         self.temperature = temperature
@@ -176,7 +193,18 @@ class DINOCentering(ObjectiveModule):
         self.register_buffer("_most_information", torch.zeros(()))
 
     def forward(self, outputs: Tensor) -> Tensor:
-        """Return distributions, float32, `(..., num_outputs)`."""
+        """Map outputs to distributions.
+
+        Arguments
+        ---------
+        outputs : torch.Tensor
+            `(..., num_outputs)`, any float dtype.
+
+        Returns
+        -------
+        torch.Tensor
+            `(..., num_outputs)` float32, each summing to 1, without gradient.
+        """
         centred = (outputs.detach().float() - self.center) / self.temperature
         return centred.softmax(-1)
 
@@ -184,78 +212,93 @@ class DINOCentering(ObjectiveModule):
         """Set the epoch's temperature."""
         self.temperature = self.final_temperature
         if self.warmup_temperature is not None and epoch <= self.warmup_epochs:
-            share = (epoch - 1) / max(self.warmup_epochs - 1, 1)
+            progress = (epoch - 1) / max(self.warmup_epochs - 1, 1)
             rise = self.final_temperature - self.warmup_temperature
-            self.temperature = self.warmup_temperature + share * rise
+            self.temperature = self.warmup_temperature + progress * rise
 
     @torch.no_grad()
     def update(self, targets: Tensor, groups: Tensor | None = None) -> None:
-        """Move the centre, and take note of how the outputs are spread.
+        """Move the centre, and add a step to the metrics.
 
-        Rows that are not finite are left out.
+        Arguments
+        ---------
+        targets : torch.Tensor
+            `(num_global, batch, num_outputs)`. Rows that are not finite do not
+            move the centre.
+        groups : torch.Tensor, optional
+            Not used.
         """
         rows = targets.float().flatten(0, -2)  # (num_global * batch, outputs)
         finite = rows.isfinite().all(-1, keepdim=True)
         rows = torch.where(finite, rows, 0)
-        self._take_note(rows)
+        self._add_to_totals(rows)
         totals = torch.cat([rows.sum(0), finite.sum(0).to(rows.dtype)])
         totals = sum_over_ranks(totals)
         mean = totals[:-1] / totals[-1].clamp(min=1)
-        share = (1 - self.momentum) * (totals[-1] > 0)
-        self.center.lerp_(mean, share)
-
-    def _take_note(self, rows: Tensor) -> None:
-        logits = (rows - self.center) / self.temperature
-        shares = logits.softmax(-1)
-        # H = logsumexp(s) - <p, s>
-        expected = (shares * logits).sum(-1)
-        entropy = (logits.logsumexp(-1) - expected).mean()
-        information = torch.special.entr(shares.mean(0)).sum() - entropy
-        spread = rows.std(0, correction=0).mean()
-        self._totals += torch.stack(
-            [entropy, information, spread, torch.ones_like(spread)]
-        )
+        weight = (1 - self.momentum) * (totals[-1] > 0)
+        self.center.lerp_(mean, weight)
 
     def metrics(self) -> dict[str, float]:
-        """Return how far the teacher is from collapse, and start anew.
+        """Return how far the teacher is from collapse, and reset the totals.
 
-        Means over steps and ranks: call it on every rank.
+        The values are means over steps and ranks, so every rank has to call
+        it. It warns of a collapse.
 
         Returns
         -------
         dict of str to float
-            teacher_entropy: of its distributions, nats; near log(num_outputs)
-            they are uniform, near 0 one-hot. teacher_information: what they
-            tell of an utterance, nats: the entropy of their mean over a rank's
-            batch less their own; near 0 all utterances look alike, be it
-            uniform or one-hot. output_std: standard deviation of the outputs
-            over a rank's batch.
+            `teacher_entropy`: of the teacher's distributions, in nats. Near
+            log(num_outputs) they are uniform, near 0 one-hot.
+            `teacher_information`: the information of a distribution about its
+            utterance, in nats: the entropy of their mean over a rank's batch
+            minus the mean of their entropies. Near 0 all utterances look
+            alike. `output_std`: standard deviation of the outputs over a
+            rank's batch.
         """
         *totals, num_steps = sum_over_ranks(self._totals).tolist()
         self._totals.zero_()
         if not num_steps:
             return {}
         entropy, information, spread = (total / num_steps for total in totals)
-        uniform = math.log(len(self.center))
         most = max(float(self._most_information), information)
         self._most_information.fill_(most)
-        if information < max(
-            _COLLAPSED_SHARE * uniform, _FORGOTTEN_SHARE * most
-        ):
-            logger.warning(
-                "DINO has collapsed, or is about to: the teacher's "
-                "distributions hardly depend on the utterance (they tell %.3f "
-                "nats of it, after %.3f in the best epoch; their entropy is "
-                "%.3f of at most %.3f). Try a lower learning rate, a longer "
-                "warm-up, a lower teacher temperature, or a later start of "
-                "SSPS.",
-                information,
-                most,
-                entropy,
-                uniform,
-            )
+        self._warn_of_collapse(entropy, information, most)
         return {
             "teacher_entropy": entropy,
             "teacher_information": information,
             "output_std": spread,
         }
+
+    def _add_to_totals(self, rows: Tensor) -> None:
+        logits = (rows - self.center) / self.temperature
+        probabilities = logits.softmax(-1)
+        # H = logsumexp(s) - <p, s>
+        expected = (probabilities * logits).sum(-1)
+        entropy = (logits.logsumexp(-1) - expected).mean()
+        entropy_of_mean = torch.special.entr(probabilities.mean(0)).sum()
+        information = entropy_of_mean - entropy
+        spread = rows.std(0, correction=0).mean()
+        self._totals += torch.stack(
+            [entropy, information, spread, torch.ones_like(spread)]
+        )
+
+    def _warn_of_collapse(
+        self, entropy: float, information: float, most_information: float
+    ) -> None:
+        uniform = math.log(len(self.center))
+        if information < max(
+            _COLLAPSED_FRACTION * uniform,
+            _FORGOTTEN_FRACTION * most_information,
+        ):
+            logger.warning(
+                "DINO has collapsed, or is about to: the teacher's "
+                "distributions hardly depend on the utterance (their "
+                "information about it is %.3f nats, after %.3f in the best "
+                "epoch; their entropy is %.3f of at most %.3f). Try a lower "
+                "learning rate, a longer warm-up, a lower teacher temperature, "
+                "or a later start of SSPS.",
+                information,
+                most_information,
+                entropy,
+                uniform,
+            )

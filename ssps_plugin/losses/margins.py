@@ -1,4 +1,8 @@
-"""Margins that make the cosines of positive pairs harder to raise."""
+"""Margins that make the cosines of positive pairs harder to raise.
+
+`NTXentLoss` and `MoCoLoss` apply a margin to their cosines, before they divide
+them by the temperature.
+"""
 
 import math
 from typing import Any
@@ -9,21 +13,25 @@ from torch import Tensor, nn
 from ssps_plugin.distributed import sum_over_ranks
 from ssps_plugin.losses.objective_module import ObjectiveModule
 
-# Where the cosine is 1 the angle has no derivative.
+# The angle has no derivative where the cosine is 1.
 _SMALLEST_SQUARED_SINE = 1e-7
+# Keeps norms finite that are divided by their standard deviation, which is 0
+# where all are equal; the value of AdaFace's authors.
+_DEVIATION_OFFSET = 1e-3
 
 
 class Margin(ObjectiveModule):
-    """Base of the margins: cosines in, cosines out, before the temperature.
+    """Base of the margins, which map cosines to cosines.
 
-    Margins come from classification, where the target is a class centre. In a
-    contrastive loss there are none: the target is the cosine of an anchor and
-    its positive, the others are its cosines with the negatives.
+    Margins come from classification, where a target is the cosine of a sample
+    and its class centre. A contrastive loss has no class centres: the target is
+    the cosine of an anchor and its positive, and the others are its cosines
+    with the negatives.
 
-    A margin is the entry `margin` of `modules` and of the recoverables: so a
+    A margin is the entry `margin` of `modules` and of the recoverables. So its
     running state is on the loss's device, in its mode, and in checkpoints. A
-    checkpoint of another margin (of a warm start, most likely) leaves the
-    running state at its start.
+    checkpoint of another kind of margin, as in a warm start, does not change
+    the running state.
     """
 
     def __init__(self) -> None:
@@ -33,16 +41,16 @@ class Margin(ObjectiveModule):
     def forward(
         self, targets: Tensor, others: Tensor, norms: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Return the cosines that are compared.
+        """Apply the margin to cosines.
 
         Arguments
         ---------
         targets : torch.Tensor
             `(..., 1)` float32, cosines of anchors and their positives.
         others : torch.Tensor
-            `(..., n)`, cosines of anchors and what is not their positive.
+            `(..., n)` float32, cosines of anchors and other views.
         norms : torch.Tensor
-            `(..., 1)`, norms of the anchors, without gradient.
+            `(..., 1)` float32, norms of the anchors, without gradient.
 
         Returns
         -------
@@ -51,12 +59,12 @@ class Margin(ObjectiveModule):
         """
         raise NotImplementedError
 
-    def get_extra_state(self) -> dict[str, Any]:
-        """Nothing to add, said so: SpeechBrain warns of an empty state."""
-        return {}
+    def get_extra_state(self) -> Tensor:
+        """Return an empty tensor: SpeechBrain warns of an empty state."""
+        return torch.empty(0)
 
-    def set_extra_state(self, state: dict[str, Any]) -> None:
-        """Nothing to take up."""
+    def set_extra_state(self, state: Tensor) -> None:
+        """Do nothing: the extra state is empty."""
 
 
 class NoMargin(Margin):
@@ -64,7 +72,6 @@ class NoMargin(Margin):
 
     Example
     -------
-    >>> import torch
     >>> targets, others = torch.ones(2, 1), torch.zeros(2, 3)
     >>> NoMargin()(targets, others, norms=targets)[0] is targets
     True
@@ -77,59 +84,27 @@ class NoMargin(Margin):
         return targets, others
 
 
-def _keep_own_state(
-    margin: nn.Module, state: dict[str, Any], prefix: str, *_: Any
-) -> None:
-    own = {prefix + name: value for name, value in margin.named_buffers()}
-    of_another = own.keys() != {
-        name
-        for name in state
-        if name.startswith(prefix) and not name.endswith("_extra_state")
-    }
-    if of_another:
-        for name in [name for name in state if name.startswith(prefix)]:
-            if name not in own and not name.endswith("_extra_state"):
-                del state[name]
-        state.update(own)
-
-
-def check_not_negative(name: str, value: float, limit: float) -> None:
-    """Raise a ValueError unless `value` is in [0, limit]."""
-    if not 0 <= value <= limit:
-        raise ValueError(
-            f"{name} must be between 0 and {limit:.4g}, got {value}."
-        )
-
-
-def finite_total(values: Tensor) -> tuple[Tensor, Tensor]:
-    """Sum, over all ranks, of the values that are finite, and their number.
-
-    A step whose outputs overflow is left out by the optimiser; running
-    statistics must not remember it either.
-    """
-    finite = values.isfinite()
-    total = torch.where(finite, values, 0).sum()
-    total, count = sum_over_ranks(torch.stack([total, finite.sum().to(total)]))
-    return total, count
-
-
 class AdditiveMargin(Margin):
     """Lower the target: cos(theta) - m.
 
-    Carried over: the cosine of an anchor and its positive stands for that of
-    a sample and its class centre; the negatives' cosines stay.
+    Carried over: theta is the angle of an anchor and its positive. The
+    negatives' cosines do not change.
 
     Arguments
     ---------
     margin : float
         m, in [0, 2]; 0.1 as used with SSPS.
 
+    Raises
+    ------
+    ValueError
+        A margin out of range.
+
     Source: H. Wang et al., CosFace: Large Margin Cosine Loss for Deep Face
     Recognition, CVPR 2018 (arXiv 1801.09414), equation 4.
 
     Example
     -------
-    >>> import torch
     >>> targets, others = torch.ones(1, 1), torch.zeros(1, 2)
     >>> AdditiveMargin(0.25)(targets, others, norms=targets)
     (tensor([[0.7500]]), tensor([[0., 0.]]))
@@ -137,7 +112,7 @@ class AdditiveMargin(Margin):
 
     def __init__(self, margin: float = 0.1) -> None:
         super().__init__()
-        check_not_negative("margin", margin, 2.0)
+        _check_range("margin", margin, 2.0)
         self.margin = margin
 
     def forward(
@@ -159,6 +134,11 @@ class AdditiveAngularMargin(Margin):
     margin : float
         m in radians, in [0, pi / 2].
 
+    Raises
+    ------
+    ValueError
+        A margin out of range.
+
     Source: J. Deng et al., ArcFace: Additive Angular Margin Loss for Deep Face
     Recognition, CVPR 2019 (arXiv 1801.07698), equation 3.
 
@@ -172,30 +152,35 @@ class AdditiveAngularMargin(Margin):
 
     def __init__(self, margin: float = 0.1) -> None:
         super().__init__()
-        check_not_negative("margin", margin, math.pi / 2)
+        _check_range("margin", margin, math.pi / 2)
         self.margin = margin
 
     def forward(
         self, targets: Tensor, others: Tensor, norms: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Return targets at a wider angle, and `others` itself."""
-        return widened(targets, self.margin), others
+        return _widen(targets, self.margin), others
 
 
 class MultiplicativeAngularMargin(Margin):
-    """Multiply the target's angle: psi(theta), which goes on falling.
+    """Multiply the target's angle: psi(theta) in place of cos(theta).
 
     psi(theta) = (-1)^k cos(m theta) - 2 k, with k the whole number of times
-    that pi fits into m theta.
+    that pi fits into m theta: so psi falls over the whole range of theta.
 
-    Carried over: theta is the angle of an anchor and its positive. Without
-    the annealing towards the plain cosine that the authors train with, and
-    with normalised vectors, as everywhere in a contrastive loss.
+    Carried over: theta is the angle of an anchor and its positive. Differs:
+    vectors are normalised, as everywhere in a contrastive loss, and there is
+    no annealing towards the plain cosine.
 
     Arguments
     ---------
     factor : float
         m, in [1, 4].
+
+    Raises
+    ------
+    ValueError
+        A factor out of range.
 
     Source: W. Liu et al., SphereFace: Deep Hypersphere Embedding for Face
     Recognition, CVPR 2017 (arXiv 1704.08063), section 3.
@@ -211,54 +196,51 @@ class MultiplicativeAngularMargin(Margin):
     def __init__(self, factor: float = 1.5) -> None:
         super().__init__()
         if not 1 <= factor <= 4:
-            raise ValueError(f"factor must be between 1 and 4, got {factor}.")
+            raise ValueError(
+                f"Expected factor between 1 and 4, got {factor}: change margin."
+            )
         self.factor = factor
 
     def forward(
         self, targets: Tensor, others: Tensor, norms: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Return targets at a multiple of the angle, and `others` itself."""
-        theta = self.factor * torch.atan2(sine(targets), targets)
+        theta = self.factor * torch.atan2(_sine(targets), targets)
         turns = (theta / math.pi).floor()
         sign = 1 - 2 * (turns % 2)
         return sign * theta.cos() - 2 * turns, others
 
 
-def sine(cosines: Tensor) -> Tensor:
-    """Sine of angles in [0, pi], given their cosines; never quite 0."""
-    return (1 - cosines**2).clamp(min=_SMALLEST_SQUARED_SINE).sqrt()
-
-
-def widened(cosines: Tensor, margin: float) -> Tensor:
-    """Return cos(theta + margin); see `AdditiveAngularMargin` beyond pi."""
-    wider = cosines * math.cos(margin) - sine(cosines) * math.sin(margin)
-    within = cosines > math.cos(math.pi - margin)
-    return torch.where(within, wider, cosines - margin * math.sin(margin))
-
-
 class AdaptiveMargin(Margin):
-    """Ask for more, by angle or by cosine, as the anchor's norm allows.
+    """Adapt the margin to the anchor's norm, a measure of its quality.
 
-    With q the anchor's norm, standardised by running statistics, times
-    `concentration`, in [-1, 1], the target is cos(theta - m q) - (m q + m):
-    the worst anchors (q = -1) get ArcFace's margin, middling ones CosFace's.
-    The angle stays in [0, pi].
+    The quality q is the anchor's norm, standardised by running statistics,
+    times `concentration`, clamped to [-1, 1]. The target is
+    cos(theta - m q) - (m q + m): the worst anchors (q = -1) get ArcFace's
+    margin, average ones (q = 0) CosFace's. The angle stays in [0, pi].
 
-    Carried over: theta is the angle of an anchor and its positive, the norm
-    is the anchor's; a positive's quality has no say (NT-Xent takes every view
-    as anchor in turn). Statistics are over the anchors of all ranks and move
-    in train mode only, before they are used. Not for `CentroidSampling` with
-    NT-Xent, where half of the anchors would be centroids of norm 1. Differs:
-    they start as those of the first step, not at the authors' constants.
+    Carried over: theta is the angle of an anchor and its positive, and the norm
+    is the anchor's. A positive's norm is not used, but NT-Xent takes every view
+    as anchor in turn. The statistics are over the anchors of all ranks. They
+    are updated in train mode only, before they are used. Not for
+    `CentroidSampling` with NT-Xent, where half of the anchors would be
+    centroids of norm 1. Differs: the statistics start as those of the first
+    step, not at the authors' constants.
 
     Arguments
     ---------
     margin : float
         m, in [0, pi / 2].
     concentration : float
-        h, greater than 0: how much of the norms lies within [-1, 1].
+        h, greater than 0: scales the standardised norms before they are
+        clamped to [-1, 1].
     momentum : float
-        Share of the old statistics that is kept, in [0, 1].
+        Fraction of the old statistics that a step keeps, in [0, 1].
+
+    Raises
+    ------
+    ValueError
+        A number out of range.
 
     Source: M. Kim et al., AdaFace: Quality Adaptive Margin for Face
     Recognition, CVPR 2022 (arXiv 2204.00964), section 3.
@@ -282,10 +264,13 @@ class AdaptiveMargin(Margin):
         momentum: float = 0.99,
     ) -> None:
         super().__init__()
-        check_not_negative("margin", margin, math.pi / 2)
-        check_not_negative("momentum", momentum, 1.0)
+        _check_range("margin", margin, math.pi / 2)
+        _check_range("momentum", momentum, 1.0)
         if concentration <= 0:
-            raise ValueError(f"concentration must be > 0, got {concentration}.")
+            raise ValueError(
+                f"Expected concentration > 0, got {concentration}: change "
+                "margin."
+            )
         self.margin = margin
         self.concentration = concentration
         self.momentum = momentum
@@ -299,16 +284,22 @@ class AdaptiveMargin(Margin):
         """Return lowered targets, and `others` itself."""
         norms = norms.detach()
         if self.training:
-            self._advance(norms)
-        quality = (norms - self.mean) / (self.deviation + 1e-3)
+            self._update_statistics(norms)
+        quality = (norms - self.mean) / (self.deviation + _DEVIATION_OFFSET)
         quality = (quality * self.concentration).clamp(-1, 1)
-        turned = _turned(targets, -self.margin * quality)
+        turned = _turn(targets, -self.margin * quality)
         return turned - self.margin * (quality + 1), others
 
-    def _advance(self, norms: Tensor) -> None:
-        """Move the statistics by the norms that are finite, if any are."""
+    def metrics(self) -> dict[str, float]:
+        """Return mean and standard deviation of the anchors' norms."""
+        return {
+            "norm_mean": float(self.mean),
+            "norm_deviation": float(self.deviation),
+        }
+
+    def _update_statistics(self, norms: Tensor) -> None:
         finite = norms.isfinite()
-        total, count = finite_total(norms)
+        total, count = _sum_finite_over_ranks(norms)
         mean = total / count.clamp(min=1)
         squares = torch.where(finite, (norms - mean) ** 2, 0).sum()
         variance = sum_over_ranks(squares) / (count - 1).clamp(min=1)
@@ -318,40 +309,30 @@ class AdaptiveMargin(Margin):
         self.deviation.lerp_(variance.sqrt(), weight)
         self.num_updates += count > 0
 
-    def metrics(self) -> dict[str, float]:
-        """Return mean and deviation of the anchors' norms."""
-        return {
-            "norm_mean": float(self.mean),
-            "norm_deviation": float(self.deviation),
-        }
-
-
-def _turned(cosines: Tensor, angles: Tensor) -> Tensor:
-    """cos(theta + angle), the sum kept within [0, pi]."""
-    turned = cosines * angles.cos() - sine(cosines) * angles.sin()
-    # theta + angle < 0 where cos(theta) > cos(angle), for a negative angle.
-    below = (angles < 0) & (cosines > angles.cos())
-    above = (angles > 0) & (cosines < -angles.cos())
-    return turned.masked_fill(below, 1.0).masked_fill(above, -1.0)
-
 
 class CurricularMargin(Margin):
-    """Widen the target's angle, and weigh hard negatives by progress.
+    """Widen the target's angle, and weight hard negatives by progress.
 
-    The target becomes T = cos(theta + m). A negative that is nearer than that
-    is hard: its cosine c becomes c (t + c). t, the running mean of the
-    targets' cosines, starts at 0 and tells how far training has come.
+    The target becomes T = cos(theta + m). A negative is hard if its cosine c is
+    greater than T: c becomes c (t + c). t is the running mean of the targets'
+    cosines. It starts at 0 and measures the progress of the training.
 
-    Carried over: a target is the cosine of an anchor and its positive, a hard
-    negative one of another utterance. The mean is over the anchors of all
-    ranks, so all hold one t; it moves in train mode only, before it is used.
+    Carried over: theta is the angle of an anchor and its positive, and a
+    negative is another utterance. The mean is over the anchors of all ranks, so
+    t is the same on every rank. It is updated in train mode only, before it is
+    used.
 
     Arguments
     ---------
     margin : float
         m in radians, in [0, pi / 2].
     momentum : float
-        Share of the old t that is kept, in [0, 1).
+        Fraction of the old t that a step keeps, in [0, 1].
+
+    Raises
+    ------
+    ValueError
+        A number out of range.
 
     Source: Y. Huang et al., CurricularFace: Adaptive Curriculum Learning Loss
     for Deep Face Recognition, CVPR 2020 (arXiv 2004.00288), section 3.
@@ -368,8 +349,8 @@ class CurricularMargin(Margin):
 
     def __init__(self, margin: float = 0.1, momentum: float = 0.99) -> None:
         super().__init__()
-        check_not_negative("margin", margin, math.pi / 2)
-        check_not_negative("momentum", momentum, 1.0)
+        _check_range("margin", margin, math.pi / 2)
+        _check_range("momentum", momentum, 1.0)
         self.margin = margin
         self.momentum = momentum
         self.register_buffer("t", torch.zeros(()))
@@ -379,17 +360,73 @@ class CurricularMargin(Margin):
     ) -> tuple[Tensor, Tensor]:
         """Return targets at a wider angle, and others with hard ones raised."""
         if self.training:
-            self._advance(targets.detach())
-        wider = widened(targets, self.margin)
+            self._update_t(targets.detach())
+        wider = _widen(targets, self.margin)
         hard = others > wider.detach()
         return wider, torch.where(hard, others * (self.t + others), others)
-
-    def _advance(self, targets: Tensor) -> None:
-        """Move t by the cosines that are finite, if any are."""
-        total, count = finite_total(targets)
-        weight = (1 - self.momentum) * (count > 0)
-        self.t.lerp_(total / count.clamp(min=1), weight)
 
     def metrics(self) -> dict[str, float]:
         """Return t, the running mean of the targets' cosines."""
         return {"curricular_t": float(self.t)}
+
+    def _update_t(self, targets: Tensor) -> None:
+        total, count = _sum_finite_over_ranks(targets)
+        weight = (1 - self.momentum) * (count > 0)
+        self.t.lerp_(total / count.clamp(min=1), weight)
+
+
+def _keep_own_state(
+    margin: nn.Module, state: dict[str, Any], prefix: str, *_: Any
+) -> None:
+    """Replace the saved buffers of another kind of margin by its own."""
+    own = {prefix + name: value for name, value in margin.named_buffers()}
+    saved = {
+        name
+        for name in state
+        if name.startswith(prefix) and not name.endswith("_extra_state")
+    }
+    if saved != own.keys():
+        for name in saved - own.keys():
+            del state[name]
+        state.update(own)
+
+
+def _check_range(name: str, value: float, limit: float) -> None:
+    if not 0 <= value <= limit:
+        raise ValueError(
+            f"Expected {name} between 0 and {limit:.4g}, got {value}: change "
+            "margin."
+        )
+
+
+def _widen(cosines: Tensor, margin: float) -> Tensor:
+    """Return cos(theta + margin); beyond pi see `AdditiveAngularMargin`."""
+    wider = cosines * math.cos(margin) - _sine(cosines) * math.sin(margin)
+    within = cosines > math.cos(math.pi - margin)
+    return torch.where(within, wider, cosines - margin * math.sin(margin))
+
+
+def _turn(cosines: Tensor, angles: Tensor) -> Tensor:
+    """Return cos(theta + angle), with the sum clamped to [0, pi]."""
+    turned = cosines * angles.cos() - _sine(cosines) * angles.sin()
+    # theta + angle < 0 where cos(theta) > cos(angle), for a negative angle.
+    below = (angles < 0) & (cosines > angles.cos())
+    above = (angles > 0) & (cosines < -angles.cos())
+    return turned.masked_fill(below, 1.0).masked_fill(above, -1.0)
+
+
+def _sine(cosines: Tensor) -> Tensor:
+    """Return sines, greater than 0, of angles in [0, pi] from their cosines."""
+    return (1 - cosines**2).clamp(min=_SMALLEST_SQUARED_SINE).sqrt()
+
+
+def _sum_finite_over_ranks(values: Tensor) -> tuple[Tensor, Tensor]:
+    """Return sum and number of the finite values of all ranks.
+
+    The optimiser skips a step whose outputs overflow, so running statistics
+    must not include it either.
+    """
+    finite = values.isfinite()
+    total = torch.where(finite, values, 0).sum()
+    total, count = sum_over_ranks(torch.stack([total, finite.sum().to(total)]))
+    return total, count

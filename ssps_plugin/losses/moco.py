@@ -1,7 +1,5 @@
 """MoCo's loss, and the negatives of earlier steps."""
 
-from typing import Any
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -15,9 +13,9 @@ class NegativeQueue(ObjectiveModule):
     """Keep the last keys, one first-in, first-out queue per direction.
 
     An entry of `modules` and of the recoverables, under the name `negatives`.
-    It is fed with the keys that the loss has used, substituted ones among
-    them, once the loss is done: a step's own keys are never its negatives.
-    What all ranks saw is gathered, so they hold the same.
+    It takes the keys that the loss has used, substituted ones included, once
+    the loss is done: a step's own keys are never its negatives. The keys of
+    all ranks are gathered, so every rank holds the same.
 
     A slot is empty until a key is written to it, and an empty slot is never a
     negative. A key that is not finite leaves its slot empty.
@@ -31,6 +29,11 @@ class NegativeQueue(ObjectiveModule):
     num_directions : int
         Two: the queries of both views.
 
+    Raises
+    ------
+    ValueError
+        A number below 1.
+
     Source: K. He et al., Momentum Contrast for Unsupervised Visual
     Representation Learning, CVPR 2020 (arXiv 1911.05722), algorithm 1. Fed
     with substituted keys: Lepage and Dehak, IEEE TASLP 33, 2025
@@ -41,8 +44,8 @@ class NegativeQueue(ObjectiveModule):
     >>> negatives = NegativeQueue(size=3, dim=2, num_directions=1)
     >>> queries = torch.tensor([[[2.0, 0.0]]])  # one direction, one query
     >>> negatives.update(torch.tensor([[[0.0, 1.0], [3.0, 0.0]]]))
-    >>> cosines, hidden = negatives(queries)
-    >>> cosines.masked_fill(hidden, float("nan"))
+    >>> cosines, excluded = negatives(queries)
+    >>> cosines.masked_fill(excluded, float("nan"))
     tensor([[[0., 1., nan]]])
     """
 
@@ -54,13 +57,12 @@ class NegativeQueue(ObjectiveModule):
 
     def __init__(self, size: int, dim: int, num_directions: int = 2) -> None:
         super().__init__()
-        for name, value in (
-            ("size", size),
-            ("dim", dim),
-            ("num_directions", num_directions),
-        ):
-            if value < 1:
-                raise ValueError(f"{name} must be at least 1, got {value}.")
+        if min(size, dim, num_directions) < 1:
+            raise ValueError(
+                "Expected size, dim and num_directions >= 1, got "
+                f"{size}, {dim} and {num_directions}: change negatives_size "
+                "or the arguments of negatives."
+            )
         self.size = size
         keys = torch.zeros(num_directions, size, dim)
         self.register_buffer("keys", keys)
@@ -84,29 +86,29 @@ class NegativeQueue(ObjectiveModule):
         Returns
         -------
         torch.Tensor
-            `(num_directions, batch, size)` cosines, the gradient in queries.
+            `(num_directions, batch, size)` cosines, with gradient in queries.
         torch.Tensor
-            Bool, of a shape that broadcasts to it: what is not a negative,
-            for its slot is empty or its group the query's.
+            Bool, of a shape that broadcasts to the cosines: which keys are no
+            negatives, because their slot is empty or their group the query's.
 
         Raises
         ------
         ValueError
             Queries of another number of directions or another dimension.
         """
-        self._check(queries, "queries")
-        # A copy: the queue moves on before a backward that comes late.
+        self._check_shape(queries, "queries")
+        # A copy: a backward pass may come after the queue has changed.
         keys = self.keys.clone().transpose(1, 2)
         cosines = F.normalize(queries, dim=-1) @ keys
-        hidden = ~self.is_filled
+        excluded = ~self.is_filled
         if groups is not None:
             same = groups[:, None] == self.groups
-            hidden = hidden | (same & (groups >= 0)[:, None])
-        return cosines, hidden
+            excluded = excluded | (same & (groups >= 0)[:, None])
+        return cosines, excluded
 
     @torch.no_grad()
     def update(self, targets: Tensor, groups: Tensor | None = None) -> None:
-        """Append a step's keys, the oldest leave; in train mode only.
+        """Append a step's keys in place of the oldest, in train mode only.
 
         Arguments
         ---------
@@ -114,7 +116,8 @@ class NegativeQueue(ObjectiveModule):
             `(num_directions, batch, dim)`, any float dtype; the batch may
             differ between ranks.
         groups : torch.Tensor, optional
-            `(batch,)` int64, the cluster that each key comes from, -1: none.
+            `(batch,)` int64, the cluster that each key comes from, -1 for
+            none.
 
         Raises
         ------
@@ -123,15 +126,16 @@ class NegativeQueue(ObjectiveModule):
         """
         if not self.training:
             return
-        self._check(targets, "keys")
+        self._check_shape(targets, "keys")
         if groups is None:
             groups = self.groups.new_full((targets.shape[1],), -1)
         keys, groups = gather_rows(targets.transpose(0, 1), groups)
         if len(keys) > self.size:
             raise ValueError(
-                f"A step brings {len(keys)} keys (over all ranks), but the "
-                f"queue of negatives has {self.size} slots. Set "
-                "negatives_size to at least global_batch_size."
+                f"Expected at most {self.size} keys in a step (over all "
+                f"ranks), the slots of the queue of negatives, got "
+                f"{len(keys)}: raise negatives_size to at least "
+                "global_batch_size."
             )
         finite = keys.isfinite().flatten(1).all(1)
         keys = keys.where(finite[:, None, None], 0).float()
@@ -144,41 +148,47 @@ class NegativeQueue(ObjectiveModule):
         self.cursor.add_(len(slots)).remainder_(self.size)
 
     def begin_epoch(self, epoch: int) -> None:
-        """Forget the groups of keys: another epoch numbers clusters anew.
+        """Forget the groups of keys, since every epoch numbers clusters anew.
 
-        A resume inside an epoch begins it once more, and forgets nothing.
+        A resume inside an epoch begins the same epoch again, and keeps them.
         """
         if epoch != int(self.epoch):
             self.groups.fill_(-1)
             self.epoch.fill_(epoch)
 
     def metrics(self) -> dict[str, float]:
-        """Return the share of slots that hold a negative."""
+        """Return the fraction of slots that hold a negative."""
         return {"negatives_fill": float(self.is_filled.float().mean())}
 
-    def _check(self, tensor: Tensor, name: str) -> None:
+    def _check_shape(self, tensor: Tensor, name: str) -> None:
         num_directions, _, dim = self.keys.shape
-        shape: Any = tuple(tensor.shape)
-        if len(shape) != 3 or (shape[0], shape[2]) != (num_directions, dim):
+        shape = tuple(tensor.shape)
+        if tensor.dim() != 3 or shape[::2] != (num_directions, dim):
             raise ValueError(
                 f"Expected {name} of shape ({num_directions}, batch, {dim}), "
-                f"got {shape}. NegativeQueue is made for {num_directions} "
-                f"directions and dimension {dim}: set its num_directions and "
-                "dim to what the framework gives (--negatives '{dim: ...}')."
+                f"got {shape}: change num_directions and dim of NegativeQueue, "
+                "which is made for "
+                f"{num_directions} directions and dimension {dim}, to what the "
+                "framework returns (--negatives '{dim: ...}')."
             )
 
 
 class MoCoLoss(nn.Module):
     """InfoNCE: find a query's key among the negatives of its direction.
 
-    Averaged over both directions (queries of each view against keys of the
-    other). Other keys of the step are no negatives. While the queue is empty
-    there is nothing to tell apart: the loss is 0. Computed in float32.
+    The loss is the mean over both directions (queries of each view against
+    keys of the other). Other keys of the step are no negatives. While the
+    queue is empty, the loss is 0. Computed in float32.
 
     Arguments
     ---------
     temperature : float
-        Divides the cosines; 0.03 as published for SSPS.
+        Divides the cosines, greater than 0; 0.03 as published for SSPS.
+
+    Raises
+    ------
+    ValueError
+        A temperature that is not greater than 0.
 
     Source: K. He et al., Momentum Contrast for Unsupervised Visual
     Representation Learning, CVPR 2020 (arXiv 1911.05722), equation 1; both
@@ -200,7 +210,10 @@ class MoCoLoss(nn.Module):
     def __init__(self, temperature: float = 0.03) -> None:
         super().__init__()
         if temperature <= 0:
-            raise ValueError(f"temperature must be > 0, got {temperature}.")
+            raise ValueError(
+                f"Expected temperature > 0, got {temperature}: change "
+                "temperature."
+            )
         self.temperature = temperature
 
     def forward(
@@ -226,7 +239,7 @@ class MoCoLoss(nn.Module):
             `(batch,)` int64, clusters of the anchors. Negatives of the
             anchor's cluster (-1: none) are left out.
         positive_groups : torch.Tensor, optional
-            Not used here; the Brain hands it to `negatives.update`.
+            Not used here; the Brain passes it to `negatives.update`.
         margin : Margin, optional
             Makes the cosines of queries and keys harder to raise.
 
@@ -244,7 +257,8 @@ class MoCoLoss(nn.Module):
         if queries.shape != keys.shape or queries.dim() != 3:
             raise ValueError(
                 "Expected queries and keys of one shape (2, batch, dim), got "
-                f"{tuple(queries.shape)} and {tuple(keys.shape)}."
+                f"{tuple(queries.shape)} and {tuple(keys.shape)}: change "
+                "framework or ssl_loss."
             )
         with torch.autocast(queries.device.type, enabled=False):
             queries, keys = queries.float(), keys.float()
@@ -252,14 +266,13 @@ class MoCoLoss(nn.Module):
             queries = F.normalize(queries, dim=-1)
             # (2, batch, 1) and (2, batch, size)
             targets = (queries * F.normalize(keys, dim=-1)).sum(-1, True)
-            others, hidden = negatives(queries, groups)
+            others, excluded = negatives(queries, groups)
             if margin is not None:
                 targets, others = margin(targets, others, norms)
-            return self._loss(targets, others.masked_fill(hidden, -torch.inf))
-
-    def _loss(self, targets: Tensor, others: Tensor) -> Tensor:
-        logits = torch.cat([targets, others], dim=-1) / self.temperature
-        logits = logits.flatten(0, 1)
-        first = logits.new_zeros(len(logits), dtype=torch.long)
-        loss = F.cross_entropy(logits, first, reduction="sum")
-        return mean_over_joint_batch(loss, len(logits))
+            others = others.masked_fill(excluded, -torch.inf)
+            logits = torch.cat([targets, others], dim=-1) / self.temperature
+            logits = logits.flatten(0, 1)
+            # A query's key is in the first column.
+            classes = logits.new_zeros(len(logits), dtype=torch.long)
+            loss = F.cross_entropy(logits, classes, reduction="sum")
+            return mean_over_joint_batch(loss, len(logits))

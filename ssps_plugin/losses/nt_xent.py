@@ -18,7 +18,12 @@ class NTXentLoss(nn.Module):
     Arguments
     ---------
     temperature : float
-        Divides the cosines; 0.03 as published for SSPS.
+        Divides the cosines, greater than 0; 0.03 as published for SSPS.
+
+    Raises
+    ------
+    ValueError
+        A temperature that is not greater than 0.
 
     Source: T. Chen et al., A Simple Framework for Contrastive Learning of
     Visual Representations, ICML 2020 (arXiv 2002.05709), equation 1.
@@ -34,7 +39,10 @@ class NTXentLoss(nn.Module):
     def __init__(self, temperature: float = 0.03) -> None:
         super().__init__()
         if temperature <= 0:
-            raise ValueError(f"temperature must be > 0, got {temperature}.")
+            raise ValueError(
+                f"Expected temperature > 0, got {temperature}: change "
+                "temperature."
+            )
         self.temperature = temperature
 
     def forward(
@@ -55,10 +63,10 @@ class NTXentLoss(nn.Module):
             `(batch, dim)`, row i is the positive of anchor i.
         groups : torch.Tensor, optional
             `(batch,)` int64. Views of the same group (-1: no group) are left
-            out of the denominator, but for a view's own partner.
+            out of the denominator, except a view's own partner.
         positive_groups : torch.Tensor, optional
-            `(batch,)` int64, where positives are of other groups than their
-            anchors; as `groups` when left out.
+            `(batch,)` int64, for positives of other groups than their anchors;
+            `groups` by default.
         margin : Margin, optional
             Makes the cosines of views and their partners harder to raise.
 
@@ -76,8 +84,9 @@ class NTXentLoss(nn.Module):
         check_pairs(anchors, positives)
         with torch.autocast(anchors.device.type, enabled=False):
             if groups is not None:
-                theirs = groups if positive_groups is None else positive_groups
-                groups = torch.stack([groups, theirs], dim=1)
+                if positive_groups is None:
+                    positive_groups = groups
+                groups = torch.stack([groups, positive_groups], dim=1)
             pairs = torch.stack([anchors.float(), positives.float()], dim=1)
             return self._loss(pairs, groups, margin)
 
@@ -85,34 +94,32 @@ class NTXentLoss(nn.Module):
         self, pairs: Tensor, groups: Tensor | None, margin: Margin | None
     ) -> Tensor:
         # pairs: (batch, 2, dim); groups: (batch, 2), of anchor and positive
-        batch = len(pairs)
         own = F.normalize(pairs, dim=-1)
         joint = JointBatch.of(own)
-        every = joint.gather_with_gradient(own)  # (total, 2, dim)
-        total = len(joint)
-        cosines = own.flatten(0, 1) @ every.flatten(0, 1).T
+        gathered = joint.gather_with_gradient(own)  # (total, 2, dim)
+        cosines = own.flatten(0, 1) @ gathered.flatten(0, 1).T
         # View 2i and 2i + 1 of a rank are partners: flip the last bit.
-        views = torch.arange(2 * batch, device=pairs.device)
+        views = torch.arange(2 * len(pairs), device=pairs.device)
         views = views + 2 * joint.start
-        every_view = torch.arange(2 * total, device=pairs.device)
+        all_views = torch.arange(2 * len(joint), device=pairs.device)
         partners = views ^ 1
-        hidden = views[:, None] == every_view
+        excluded = views[:, None] == all_views
         if groups is not None:
-            partner = partners[:, None] == every_view
-            hidden = hidden | (_same_group(groups, joint) & ~partner)
+            is_partner = partners[:, None] == all_views
+            excluded = excluded | (_same_group(groups, joint) & ~is_partner)
         if margin is not None:
             norms = pairs.detach().norm(dim=-1).flatten()[:, None]
             targets = cosines.gather(1, partners[:, None])
             targets, cosines = margin(targets, cosines, norms)
             cosines = cosines.scatter(1, partners[:, None], targets)
-        logits = (cosines / self.temperature).masked_fill(hidden, -torch.inf)
+        logits = (cosines / self.temperature).masked_fill(excluded, -torch.inf)
         loss = F.cross_entropy(logits, partners, reduction="sum")
         # Ranks are averaged with equal weight, whatever their batches.
-        return loss * world_size() / (2 * total)
+        return loss * world_size() / (2 * len(joint))
 
 
 def _same_group(groups: Tensor, joint: JointBatch) -> Tensor:
-    """Which views share a group, `(2 · batch, 2 · total)` bool."""
-    (every,) = joint.gather(groups)
-    own, every = groups.flatten(), every.flatten()
-    return (own[:, None] == every) & (own >= 0)[:, None]
+    """Return which views share a group, `(2 · batch, 2 · total)` bool."""
+    (gathered,) = joint.gather(groups)
+    own = groups.flatten()
+    return (own[:, None] == gathered.flatten()) & (own >= 0)[:, None]

@@ -1,4 +1,4 @@
-"""What an objective has beside its loss: prototypes, negatives, a centre."""
+"""What objectives share: the state beside a loss, and a check of its pairs."""
 
 from collections.abc import Iterable
 
@@ -6,52 +6,58 @@ from torch import Tensor, nn
 
 
 class ObjectiveModule(nn.Module):
-    """Base of what the Brain keeps for a loss and passes to it by name.
+    """Base of the modules that a loss reads: prototypes, negatives, a centre.
 
-    An entry of `modules` beside the framework and the sampler is an operand of
-    the loss under its own name, so that parallel training, checkpoints and the
-    optimiser see it, and the loss itself owns nothing. An entry with more to
-    do than being called derives from here.
+    An entry of `modules` beside the framework and the sampler is passed to the
+    loss under its own name. So parallel training, checkpoints and the
+    optimiser see it, and the loss itself owns nothing. An entry that does more
+    than being called derives from this class.
     """
 
     def begin_epoch(self, epoch: int) -> None:
         """Prepare for a training epoch, counted from 1."""
 
+    def update_anchors(self, anchors: Tensor) -> None:
+        """Update the state by a step's anchors, after its loss.
+
+        Called before `update`, for a module that remembers both sides of a
+        pair.
+
+        Arguments
+        ---------
+        anchors : torch.Tensor
+            As the framework returned them, without gradient.
+        """
+
     def update(self, targets: Tensor, groups: Tensor | None = None) -> None:
-        """Take note of a step's targets, after its loss.
+        """Update the state by a step's targets, after its loss.
 
         Arguments
         ---------
         targets : torch.Tensor
             What the loss compared the anchors with, substituted positives
-            among them; without gradient.
+            included, without gradient.
         groups : torch.Tensor, optional
             `(batch,)` int64, the cluster that each target comes from, -1 for
-            none, where false negatives are masked.
-        """
-
-    def update_anchors(self, anchors: Tensor) -> None:
-        """Take note of a step's anchors, after its loss and before `update`.
-
-        For what remembers both sides of a pair.
-
-        Arguments
-        ---------
-        anchors : torch.Tensor
-            As the framework gives them; without gradient.
+            none. Passed where false negatives are masked.
         """
 
     def frozen_parameters(self) -> Iterable[nn.Parameter]:
-        """Parameters that this epoch leaves as they are."""
+        """Return the parameters that do not move in this epoch."""
         return ()
 
     def metrics(self) -> dict[str, float]:
-        """Return what is worth logging once per epoch, and start anew."""
+        """Return what is logged once per epoch, and reset it."""
         return {}
 
 
 def check_pairs(anchors: Tensor, positives: Tensor) -> None:
-    """Raise a ValueError unless both are `(batch, dim)`, of one shape.
+    """Check that anchors and positives are `(batch, dim)`, of one shape.
+
+    Raises
+    ------
+    ValueError
+        They are not.
 
     Example
     -------
@@ -61,5 +67,6 @@ def check_pairs(anchors: Tensor, positives: Tensor) -> None:
     if anchors.shape != positives.shape or anchors.dim() != 2:
         raise ValueError(
             "Expected anchors and positives of one shape (batch, dim), got "
-            f"{tuple(anchors.shape)} and {tuple(positives.shape)}."
+            f"{tuple(anchors.shape)} and {tuple(positives.shape)}: change "
+            "framework or ssl_loss."
         )

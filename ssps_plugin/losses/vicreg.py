@@ -7,6 +7,9 @@ from torch import Tensor, nn
 from ssps_plugin.distributed import JointBatch
 from ssps_plugin.losses.objective_module import check_pairs
 
+# Under the square root of the variances, which has no finite slope at 0.
+_VARIANCE_OFFSET = 1e-4
+
 
 class VICRegLoss(nn.Module):
     """Bring pairs together; keep dimensions spread out and uncorrelated.
@@ -22,7 +25,13 @@ class VICRegLoss(nn.Module):
     Arguments
     ---------
     invariance_weight, variance_weight, covariance_weight : float
-        Weights of the terms, not negative; as published for SSPS by default.
+        Weights of the terms, at least 0. The defaults are those published for
+        SSPS.
+
+    Raises
+    ------
+    ValueError
+        A weight below 0.
 
     Source: A. Bardes et al., VICReg, ICLR 2022 (arXiv 2105.04906), equations 1
     to 6; weights of Lepage and Dehak (arXiv 2501.17772). As there, the squared
@@ -32,7 +41,7 @@ class VICRegLoss(nn.Module):
     Example
     -------
     >>> views = torch.tensor([[-1.0, -1.0], [1.0, 1.0]])
-    >>> # Spread wide enough, but the dimensions say the same: covariance 2.
+    >>> # Spread wide enough, but both dimensions are the same: covariance 2.
     >>> round(VICRegLoss(covariance_weight=0.5)(views, views).item(), 4)
     4.0
     """
@@ -50,7 +59,9 @@ class VICRegLoss(nn.Module):
             ("covariance_weight", covariance_weight),
         ):
             if weight < 0:
-                raise ValueError(f"{name} must be >= 0, got {weight}.")
+                raise ValueError(
+                    f"Expected {name} >= 0, got {weight}: change {name}."
+                )
         self.invariance_weight = invariance_weight
         self.variance_weight = variance_weight
         self.covariance_weight = covariance_weight
@@ -80,27 +91,28 @@ class VICRegLoss(nn.Module):
         with torch.autocast(anchors.device.type, enabled=False):
             own = torch.stack([anchors.float(), positives.float()], dim=1)
             # (total, 2, dim)
-            every = JointBatch.of(own).gather_with_gradient(own)
-            if len(every) < 2:
+            pairs = JointBatch.of(own).gather_with_gradient(own)
+            if len(pairs) < 2:
                 raise ValueError(
-                    "VICReg needs at least two utterances in a step, for their "
-                    f"variance, got {len(every)}: raise global_batch_size."
+                    "Expected at least two utterances in a step, for their "
+                    f"variance, got {len(pairs)}: raise global_batch_size."
                 )
-            return self._loss(every)
+            return self._loss(pairs)
 
-    def _loss(self, every: Tensor) -> Tensor:
-        invariance = F.mse_loss(every[:, 0], every[:, 1])
-        centred = (every - every.mean(0)).transpose(0, 1)  # (2, total, dim)
-        degrees = len(every) - 1
+    def _loss(self, pairs: Tensor) -> Tensor:
+        invariance = F.mse_loss(pairs[:, 0], pairs[:, 1])
+        centred = (pairs - pairs.mean(0)).transpose(0, 1)  # (2, total, dim)
+        degrees = len(pairs) - 1
         variances = centred.square().sum(1) / degrees  # (2, dim)
-        # The root has no slope to speak of at 0: a small constant gives it one.
-        shortfalls = F.relu(1 - (variances + 1e-4).sqrt())
+        deviations = (variances + _VARIANCE_OFFSET).sqrt()
+        shortfalls = F.relu(1 - deviations)
         covariances = centred.mT @ centred / degrees  # (2, dim, dim)
         dim = covariances.shape[-1]
-        same = torch.eye(dim, dtype=torch.bool, device=every.device)
-        redundancy = covariances.masked_fill(same, 0.0).square().sum() / dim
+        diagonal = torch.eye(dim, dtype=torch.bool, device=pairs.device)
+        off_diagonal = covariances.masked_fill(diagonal, 0.0)
+        covariance = off_diagonal.square().sum() / dim
         return (
             self.invariance_weight * invariance
             + self.variance_weight * shortfalls.mean(1).sum()
-            + self.covariance_weight * redundancy
+            + self.covariance_weight * covariance
         )

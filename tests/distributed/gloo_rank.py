@@ -25,10 +25,10 @@ def run_rank(rank, path, name, world_size, folder, arguments):
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     try:
-        outcome = (getattr(module, name)(rank, *arguments), None)
+        result = (getattr(module, name)(rank, *arguments), None)
     except Exception:  # raised again in the test's own process
-        outcome = (None, traceback.format_exc())
-    (folder / str(rank)).write_bytes(pickle.dumps(outcome))
-    if outcome[1] is None:
+        result = (None, traceback.format_exc())
+    (folder / str(rank)).write_bytes(pickle.dumps(result))
+    if result[1] is None:
         dist.barrier()
     dist.destroy_process_group()

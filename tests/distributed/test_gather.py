@@ -1,4 +1,4 @@
-"""Gathers over two ranks whose batches differ."""
+"""Gathers over two ranks whose batches differ, and broadcasts."""
 
 import pytest
 import torch
@@ -77,12 +77,8 @@ def describe(rank):
 def test_ranks_know_their_place_and_take_the_buffers_of_the_first(run_ranks):
     assert run_ranks(describe) == [
         ((0, 8, (0, 3)), 2, [1.0, 1.0], [1.0, 1.0]),
-        (
-            (3, 8, (3, 8)),
-            2,
-            [1.0, 1.0],
-            [2.0, 2.0],
-        ),  # parameters are left alone
+        # Parameters are not broadcast.
+        ((3, 8, (3, 8)), 2, [1.0, 1.0], [2.0, 2.0]),
     ]
 
 
@@ -105,7 +101,7 @@ def gather_several(rank):
     return same, [list(shape) for shape in exchanged]
 
 
-def test_a_joint_batch_asks_for_sizes_once(run_ranks):
+def test_a_joint_batch_exchanges_sizes_once(run_ranks):
     expected = True, [[1], [5, 2], [5], [5, 2]]
     assert run_ranks(gather_several) == [expected, expected]
 
@@ -115,7 +111,7 @@ def gather_an_empty_batch(rank):
     return gather_rows(rows)[0].tolist()
 
 
-def test_a_rank_may_hold_nothing(run_ranks):
+def test_a_rank_may_have_no_rows(run_ranks):
     assert run_ranks(gather_an_empty_batch) == [[[7.0, 7.0]] * 2] * 2
 
 

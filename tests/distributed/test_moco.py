@@ -158,7 +158,7 @@ def expected_keys(step, size, num_shuffles):
 def order_of(num_shuffles):
     framework = moco(nn.Identity())
     framework.num_shuffles = num_shuffles
-    return framework._next_order(2 * BATCH).tolist()
+    return framework._draw_permutation(2 * BATCH).tolist()
 
 
 def test_keys_come_back_in_order_with_statistics_of_the_shuffled_share(
@@ -188,8 +188,8 @@ def test_a_resume_shuffles_as_the_whole_run_does(run_ranks):
 def evaluated(rank):
     framework = moco(nn.BatchNorm1d(DIM)).eval()
     # Ranks need not even take part together.
-    outcome = None if rank else framework(views(0))[1].tolist()
-    return outcome, framework.num_shuffles
+    keys = None if rank else framework(views(0))[1].tolist()
+    return keys, framework.num_shuffles
 
 
 def test_evaluation_shuffles_nothing(run_ranks):
@@ -209,4 +209,7 @@ def too_many(rank):
 
 def test_the_joint_batch_must_fit_the_queue(run_ranks):
     for message in run_ranks(too_many):
-        assert "A step brings 6 keys (over all ranks)" in message
+        assert (
+            "(over all ranks), the slots of the queue of negatives, got 6"
+            in message
+        )

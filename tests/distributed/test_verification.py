@@ -42,8 +42,8 @@ def verify(folder):
 
     verification = Verification(f"{folder}/trials.txt", folder)
     result = verification.run(counting, progress=False)
-    figures = result and (result.scores.tolist(), result.eer)
-    return figures, sum(num_embedded)
+    scores = result and (result.scores.tolist(), result.eer)
+    return scores, sum(num_embedded)
 
 
 def on_a_rank(_, folder):
@@ -53,9 +53,9 @@ def on_a_rank(_, folder):
 def test_ranks_embed_a_share_each_and_the_first_scores_as_one_alone(
     run_ranks, corpus
 ):
-    figures, num_embedded = verify(corpus)
-    assert num_embedded == NUM_FILES and len(figures[0]) == 21
-    assert run_ranks(on_a_rank, corpus) == [(figures, 4), (None, 3)]
+    scores, num_embedded = verify(corpus)
+    assert num_embedded == NUM_FILES and len(scores[0]) == 21
+    assert run_ranks(on_a_rank, corpus) == [(scores, 4), (None, 3)]
 
 
 def extract_few(_, num_files):

@@ -170,7 +170,7 @@ def test_the_output_layer_is_frozen_first(epoch, frozen):
 
 
 def test_a_view_without_its_dimension_is_an_error():
-    with pytest.raises(ValueError, match="Set num_crops"):
+    with pytest.raises(ValueError, match="change crop_groups to set num_crops"):
         dino()(torch.randn(3, 16))
     with pytest.raises(ValueError, match="the global ones first"):
         dino()()

@@ -1,4 +1,4 @@
-"""Every framework with every strategy: steps, a resume, and what is refused."""
+"""Every framework with every strategy: steps, state, and what is refused."""
 
 import pathlib
 
@@ -158,6 +158,25 @@ def test_steps_are_taken_and_a_resume_goes_on_identically(name, strategy):
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_every_state_is_tensors_that_survive_a_copy_to_the_cpu(name):
+    used = Training(name, "clustering").filled()
+    fresh = Training(name, "clustering")
+    for entry, module in used.modules.items():
+        state = module.state_dict()
+        assert state, entry
+        for key, value in state.items():
+            assert torch.is_tensor(value), f"{entry}: {key}"
+        restored = fresh.modules[entry]
+        restored.load_state_dict({k: v.clone().cpu() for k, v in state.items()})
+        found = restored.state_dict()
+        assert found.keys() == state.keys()
+        for key, value in state.items():
+            torch.testing.assert_close(
+                found[key], value, rtol=0, atol=0, equal_nan=True
+            )
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_bf16_autocast_gives_finite_float32_losses(name):
     training = Training(name, "clustering")
     with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -180,7 +199,7 @@ def test_what_is_verified_is_part_of_the_framework(name):
     assert F.normalize(expected, dim=1).isfinite().all()
 
 
-def test_every_framework_is_there():
+def test_every_framework_is_tested():
     assert {"simclr", "moco", "swav", "vicreg", "dino"} <= set(NAMES)
 
 

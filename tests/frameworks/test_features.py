@@ -1,4 +1,4 @@
-"""Claims about the filter banks."""
+"""Filter banks against SpeechBrain's."""
 
 import pytest
 import speechbrain.lobes.features
@@ -18,13 +18,13 @@ from ssps_plugin.frameworks.features import Fbank
     ],
     ids=str,
 )
-def test_it_is_speechbrains_bit_for_bit(options):
+def test_features_are_speechbrains_bit_for_bit(options):
     wavs = torch.randn(3, 8000) * torch.tensor([[1.0], [1e-4], [0.0]])
     expected = speechbrain.lobes.features.Fbank(**options)(wavs)
     assert torch.equal(Fbank(**options)(wavs), expected)
 
 
-def test_under_autocast_it_computes_in_float32():
+def test_autocast_changes_nothing():
     wavs = torch.randn(2, 8000)
     with torch.autocast("cpu", torch.bfloat16):
         features = Fbank()(wavs)

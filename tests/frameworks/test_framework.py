@@ -1,4 +1,4 @@
-"""Claims about leaving out paddings of width 0."""
+"""Skipping paddings of width 0: which ones, and that no result changes."""
 
 import copy
 
@@ -34,7 +34,7 @@ def test_outputs_gradients_and_statistics_keep_every_bit(training):
         assert torch.equal(old, new)
 
 
-def test_no_convolution_of_an_embedding_model_pads_by_nothing(monkeypatch):
+def test_no_convolution_of_an_embedding_model_pads_by_0_frames(monkeypatch):
     widths = []
     pad = torch.nn.functional.pad
 

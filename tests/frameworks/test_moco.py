@@ -1,4 +1,4 @@
-"""MoCo: queries, keys and the network that follows."""
+"""MoCo: queries, keys, and the momentum network that encodes the keys."""
 
 import pytest
 import torch

@@ -8,7 +8,7 @@ from torch import nn
 
 from ssps_plugin.frameworks.momentum import (
     MomentumSchedule,
-    momentum_copy,
+    make_momentum_copy,
     update_momentum,
 )
 
@@ -20,7 +20,7 @@ def network():
 
 def test_a_copy_starts_as_the_student_and_takes_no_gradient():
     student = network()
-    teacher = momentum_copy(student)
+    teacher = make_momentum_copy(student)
     for theirs, ours in zip(
         teacher.parameters(), student.parameters(), strict=True
     ):
@@ -31,7 +31,7 @@ def test_a_copy_starts_as_the_student_and_takes_no_gradient():
 
 def test_a_fixed_student_is_approached_geometrically():
     student = network()
-    teacher = momentum_copy(student)
+    teacher = make_momentum_copy(student)
     start = teacher[0].weight.clone()
     with torch.no_grad():
         student[0].weight.fill_(2.0)
@@ -43,7 +43,7 @@ def test_a_fixed_student_is_approached_geometrically():
 
 def test_a_moving_student_is_averaged_with_falling_weights():
     student = nn.Linear(1, 1, bias=False)
-    teacher = momentum_copy(student)
+    teacher = make_momentum_copy(student)
     expected = teacher.weight.item()
     for step, momentum in enumerate((0.5, 0.9, 0.2)):
         with torch.no_grad():
@@ -56,7 +56,7 @@ def test_a_moving_student_is_averaged_with_falling_weights():
 @pytest.mark.parametrize("buffers", [False, True])
 def test_batch_statistics_follow_only_when_asked_to(buffers):
     student = network()
-    teacher = momentum_copy(student)
+    teacher = make_momentum_copy(student)
     student(torch.randn(8, 2) + 5)
     update_momentum(teacher, student, momentum=0.75, buffers=buffers)
     moved = 0.25 * student[1].running_mean if buffers else torch.zeros(3)

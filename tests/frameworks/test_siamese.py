@@ -1,4 +1,4 @@
-"""SimCLR: which view becomes what, in one pass."""
+"""SimCLR, SwAV and VICReg: which view becomes what, in one pass."""
 
 import pytest
 import torch
@@ -40,10 +40,22 @@ class Encoder(nn.Module):
         return hidden.sum(1, keepdim=True) / inside.sum(1)[:, None, None]
 
 
+class Mean(nn.Module):
+    """Means of an utterance's two halves, in place of an embedding model."""
+
+    def forward(self, wavs, lengths=None):
+        return wavs.unflatten(1, (2, -1)).mean(-1)
+
+
 def simclr(projector=None):
     torch.manual_seed(0)
     model = EmbeddingModel(Features(), Normalization(), Encoder())
     return SimCLR(model, projector)
+
+
+def swav():
+    torch.manual_seed(0)
+    return SwAV(Mean(), nn.Linear(2, 3))
 
 
 def test_the_first_view_is_the_anchor_and_the_second_the_positive():
@@ -74,7 +86,7 @@ def test_the_projector_comes_after_the_embedding():
     assert framework.embed(views[:, 0]).shape == (4, 3)
 
 
-def test_both_views_pass_their_gradient_to_the_encoder():
+def test_both_views_pass_their_gradient_to_simclrs_encoder():
     framework = simclr()
     views = torch.randn(4, 2, 8)
     anchors, positives = framework(views)
@@ -101,25 +113,14 @@ def test_an_embedding_of_one_utterance_keeps_its_batch():
     assert simclr().embed(torch.randn(1, 8)).shape == (1, 3)
 
 
+@pytest.mark.parametrize("framework", [simclr, swav])
 @pytest.mark.parametrize("shape", [(4, 8), (4, 1, 8), (4, 3, 8)])
-def test_simclr_refuses_other_than_two_views(shape):
+def test_other_than_two_views_are_an_error(framework, shape):
     with pytest.raises(ValueError, match="Expected one group of two views"):
-        simclr()(torch.randn(shape))
+        framework()(torch.randn(shape))
 
 
-class Mean(nn.Module):
-    """Means of an utterance's two halves."""
-
-    def forward(self, wavs, lengths=None):
-        return wavs.unflatten(1, (2, -1)).mean(-1)
-
-
-def swav():
-    torch.manual_seed(0)
-    return SwAV(Mean(), nn.Linear(2, 3))
-
-
-def test_features_are_projected_and_normalized_and_embeddings_are_not():
+def test_swav_projects_and_normalises_features_but_not_embeddings():
     framework, views = swav(), torch.randn(4, 2, 8)
     for view, found in enumerate(framework(views)):
         projected = framework.projector(Mean()(views[:, view]))
@@ -127,7 +128,7 @@ def test_features_are_projected_and_normalized_and_embeddings_are_not():
     assert torch.equal(framework.embed(views[:, 0]), Mean()(views[:, 0]))
 
 
-def test_features_are_float32_of_unit_norm_under_autocast():
+def test_swavs_features_are_float32_of_unit_norm_under_autocast():
     framework = swav()
     with torch.autocast("cpu", torch.bfloat16):
         sides = framework(torch.randn(4, 2, 8))
@@ -136,7 +137,7 @@ def test_features_are_float32_of_unit_norm_under_autocast():
         torch.testing.assert_close(side.norm(dim=1), torch.ones(4))
 
 
-def test_both_sides_pass_their_gradient_on():
+def test_both_sides_pass_their_gradient_to_swavs_projector():
     framework, views = swav(), torch.randn(4, 2, 8)
     for side in framework(views):
         (gradient,) = torch.autograd.grad(
@@ -145,12 +146,7 @@ def test_both_sides_pass_their_gradient_on():
         assert gradient.abs().sum() > 0
 
 
-def test_swav_refuses_other_than_two_views():
-    with pytest.raises(ValueError, match="Expected one group of two views"):
-        swav()(torch.randn(4, 3, 8))
-
-
-def test_pairs_are_projected_and_embeddings_are_not():
+def test_vicreg_projects_pairs_but_not_embeddings():
     projector = nn.Linear(2, 3)
     framework = VICReg(Mean(), projector)
     views = torch.randn(4, 2, 8)

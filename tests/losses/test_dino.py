@@ -135,7 +135,7 @@ def test_without_warm_up_the_temperature_is_constant():
     assert centering.temperature == 0.04
 
 
-def test_figures_are_the_epochs_means_and_start_anew():
+def test_metrics_are_the_epochs_means_and_are_reset():
     centering = DINOCentering(4, temperature=0.5, momentum=0.0)
     entropies, spreads, information = [], [], []
     center = torch.zeros(4)
@@ -149,13 +149,13 @@ def test_figures_are_the_epochs_means_and_start_anew():
         # Mutual information: how far a row's distribution is from their mean.
         information.append((p * (p / p.mean(0)).log()).sum(1).mean())
         center = rows.mean(0)
-    figures = centering.metrics()
+    metrics = centering.metrics()
     mean = torch.stack(entropies).mean().item()
-    assert figures["teacher_entropy"] == pytest.approx(mean, rel=1e-5)
+    assert metrics["teacher_entropy"] == pytest.approx(mean, rel=1e-5)
     mean = torch.stack(information).mean().item()
-    assert figures["teacher_information"] == pytest.approx(mean, rel=1e-4)
+    assert metrics["teacher_information"] == pytest.approx(mean, rel=1e-4)
     mean = torch.stack(spreads).mean().item()
-    assert figures["output_std"] == pytest.approx(mean, rel=1e-5)
+    assert metrics["output_std"] == pytest.approx(mean, rel=1e-5)
     assert centering.metrics() == {}
 
 
@@ -164,29 +164,30 @@ def generated(*shape):
 
 
 @pytest.mark.parametrize(
-    ("outputs", "share"),
+    ("outputs", "fraction"),
     [
         # One-hot or uniform, or in between, but alike for all utterances.
         (F.one_hot(torch.zeros(16).long(), 8).float(), 0.0),
         (1e-6 * generated(16, 8), 1.0),
         (0.05 * generated(1, 64).expand(16, 64), 0.7),
-        # What they still tell is little: 0.02 of the uniform entropy.
+        # Their information is small: 0.02 of the uniform entropy.
         (0.0155 * generated(256, 1024), 0.99),
     ],
 )
-def test_a_collapse_is_named(outputs, share, caplog):
+def test_a_collapse_is_warned_of(outputs, fraction, caplog):
     num_outputs = outputs.shape[1]
     centering = DINOCentering(num_outputs)
     centering.update(outputs[None])
     with caplog.at_level(logging.WARNING):
-        figures = centering.metrics()
+        metrics = centering.metrics()
     assert "DINO has collapsed" in caplog.text
     uniform = math.log(num_outputs)
-    assert figures["teacher_entropy"] / uniform == pytest.approx(share, abs=0.1)
-    assert figures["teacher_information"] < 0.03 * uniform
+    found = metrics["teacher_entropy"] / uniform
+    assert found == pytest.approx(fraction, abs=0.1)
+    assert metrics["teacher_information"] < 0.03 * uniform
 
 
-def test_a_teacher_that_forgets_is_named_also_after_a_resume(caplog):
+def test_a_loss_of_information_is_warned_of_also_after_a_resume(caplog):
     whole, resumed = DINOCentering(1024), DINOCentering(1024)
     for spread in (0.06, 0.05, 0.03):
         whole.update(spread * generated(256, 1024)[None])
@@ -197,9 +198,9 @@ def test_a_teacher_that_forgets_is_named_also_after_a_resume(caplog):
             resumed.load_state_dict(whole.state_dict())
     resumed.update(0.03 * generated(256, 1024)[None])
     with caplog.at_level(logging.WARNING):
-        figures = resumed.metrics()
-    # Above the share of the uniform entropy that is a collapse outright.
-    assert figures["teacher_information"] > 0.03 * math.log(1024)
+        metrics = resumed.metrics()
+    # Above the fraction of the uniform entropy that alone is a collapse.
+    assert metrics["teacher_information"] > 0.03 * math.log(1024)
     first, second = caplog.messages
     assert first == second
     assert "DINO has collapsed, or is about to" in first
@@ -221,7 +222,7 @@ def test_a_head_drawn_at_random_is_no_collapse(num_outputs, caplog):
     ("options", "message"),
     [
         ({"warmup_temperature": 0.0, "warmup_epochs": 5}, "got 0.0"),
-        ({"warmup_temperature": 0.02}, "both, or neither"),
+        ({"warmup_temperature": 0.02}, "both, or neither, got 0.02"),
         ({"warmup_epochs": 5}, "warmup_teacher_temperature"),
     ],
 )
@@ -238,7 +239,7 @@ def test_healthy_outputs_are_no_collapse(caplog):
     assert not caplog.text
 
 
-def test_a_resume_inside_an_epoch_goes_on_with_centre_and_figures():
+def test_a_resume_inside_an_epoch_goes_on_with_centre_and_metrics():
     whole, first = DINOCentering(4), DINOCentering(4)
     for seed in range(2):
         for centering in (whole, first):
@@ -260,7 +261,7 @@ def test_numbers_out_of_range_are_an_error(options):
 
 
 def test_a_student_temperature_of_zero_is_an_error():
-    with pytest.raises(ValueError, match="student_temperature must be > 0"):
+    with pytest.raises(ValueError, match="Expected student_temperature > 0"):
         DINOLoss(0.0)
 
 

@@ -1,4 +1,4 @@
-"""MoCo's loss against a float64 loop, gradients included."""
+"""MoCo's loss against a float64 loop, and its queue against a deque."""
 
 import collections
 import math
@@ -8,10 +8,9 @@ import torch
 import torch.nn.functional as F
 
 from ssps_plugin.losses import AdditiveMargin, MoCoLoss, NegativeQueue
+from tests.losses.gradients import assert_close, assert_equal, with_gradients
 
 DIM = 5
-
-KEY_DIM = 3
 
 
 def tensors(*shape, seed=0):
@@ -44,12 +43,6 @@ def loss_by_loop(queries, keys, queue, temperature, groups, of_queue):
     return torch.stack(losses).mean()
 
 
-def with_gradients(function, queries, keys):
-    leaves = [side.clone().requires_grad_() for side in (queries, keys)]
-    loss = function(*leaves)
-    return [loss.detach(), *torch.autograd.grad(loss, leaves)]
-
-
 @pytest.mark.parametrize(
     ("groups", "of_queue"),
     [(None, None), ([0, 1, -1, 0], [0, 1, -1, 2, 0]), ([3] * 4, [3] * 5)],
@@ -69,8 +62,7 @@ def test_loss_and_gradients_equal_a_loop(temperature, groups, of_queue):
 
     found = with_gradients(ours, queries, keys)
     expected = with_gradients(loop, queries.double(), keys.double())
-    for one, other in zip(found, expected, strict=True):
-        torch.testing.assert_close(one.double(), other, atol=1e-4, rtol=1e-4)
+    assert_close(found, expected, atol=1e-4, rtol=1e-4)
 
 
 def test_one_query_by_hand():
@@ -196,8 +188,7 @@ def test_autocast_changes_nothing():
 
     found = with_gradients(under_autocast, queries, keys)
     expected = with_gradients(loss, queries, keys)
-    for ours, theirs in zip(found, expected, strict=True):
-        assert torch.equal(ours, theirs)
+    assert_equal(found, expected)
 
 
 @pytest.mark.parametrize(
@@ -210,19 +201,14 @@ def test_shapes_that_do_not_fit_are_an_error(one, other):
 
 @pytest.mark.parametrize("shape", [(1, 4, DIM), (2, 4, 3)])
 def test_queries_that_do_not_fit_the_queue_are_an_error(shape):
-    with pytest.raises(ValueError, match="NegativeQueue is made for 2"):
+    with pytest.raises(ValueError, match="NegativeQueue, which is made for 2"):
         MoCoLoss()(torch.ones(shape), torch.ones(shape), filled(2))
 
 
 @pytest.mark.parametrize("temperature", [0.0, -0.1])
 def test_a_temperature_that_is_not_positive_is_an_error(temperature):
-    with pytest.raises(ValueError, match="temperature must be > 0"):
+    with pytest.raises(ValueError, match="Expected temperature > 0, got"):
         MoCoLoss(temperature)
-
-
-def step_keys(batch, seed, directions=2):
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randn(directions, batch, KEY_DIM, generator=generator)
 
 
 def held(negatives):
@@ -240,10 +226,10 @@ def held(negatives):
     "batches", [[2, 2, 2, 2], [3, 1, 4, 2, 3], [7, 7], [7, 3, 7], [1] * 20]
 )
 def test_the_last_keys_are_held_whatever_the_batches(batches):
-    negatives = NegativeQueue(7, KEY_DIM)
+    negatives = NegativeQueue(7, DIM)
     expected = collections.deque(maxlen=7)
     for step, batch in enumerate(batches):
-        keys = step_keys(batch, step)
+        keys = tensors(2, batch, seed=step)
         groups = torch.arange(batch) + 10 * step
         negatives.update(keys, groups)
         rows = F.normalize(keys, dim=-1).transpose(0, 1).tolist()
@@ -262,18 +248,20 @@ def test_directions_do_not_mix():
 
 
 def test_an_empty_slot_is_hidden_from_every_query():
-    negatives = NegativeQueue(4, KEY_DIM)
-    cosines, hidden = negatives(step_keys(5, 0))
+    negatives = NegativeQueue(4, DIM)
+    cosines, hidden = negatives(tensors(2, 5, seed=0))
     assert hidden.expand_as(cosines).all()
-    negatives.update(step_keys(3, 1))
-    _, hidden = negatives(step_keys(5, 0))
+    negatives.update(tensors(2, 3, seed=1))
+    _, hidden = negatives(tensors(2, 5, seed=0))
     assert hidden.tolist() == [False, False, False, True]
 
 
 def test_negatives_of_the_querys_group_are_hidden_and_no_group_hides_none():
-    negatives = NegativeQueue(4, KEY_DIM)
-    negatives.update(step_keys(4, 0), torch.tensor([0, 1, -1, 0]))
-    _, hidden = negatives(step_keys(3, 1), groups=torch.tensor([0, 1, -1]))
+    negatives = NegativeQueue(4, DIM)
+    negatives.update(tensors(2, 4, seed=0), torch.tensor([0, 1, -1, 0]))
+    _, hidden = negatives(
+        tensors(2, 3, seed=1), groups=torch.tensor([0, 1, -1])
+    )
     assert hidden.tolist() == [
         [True, False, False, True],
         [False, True, False, False],
@@ -282,10 +270,10 @@ def test_negatives_of_the_querys_group_are_hidden_and_no_group_hides_none():
 
 
 def test_a_new_epoch_forgets_groups_and_a_resumed_one_does_not():
-    negatives = NegativeQueue(4, KEY_DIM)
+    negatives = NegativeQueue(4, DIM)
     negatives.begin_epoch(3)
-    negatives.update(step_keys(4, 0), torch.tensor([0, 1, 2, 3]))
-    resumed = NegativeQueue(4, KEY_DIM)
+    negatives.update(tensors(2, 4, seed=0), torch.tensor([0, 1, 2, 3]))
+    resumed = NegativeQueue(4, DIM)
     resumed.load_state_dict(negatives.state_dict())
     resumed.begin_epoch(3)
     assert resumed.groups.tolist() == [0, 1, 2, 3]
@@ -298,9 +286,9 @@ def test_a_new_epoch_forgets_groups_and_a_resumed_one_does_not():
 def test_a_resume_goes_on_as_if_nothing_had_happened():
     def feed(negatives, steps):
         for step in steps:
-            negatives.update(step_keys(3, step), torch.arange(3) + step)
+            negatives.update(tensors(2, 3, seed=step), torch.arange(3) + step)
 
-    whole, first, resumed = (NegativeQueue(7, KEY_DIM) for _ in range(3))
+    whole, first, resumed = (NegativeQueue(7, DIM) for _ in range(3))
     feed(whole, range(6))
     feed(first, range(4))
     resumed.load_state_dict(first.state_dict())
@@ -310,12 +298,12 @@ def test_a_resume_goes_on_as_if_nothing_had_happened():
 
 
 def test_a_key_that_is_not_finite_is_no_negative_and_spoils_no_gradient():
-    negatives = NegativeQueue(3, KEY_DIM)
-    keys = step_keys(3, 0)
+    negatives = NegativeQueue(3, DIM)
+    keys = tensors(2, 3, seed=0)
     keys[1, 1, 0] = float("nan")
     keys[0, 2, 1] = float("inf")
     negatives.update(keys)
-    queries = step_keys(2, 1).requires_grad_()
+    queries = tensors(2, 2, seed=1).requires_grad_()
     cosines, hidden = negatives(queries)
     assert hidden.tolist() == [False, True, True]
     cosines.masked_fill(hidden, 0.0).sum().backward()
@@ -323,15 +311,15 @@ def test_a_key_that_is_not_finite_is_no_negative_and_spoils_no_gradient():
 
 
 def test_evaluation_feeds_nothing():
-    negatives = NegativeQueue(3, KEY_DIM).eval()
-    negatives.update(step_keys(2, 0))
+    negatives = NegativeQueue(3, DIM).eval()
+    negatives.update(tensors(2, 2, seed=0))
     assert not negatives.is_filled.any()
     assert negatives.cursor == 0
 
 
 def test_half_precision_is_kept_in_float32_and_without_gradient():
-    negatives = NegativeQueue(3, KEY_DIM)
-    keys = step_keys(2, 0).bfloat16()
+    negatives = NegativeQueue(3, DIM)
+    keys = tensors(2, 2, seed=0).bfloat16()
     negatives.update(keys.clone().requires_grad_())
     assert negatives.keys.dtype == torch.float32
     assert not negatives.keys.requires_grad
@@ -339,24 +327,26 @@ def test_half_precision_is_kept_in_float32_and_without_gradient():
     assert torch.equal(negatives.keys[:, :2], expected)
 
 
-def test_figures_tell_how_full_it_is():
-    negatives = NegativeQueue(8, KEY_DIM)
-    negatives.update(step_keys(2, 0))
+def test_metrics_report_the_fraction_of_filled_slots():
+    negatives = NegativeQueue(8, DIM)
+    negatives.update(tensors(2, 2, seed=0))
     assert negatives.metrics() == {"negatives_fill": 0.25}
 
 
 def test_a_step_larger_than_the_queue_is_an_error_that_names_the_key():
     with pytest.raises(ValueError, match="negatives_size"):
-        NegativeQueue(3, KEY_DIM).update(step_keys(4, 0))
+        NegativeQueue(3, DIM).update(tensors(2, 4, seed=0))
 
 
-@pytest.mark.parametrize("shape", [(4, KEY_DIM), (1, 4, KEY_DIM), (2, 4, 2)])
+@pytest.mark.parametrize("shape", [(4, DIM), (1, 4, DIM), (2, 4, 2)])
 def test_keys_of_another_shape_are_an_error(shape):
-    with pytest.raises(ValueError, match=r"keys of shape \(2, batch, 3\)"):
-        NegativeQueue(9, KEY_DIM).update(torch.ones(shape))
+    with pytest.raises(ValueError, match=r"keys of shape \(2, batch, 5\)"):
+        NegativeQueue(9, DIM).update(torch.ones(shape))
 
 
-@pytest.mark.parametrize("arguments", [(0, 3), (3, 0), (3, 3, 0)])
+@pytest.mark.parametrize("arguments", [(0, 3, 2), (3, 0, 2), (3, 3, 0)])
 def test_sizes_below_one_are_an_error(arguments):
-    with pytest.raises(ValueError, match="must be at least 1"):
+    size, dim, num_directions = arguments
+    message = f"num_directions >= 1, got {size}, {dim} and {num_directions}:"
+    with pytest.raises(ValueError, match=message):
         NegativeQueue(*arguments)

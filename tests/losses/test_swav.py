@@ -1,4 +1,4 @@
-"""SwAV against a float64 loop, gradients included."""
+"""SwAV's loss and codes against float64 loops, and its queue of features."""
 
 import math
 
@@ -10,7 +10,7 @@ from torch import nn
 from ssps_plugin import SwAVLoss
 from ssps_plugin.heads import Prototypes
 from ssps_plugin.losses import FeatureQueue, sinkhorn_codes
-from tests.losses.sinkhorn_loop import codes_by_loop
+from tests.losses.gradients import assert_close, assert_equal, with_gradients
 
 
 def unit_rows(*shape, seed=0):
@@ -24,7 +24,7 @@ def prototypes(num_prototypes=4, dim=5):
 
 
 class Stored(nn.Module):
-    """What a queue gives: features that stay."""
+    """A queue whose features do not change."""
 
     def __init__(self, features):
         super().__init__()
@@ -32,6 +32,25 @@ class Stored(nn.Module):
 
     def forward(self):
         return self.features
+
+
+def codes_by_loop(scores, epsilon, num_iterations):
+    """Sinkhorn-Knopp over a table, in float64.
+
+    It scales exp(scores / epsilon), columns to 1 / K, then rows to 1 / B.
+    """
+    table = [[math.exp(s / epsilon) for s in row] for row in scores.tolist()]
+    rows, columns = range(len(table)), range(len(table[0]))
+    for _ in range(num_iterations):
+        for k in columns:
+            total = sum(table[b][k] for b in rows)
+            for b in rows:
+                table[b][k] /= total * len(columns)
+        for b in rows:
+            total = sum(table[b])
+            for k in columns:
+                table[b][k] /= total * len(rows)
+    return torch.tensor(table, dtype=torch.float64) * len(rows)
 
 
 def loss_by_loop(anchors, positives, weight, temperature, epsilon, stored):
@@ -49,12 +68,6 @@ def loss_by_loop(anchors, positives, weight, temperature, epsilon, stored):
             for k, logit in enumerate(logits):
                 total = total - codes[other][i, k] * (logit - normalizer)
     return total / (2 * len(anchors))
-
-
-def with_gradients(function, *leaves):
-    leaves = [leaf.detach().clone().requires_grad_() for leaf in leaves]
-    loss = function(*leaves)
-    return loss.detach(), *torch.autograd.grad(loss, leaves)
 
 
 def cosines_with(weight):
@@ -89,8 +102,7 @@ def test_loss_and_gradients_equal_a_loop(
         positives.double(),
         weight.double(),
     )
-    for ours, theirs in zip(found, expected, strict=True):
-        torch.testing.assert_close(ours.double(), theirs, atol=1e-5, rtol=1e-4)
+    assert_close(found, expected, atol=1e-5, rtol=1e-4)
 
 
 def test_the_published_settings_are_the_defaults():
@@ -170,10 +182,7 @@ def test_a_positive_without_gradient_still_teaches_the_prototypes():
     drawn = with_gradients(
         lambda a, w: SwAVLoss()(a, positives, cosines_with(w)), anchors, weight
     )
-    for found, expected in zip(
-        drawn, (whole[0], whole[1], whole[3]), strict=True
-    ):
-        assert torch.equal(found, expected)
+    assert_equal(drawn, (whole[0], whole[1], whole[3]))
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
@@ -195,8 +204,7 @@ def test_autocast_changes_nothing():
     views = unit_rows(2, 7, 5)
     found = with_gradients(under_autocast, *views)
     expected = with_gradients(lambda a, p: SwAVLoss()(a, p, module), *views)
-    for ours, theirs in zip(found, expected, strict=True):
-        assert torch.equal(ours, theirs)
+    assert_equal(found, expected)
 
 
 @pytest.mark.parametrize(
@@ -245,7 +253,7 @@ def test_rows_sum_to_one_after_any_number_of_iterations(num_iterations):
     torch.testing.assert_close(codes.sum(1), torch.ones(12))
 
 
-def test_what_all_rows_like_best_is_shared_out():
+def test_a_prototype_that_is_nearest_to_all_rows_does_not_get_all():
     # Two prototypes; every row prefers the first, the last row least.
     table = torch.tensor([[1.0, 0.0], [1.0, 0.0], [1.0, 0.6], [1.0, 0.7]])
     codes = sinkhorn_codes(table, epsilon=0.02, num_iterations=100)
@@ -300,7 +308,7 @@ def step(start, batch):
     return anchors, -anchors
 
 
-def take(queue, start, batch):
+def append(queue, start, batch):
     anchors, positives = step(start, batch)
     queue.update_anchors(anchors)
     queue.update(positives)
@@ -312,15 +320,15 @@ def held(queue):
     return sorted(anchors)
 
 
-def test_an_empty_queue_gives_no_row():
+def test_an_empty_queue_returns_no_rows():
     assert FeatureQueue(4, 3)().shape == (2, 0, 3)
 
 
-def test_only_filled_slots_are_given():
+def test_only_filled_slots_are_returned():
     queue = FeatureQueue(5, 1)
-    take(queue, 1, 2)
+    append(queue, 1, 2)
     assert held(queue) == [1, 2]
-    take(queue, 3, 2)
+    append(queue, 3, 2)
     assert held(queue) == [1, 2, 3, 4]
 
 
@@ -328,14 +336,14 @@ def test_only_filled_slots_are_given():
 def test_the_last_rows_are_kept_in_whatever_batches_they_come(batch):
     queue, seen = FeatureQueue(7, 1), 0
     for _ in range(9):
-        take(queue, 1 + seen, batch)
+        append(queue, 1 + seen, batch)
         seen += batch
         assert held(queue) == list(range(max(seen - 7, 0) + 1, seen + 1))
 
 
 def test_more_rows_than_slots_are_an_error_that_names_the_key():
     queue = FeatureQueue(3, 1)
-    message = "brings 4 features .* 3 slots. Set feature_queue_size"
+    message = "at most 3 features .* got 4: raise feature_queue_size"
     with pytest.raises(ValueError, match=message):
         queue.update(torch.ones(4, 1))
     with pytest.raises(ValueError, match=message):
@@ -345,7 +353,7 @@ def test_more_rows_than_slots_are_an_error_that_names_the_key():
 def test_it_fills_before_the_epoch_that_uses_it():
     queue = FeatureQueue(4, 1, start_epoch=3)
     queue.begin_epoch(2)
-    take(queue, 1, 3)
+    append(queue, 1, 3)
     assert queue().shape == (2, 0, 1)
     queue.begin_epoch(3)
     assert held(queue) == [1, 2, 3]
@@ -355,22 +363,22 @@ def test_state_goes_on_where_it_left_off():
     queue, other = FeatureQueue(5, 1, 2), FeatureQueue(5, 1, 2)
     for one in (queue, other):
         one.begin_epoch(1)
-    take(queue, 1, 4)
+    append(queue, 1, 4)
     other.load_state_dict(queue.state_dict())
     for one in (queue, other):
         one.begin_epoch(2)
         assert held(one) == [1, 2, 3, 4]
-        take(one, 5, 3)
+        append(one, 5, 3)
         assert held(one) == [3, 4, 5, 6, 7]
     assert torch.equal(queue.features, other.features)
 
 
-def test_saved_state_does_not_follow_the_queue():
+def test_saved_state_does_not_change_with_the_queue():
     queue = FeatureQueue(5, 1)
-    take(queue, 1, 2)
+    append(queue, 1, 2)
     state = queue.get_extra_state()
-    take(queue, 3, 2)
-    assert state == {"num_taken": [2, 2]}
+    append(queue, 3, 2)
+    assert state.tolist() == [2, 2]
 
 
 def test_no_gradient_reaches_the_memory():
@@ -399,6 +407,8 @@ def test_a_row_that_is_not_finite_favours_no_prototype():
 
 @pytest.mark.parametrize("name", ["size", "dim", "start_epoch"])
 def test_numbers_below_one_are_an_error(name):
-    given = {"size": 2, "dim": 2, "start_epoch": 1, name: 0}
-    with pytest.raises(ValueError, match=f"{name} must be at least 1"):
+    given = {"size": 2, "dim": 3, "start_epoch": 4, name: 0}
+    size, dim, start_epoch = given.values()
+    message = f"start_epoch >= 1, got {size}, {dim} and {start_epoch}: change"
+    with pytest.raises(ValueError, match=message):
         FeatureQueue(**given)
