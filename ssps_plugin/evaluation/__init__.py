@@ -22,3 +22,22 @@ from ssps_plugin.evaluation.trial_list import (
     write_trials,
 )
 from ssps_plugin.evaluation.trial_lookup import find_trial_files
+
+__all__ = [
+    "DetectionCurve",
+    "TrialList",
+    "cosine_scores",
+    "detection_curve",
+    "equal_error_rate",
+    "extract_embeddings",
+    "find_trial_files",
+    "make_trials",
+    "min_dcf",
+    "normalized_mutual_information",
+    "plot_curves",
+    "read_trials",
+    "verification_results",
+    "write_results",
+    "write_scores",
+    "write_trials",
+]

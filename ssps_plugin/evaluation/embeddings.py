@@ -1,4 +1,4 @@
-"""Embeddings of full-length utterances."""
+"""Embeddings of full-length utterances, shared among ranks and cached."""
 
 from __future__ import annotations
 
@@ -24,14 +24,11 @@ from ssps_plugin.dataio.audio import (
 from ssps_plugin.distributed import gather_rows, rank, world_size
 
 File = str | os.PathLike[str]
-Embed = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
-Read = Callable[[File], torch.Tensor]
-#: The rows of the result that a batch fills, and its waveforms.
-Batch = tuple[list[int], list[torch.Tensor]]
-
-_FILES_AHEAD_PER_READER = 4
-
+Embed = Callable[[Tensor, Tensor], Tensor]
 Item = TypeVar("Item")
+
+# Keeps the readers busy while a batch is embedded, and bounds the memory.
+_FILES_AHEAD_PER_READER = 4
 
 
 @torch.no_grad()
@@ -43,53 +40,54 @@ def extract_embeddings(
     max_padding: float = 0.0,
     device: torch.device | str = "cpu",
     num_readers: int = 2,
-    read: Read = read_audio,
+    read: Callable[[File], Tensor] = read_audio,
     seconds: Callable[[File], float] | None = None,
     progress: bool = True,
-) -> torch.Tensor:
+) -> Tensor:
     """Embed every utterance at its full length.
 
-    Files are taken from the longest to the shortest, so that utterances of
-    one length come together and share a batch. With ``max_padding`` 0 no
-    others do: nothing is padded, and the embeddings are those of one utterance
-    at a time. Memory holds a batch and a few files read ahead.
+    Files are read from the longest to the shortest, so that utterances of the
+    same length are neighbours and share a batch. With `max_padding` 0, only
+    they share one: nothing is padded, and the embeddings are those of one
+    utterance at a time. Memory holds one batch and a few files read ahead.
 
     Arguments
     ---------
     embed : callable
-        ``embed(wavs, lens) -> embeddings``: wavs (batch, time) float32, lens
-        (batch,) relative lengths, embeddings (batch, dim) or SpeechBrain's
-        (batch, 1, dim). The caller has put its modules in eval mode.
+        `embed(wavs, lens) -> embeddings`: wavs `(batch, time)` float32, lens
+        `(batch,)` relative lengths, embeddings `(batch, dim)` or SpeechBrain's
+        `(batch, 1, dim)`. The caller has put its modules in eval mode.
     files : sequence of str or os.PathLike
-        One a row of the result.
+        One per row of the result.
     batch_seconds : float
-        Most audio in a batch, in seconds; a longer utterance goes alone.
+        Most audio in a batch, in seconds; a longer utterance has a batch of
+        its own.
     max_padding : float
-        Share of the longest utterance of a batch, in [0, 1), that its shortest
-        may lack. Above 0 is faster on varied lengths, but exact only if the
-        encoder ignores padding, which most do not quite.
+        Fraction of a batch's longest utterance, in [0, 1), by which its
+        shortest may be shorter. A value above 0 is faster on varied lengths,
+        but exact only if the encoder ignores padding; most do not quite.
     device : torch.device or str
         Where the encoder is.
     num_readers : int
         Threads that read and decode files, at least 1.
     read : callable
-        ``read(file) -> (samples,)`` float32 at 16 kHz.
+        `read(file) -> (samples,)` float32 at 16 kHz.
     seconds : callable, optional
-        ``seconds(file) -> length``, to order the files by; their headers are
-        opened one by one where it is left out.
+        `seconds(file) -> length`, to sort the files by; if left out, their
+        headers are opened one by one.
     progress : bool
-        Show a progress bar (to be switched off on all but the main process).
+        Show a progress bar (switch it off on all but the main process).
 
     Returns
     -------
-    embeddings : torch.Tensor
-        (files, dim) float32 on the CPU, without gradient.
+    torch.Tensor
+        `(files, dim)` float32 on the CPU, without gradient.
 
     Raises
     ------
     ValueError
-        If there are no files, a number is out of its range, or `embed` does
-        not return one row per utterance.
+        There are no files, a number is out of its range, or `embed` does not
+        return one row per utterance.
 
     Example
     -------
@@ -104,7 +102,7 @@ def extract_embeddings(
             [0., 4.]])
     """
     _check_arguments(len(files), batch_seconds, max_padding, num_readers)
-    shortest_share = 1 - max_padding
+    min_fraction = 1 - max_padding
     max_samples = round(batch_seconds * SAMPLE_RATE)
     seconds_of = header_seconds if seconds is None else seconds
     order = sorted(range(len(files)), key=lambda i: -seconds_of(files[i]))
@@ -114,33 +112,70 @@ def extract_embeddings(
         tqdm(total=len(files), unit="utt", disable=not progress) as bar,
     ):
         reads = (partial(readers.submit, read, files[i]) for i in order)
-        wavs = _ahead(reads, _FILES_AHEAD_PER_READER * num_readers)
-        numbered = zip(order, wavs, strict=True)
-        for rows, batch in _batches(numbered, max_samples, shortest_share):
+        wavs = _read_ahead(reads, _FILES_AHEAD_PER_READER * num_readers)
+        rows_and_wavs = zip(order, wavs, strict=True)
+        for rows, batch in _batches(rows_and_wavs, max_samples, min_fraction):
             output = _embed_batch(embed, batch, device)
-            if not len(embeddings):  # the first batch tells the dimension
+            if not len(embeddings):  # dim is known from the first batch
                 embeddings = torch.empty(len(files), output.shape[1])
             embeddings[rows] = output
             bar.update(len(rows))
     return embeddings
 
 
+def _check_arguments(
+    num_files: int, batch_seconds: float, max_padding: float, num_readers: int
+) -> None:
+    if not num_files:
+        raise ValueError(
+            "Expected at least one file to embed, got none: change `files`."
+        )
+    if not batch_seconds > 0:
+        raise ValueError(
+            f"Expected batch_seconds above 0, got {batch_seconds}: change "
+            "batch_seconds."
+        )
+    if not 0 <= max_padding < 1:
+        raise ValueError(
+            f"Expected max_padding, a fraction in [0, 1), got {max_padding}: "
+            "change max_padding."
+        )
+    if num_readers < 1:
+        raise ValueError(
+            f"Expected num_readers of at least 1, got {num_readers}: change "
+            "num_readers."
+        )
+
+
+def _read_ahead(
+    reads: Iterable[Callable[[], Future[Tensor]]], num_ahead: int
+) -> Iterator[Tensor]:
+    """Yield waveforms in order while the readers work on the next few."""
+    pending: deque[Future[Tensor]] = deque()
+    for start_read in reads:
+        pending.append(start_read())
+        if len(pending) > num_ahead:
+            yield pending.popleft().result()
+    while pending:
+        yield pending.popleft().result()
+
+
 def _batches(
-    numbered_wavs: Iterable[tuple[int, torch.Tensor]],
+    rows_and_wavs: Iterable[tuple[int, Tensor]],
     max_samples: int,
-    shortest_share: float,
-) -> Iterator[Batch]:
-    """Group neighbours of about one length; exactly one where the share is 1.
+    min_fraction: float,
+) -> Iterator[tuple[list[int], list[Tensor]]]:
+    """Group neighbours whose length is at least a fraction of the longest.
 
     Lengths are those of the waveforms: headers only decide the order, so a
     wrong one costs speed and nothing else.
     """
     rows: list[int] = []
-    wavs: list[torch.Tensor] = []
-    for row, wav in numbered_wavs:
+    wavs: list[Tensor] = []
+    for row, wav in rows_and_wavs:
         if wavs:
             longest = len(wavs[0])
-            fits = shortest_share * longest <= len(wav) <= longest
+            fits = min_fraction * longest <= len(wav) <= longest
             if not fits or longest * (len(wavs) + 1) > max_samples:
                 yield rows, wavs
                 rows, wavs = [], []
@@ -150,9 +185,9 @@ def _batches(
 
 
 def _embed_batch(
-    embed: Embed, wavs: list[torch.Tensor], device: torch.device | str
-) -> torch.Tensor:
-    """Embeddings (batch, dim) float32 of a batch of waveforms."""
+    embed: Embed, wavs: list[Tensor], device: torch.device | str
+) -> Tensor:
+    """Embed a batch of waveforms: `(batch, dim)` float32 on the CPU."""
     lengths = torch.tensor([len(wav) for wav in wavs])
     padded = pad_sequence(wavs, batch_first=True)  # (batch, time)
     lens = lengths / padded.shape[1]
@@ -161,50 +196,18 @@ def _embed_batch(
         output = output.squeeze(1)
     if output.ndim != 2 or len(output) != len(wavs):
         raise ValueError(
-            f"expected `embed` to return ({len(wavs)}, dim) for as many "
-            f"utterances, got {tuple(output.shape)}."
+            f"Expected `embed` to return ({len(wavs)}, dim) for as many "
+            f"utterances, got {tuple(output.shape)}: change the encoder."
         )
     return output.float().cpu()
 
 
-def _ahead(
-    reads: Iterable[Callable[[], Future[torch.Tensor]]], num_ahead: int
-) -> Iterator[torch.Tensor]:
-    """Waveforms in order, while the readers are at the next few."""
-    pending: deque[Future[torch.Tensor]] = deque()
-    for start_read in reads:
-        pending.append(start_read())
-        if len(pending) > num_ahead:
-            yield pending.popleft().result()
-    while pending:
-        yield pending.popleft().result()
-
-
 def header_seconds(file: File) -> float:
-    """Length by the header; 0 where there is none that can be read."""
+    """Return the length in a file's header; 0 if it cannot be read."""
     try:
         return audio_seconds(file)
     except AudioError:
         return 0.0
-
-
-def _check_arguments(
-    num_files: int, batch_seconds: float, max_padding: float, num_readers: int
-) -> None:
-    if not num_files:
-        raise ValueError("expected at least one file to embed, got none.")
-    if not batch_seconds > 0:
-        raise ValueError(
-            f"batch_seconds: expected seconds above 0, got {batch_seconds}."
-        )
-    if not 0 <= max_padding < 1:
-        raise ValueError(
-            f"max_padding: expected a share in [0, 1), got {max_padding}."
-        )
-    if num_readers < 1:
-        raise ValueError(
-            f"num_readers: expected at least one thread, got {num_readers}."
-        )
 
 
 def extract_over_ranks(
@@ -212,7 +215,7 @@ def extract_over_ranks(
     files: Sequence[Item],
     device: torch.device | str = "cpu",
 ) -> Tensor:
-    """Extract embeddings of files, sharing the work among the ranks.
+    """Extract embeddings of files, dividing the work among the ranks.
 
     Arguments
     ---------
@@ -238,17 +241,17 @@ def extract_over_ranks(
         return extract(files)
     own = extract(files[rank() :: num_ranks])
     (gathered,) = gather_rows(own.to(device))
-    # Rank by rank, every num_ranks-th file from the rank on.
-    place = torch.cat(
+    # Rows come rank by rank; each rank had every num_ranks-th file.
+    order = torch.cat(
         [torch.arange(r, len(files), num_ranks) for r in range(num_ranks)]
     )
     embeddings = torch.empty(gathered.shape, dtype=gathered.dtype)
-    embeddings[place] = gathered.cpu()
+    embeddings[order] = gathered.cpu()
     return embeddings
 
 
 class EmbeddingCache:
-    """What one encoder made of files so far.
+    """Embeddings of one encoder by file, each extracted once.
 
     Example
     -------
@@ -274,26 +277,39 @@ class EmbeddingCache:
         files: Sequence[pathlib.Path],
         extract: Callable[[list[pathlib.Path]], Tensor],
     ) -> Tensor:
-        """Return embeddings `(files, dim)`, extracting those not yet known.
+        """Return embeddings of files, extracting those not in the cache yet.
 
         Arguments
         ---------
         files : sequence of pathlib.Path
-            In the order wanted.
+            In the order of the result; a file may occur more than once.
         extract : callable
             `extract(files) -> (files, dim)`.
+
+        Returns
+        -------
+        torch.Tensor
+            `(files, dim)`. It may be the cache's own table: do not write to it.
+
+        Raises
+        ------
+        ValueError
+            There are no files, in this call or an earlier one.
         """
         missing = [file for file in files if file not in self._row_of]
         missing = list(dict.fromkeys(missing))
         if missing:
-            found = extract(missing)
+            extracted = extract(missing)
             for row, file in enumerate(missing, start=len(self._row_of)):
                 self._row_of[file] = row
-            known = [] if self._table is None else [self._table]
-            self._table = torch.cat([*known, found])
+            cached = [] if self._table is None else [self._table]
+            self._table = torch.cat([*cached, extracted])
         if self._table is None:
-            raise ValueError("expected files to embed, got none.")
+            raise ValueError(
+                "Expected at least one file to embed, got none: change `files`."
+            )
         rows = [self._row_of[file] for file in files]
+        # A single list is the whole table in order: spare a copy of it.
         if rows == list(range(len(self._table))):
             return self._table
         return self._table[torch.tensor(rows, device=self._table.device)]

@@ -1,11 +1,10 @@
-"""What a run leaves behind: history, scores, results and a summary."""
+"""Files that a run leaves behind: history, scores, results and curves."""
 
 from __future__ import annotations
 
 import json
 import math
 import os
-import pathlib
 import subprocess
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
@@ -15,6 +14,7 @@ from typing import Any
 import torch
 from numpy.typing import ArrayLike
 from speechbrain.utils.logger import get_logger
+from torch import Tensor
 
 from ssps_plugin.atomic_write import atomic_write
 from ssps_plugin.evaluation.bootstrap import bootstrap_intervals
@@ -29,9 +29,13 @@ from ssps_plugin.evaluation.verification import (
 
 logger = get_logger(__name__)
 
+# Names of the detection costs in results, and their p_target: the two priors
+# that VoxCeleb's papers report.
+_MIN_DCFS = {"min_dcf_p01": 0.01, "min_dcf_p05": 0.05}
+
 
 class History:
-    """Figures by epoch, saved after each one and taken up by a resume.
+    """Metrics by epoch, saved after each one and read again by a resume.
 
     Arguments
     ---------
@@ -47,52 +51,58 @@ class History:
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = pathlib.Path(path)
+        self.path = Path(path)
         self.rows: list[dict[str, Any]] = []
         if self.path.exists():
             self.rows = json.loads(self.path.read_text(encoding="utf-8"))
 
     def record(self, row: dict[str, Any]) -> None:
-        """Add an epoch; it replaces its like and whatever came later."""
-        kept = [old for old in self.rows if old["epoch"] < row["epoch"]]
-        self.rows = [*kept, row]
+        """Add an epoch; replace the same one and all later ones.
+
+        Arguments
+        ---------
+        row : dict
+            The metrics, and `epoch`.
+        """
+        earlier = [old for old in self.rows if old["epoch"] < row["epoch"]]
+        self.rows = [*earlier, row]
         with atomic_write(self.path) as file:
             file.write(json.dumps(self.rows, indent=1))
 
     def at(self, epoch: int) -> dict[str, Any]:
-        """Return the figures of an epoch, empty where there are none."""
+        """Return the metrics of an epoch, an empty dict if there are none."""
         return next((row for row in self.rows if row["epoch"] == epoch), {})
 
 
 def write_scores(
     path: str | os.PathLike[str],
-    scores: ArrayLike | torch.Tensor,
+    scores: ArrayLike | Tensor,
     trials: TrialList,
 ) -> None:
-    """Write a line ``score enrol test`` per trial.
+    """Write a line `score enrol test` per trial.
 
-    Nine significant digits: a float32 score is read back as it was, so the
-    error rates can be recomputed from the file exactly.
+    With nine significant digits, a float32 score is read back unchanged, so
+    the error rates can be recomputed from the file exactly.
 
     Arguments
     ---------
     path : str or os.PathLike
         The file.
     scores : array or torch.Tensor
-        (trials,).
+        `(trials,)`.
     trials : TrialList
-        What was scored.
+        The trials that were scored.
 
     Raises
     ------
     ValueError
-        If there is not one score per trial.
+        There is not one score per trial.
     """
     values = torch.as_tensor(scores).flatten().tolist()
     if len(values) != len(trials):
         raise ValueError(
-            f"expected a score for each of {len(trials)} trials, "
-            f"got {len(values)}."
+            f"Expected a score for each of {len(trials)} trials, "
+            f"got {len(values)}: give the list that was scored."
         )
     rows = zip(values, trials.pairs(), strict=True)
     with atomic_write(path) as file:
@@ -102,7 +112,7 @@ def write_scores(
 
 
 def verification_results(
-    scores: ArrayLike | torch.Tensor,
+    scores: ArrayLike | Tensor,
     trials: TrialList,
     *,
     trial_list: str | os.PathLike[str],
@@ -116,14 +126,14 @@ def verification_results(
     num_resamples: int = 0,
     false_acceptance_rate: float | None = None,
 ) -> dict[str, Any]:
-    """The figures of a run and what is needed to repeat it.
+    """Compute the error rates of a run; add what is needed to repeat it.
 
     Arguments
     ---------
     scores : array or torch.Tensor
-        (trials,).
+        `(trials,)`.
     trials : TrialList
-        What was scored.
+        The trials that were scored.
     trial_list : str or os.PathLike
         The file that the trials were read from.
     config : str or os.PathLike, optional
@@ -131,32 +141,37 @@ def verification_results(
     seed : int, optional
         The seed of the run.
     epochs : int, optional
-        How many epochs the model was trained for.
+        Number of epochs that the model was trained for.
     averaged_epochs : int
-        Of how many of them the weights were averaged.
+        Number of epochs whose weights were averaged.
     coverage : float, optional
-        Share of anchors that got a pseudo-positive in the last epoch.
+        Fraction of anchors that got a pseudo-positive in the last epoch.
     true_positives : bool
         Whether training read labels, for an upper bound.
     cohort_size : int
-        Utterances that the scores were normalised by, 0 for none.
+        Number of utterances that the scores were normalised by, 0 for none.
     num_resamples : int
-        Of the bootstrap, 0 for no confidence intervals.
+        Number of resamples of the bootstrap, 0 for no confidence intervals.
     false_acceptance_rate : float, optional
-        Also give the threshold that keeps false acceptances this rare.
+        Also give the threshold that keeps this rate.
 
     Returns
     -------
-    results : dict
-        ``config``, ``git_commit`` (null where the package is not run from a
-        checkout), ``package_version``, ``seed``, ``epochs``,
-        ``averaged_epochs``, ``trial_list``, ``num_trials``,
-        ``eer_percent``, ``eer_threshold``, ``min_dcf_p01``,
-        ``min_dcf_p01_threshold``, the same two for ``p05`` (p_target 0.01 and
-        0.05), ``coverage``, ``true_positives``, ``cohort_size``. A threshold
-        that no score reaches is null. Where asked for:
-        ``eer_percent_interval``, ``min_dcf_p01_interval`` and the like (95 %,
-        see `bootstrap_intervals`); ``false_acceptance_rate`` and ``threshold``.
+    dict
+        `config`, `git_commit` (null if the package is not run from a
+        checkout), `package_version`, `seed`, `epochs`, `averaged_epochs`,
+        `trial_list`, `num_trials`, `eer_percent`, `eer_threshold`,
+        `min_dcf_p01`, `min_dcf_p01_threshold`, the same two for `p05`
+        (p_target 0.01 and 0.05), `coverage`, `true_positives`, `cohort_size`.
+        A threshold that no score reaches is null. If asked for:
+        `eer_percent_interval`, `min_dcf_p01_interval` and
+        `min_dcf_p05_interval` (95 %, see `bootstrap_intervals`);
+        `false_acceptance_rate` and `threshold`.
+
+    Raises
+    ------
+    ValueError
+        The trials have no error rates, or a number is out of its range.
 
     Example
     -------
@@ -179,38 +194,76 @@ def verification_results(
         "eer_percent": 100 * eer,
         "eer_threshold": eer_threshold,
     }
-    for name, p_target in (("min_dcf_p01", 0.01), ("min_dcf_p05", 0.05)):
+    for name, p_target in _MIN_DCFS.items():
         cost, threshold = curve.min_dcf(p_target)
         results[name] = cost
-        results[f"{name}_threshold"] = _finite(threshold)
+        results[f"{name}_threshold"] = _null_if_infinite(threshold)
     results["coverage"] = coverage
     results["true_positives"] = true_positives
     results["cohort_size"] = cohort_size
     if false_acceptance_rate is not None:
         threshold = curve.threshold_at(false_acceptance_rate)
         results["false_acceptance_rate"] = false_acceptance_rate
-        results["threshold"] = _finite(threshold)
+        results["threshold"] = _null_if_infinite(threshold)
     if num_resamples:
-        results |= _intervals(scores, trials, num_resamples)
+        results |= _confidence_intervals(scores, trials, num_resamples)
     return results
 
 
-def _intervals(
-    scores: ArrayLike | torch.Tensor, trials: TrialList, num_resamples: int
+def _null_if_infinite(threshold: float) -> float | None:
+    """Return a threshold, None if it is infinite: JSON has no infinity."""
+    return threshold if math.isfinite(threshold) else None
+
+
+def _confidence_intervals(
+    scores: ArrayLike | Tensor, trials: TrialList, num_resamples: int
 ) -> dict[str, list[float]]:
-    found = bootstrap_intervals(
-        scores, trials.labels, num_resamples=num_resamples
+    intervals = bootstrap_intervals(
+        scores, trials.labels, tuple(_MIN_DCFS.values()), num_resamples
     )
-    return {
-        "eer_percent_interval": [100 * end for end in found["eer"]],
-        "min_dcf_p01_interval": list(found["min_dcf_0.01"]),
-        "min_dcf_p05_interval": list(found["min_dcf_0.05"]),
+    eer_percent = [100 * end for end in intervals["eer"]]
+    return {"eer_percent_interval": eer_percent} | {
+        f"{name}_interval": list(intervals[f"min_dcf_{p_target}"])
+        for name, p_target in _MIN_DCFS.items()
     }
 
 
-def _finite(threshold: float) -> float | None:
-    """Return the threshold; JSON has no infinity."""
-    return threshold if math.isfinite(threshold) else None
+def package_version() -> str | None:
+    """Return the version of the installed package, None if there is none."""
+    try:
+        return version("ssps_plugin")
+    except PackageNotFoundError:
+        return None
+
+
+def package_commit() -> str | None:
+    """Return the commit of the checkout that the package runs from, or None.
+
+    `-dirty` is appended if tracked files differ from that commit.
+    """
+    folder = Path(__file__).resolve().parent
+    # A package installed inside somebody's repository is not tracked by it.
+    if _run_git(folder, "ls-files", Path(__file__).name) is None:
+        return None
+    return _run_git(
+        folder, "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"
+    )
+
+
+def _run_git(folder: Path, *arguments: str) -> str | None:
+    """Return what git prints; None if that is nothing, or git fails."""
+    try:
+        answer = subprocess.run(
+            ["git", *arguments],
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=10,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return answer.stdout.strip() or None
 
 
 def write_results(
@@ -230,9 +283,9 @@ def write_results(
     Raises
     ------
     ValueError
-        If a number is not finite.
+        A number is not finite.
     TypeError
-        If JSON has no way to say a value.
+        A value cannot be written as JSON.
     """
     text = json.dumps(
         dict(results), indent=2, allow_nan=False, default=_plain_scalar
@@ -241,64 +294,40 @@ def write_results(
         file.write(text + "\n")
 
 
-def package_version() -> str | None:
-    """Version of the installed package; None where it is not installed."""
-    try:
-        return version("ssps_plugin")
-    except PackageNotFoundError:
-        return None
-
-
-def package_commit() -> str | None:
-    """Commit of the checkout that the package runs from, if it is one.
-
-    ``-dirty`` is appended where tracked files differ from that commit.
-    """
-    folder = Path(__file__).resolve().parent
-    # A package installed inside somebody's repository is not tracked by it.
-    if _git(folder, "ls-files", Path(__file__).name) is None:
-        return None
-    return _git(
-        folder, "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"
-    )
-
-
-def _git(folder: Path, *arguments: str) -> str | None:
-    """What git answers; None where it has no answer or is not there."""
-    try:
-        answer = subprocess.run(
-            ["git", *arguments],
-            cwd=folder,
-            capture_output=True,
-            text=True,
-            check=True,
-            timeout=10,
-        )
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return answer.stdout.strip() or None
-
-
 def _plain_scalar(value: object) -> int | float | bool:
     item = getattr(value, "item", None)
     if item is None:
         raise TypeError(
-            f"expected plain values in the results, got {type(value)}."
+            f"Expected plain values in the results, got {type(value)}: change "
+            "the value."
         )
     return item()
 
 
 def results_folder(
     output_folder: str | os.PathLike[str], verification: Verification
-) -> pathlib.Path:
-    """Return where the outcome of one of several trial lists goes."""
-    return pathlib.Path(output_folder, "verify", verification.path.stem)
+) -> Path:
+    """Return the folder for the results of one of several trial lists.
+
+    Arguments
+    ---------
+    output_folder : str or os.PathLike
+        Of the run.
+    verification : Verification
+        Its list's name becomes the folder's name.
+
+    Returns
+    -------
+    pathlib.Path
+        `<output_folder>/verify/<name of the list>`.
+    """
+    return Path(output_folder, "verify", verification.path.stem)
 
 
 def run_settings(
     hparams: Mapping[str, Any], cohort: Cohort | None
 ) -> dict[str, Any]:
-    """Return what the configuration says for `verification_results`.
+    """Return the arguments of `verification_results` that a run's YAML holds.
 
     Arguments
     ---------
@@ -307,6 +336,10 @@ def run_settings(
         of the recipe.
     cohort : Cohort or None
         What the scores were normalised by.
+
+    Returns
+    -------
+    dict
     """
     return {
         "seed": hparams["seed"],
@@ -321,34 +354,33 @@ def write_verification(
     folder: str | os.PathLike[str],
     verification: Verification,
     result: VerificationResult,
-    **facts: Any,
+    **settings: Any,
 ) -> dict[str, Any]:
     """Write `scores.txt` and `results.json`, and log the error rates.
 
     Arguments
     ---------
     folder : str or os.PathLike
-        Where they go; made where it is not there.
+        Where they are written; made if it does not exist.
     verification : Verification
         The trials.
     result : VerificationResult
         Their scores.
-    **facts
-        As for `verification_results`, but for `trial_list`.
+    **settings
+        As for `verification_results`, without `trial_list`.
 
     Returns
     -------
     dict
         What `results.json` holds.
     """
-    folder = pathlib.Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = Path(folder)
     write_scores(folder / "scores.txt", result.scores, verification.trials)
     results = verification_results(
         result.scores,
         verification.trials,
         trial_list=verification.path,
-        **facts,
+        **settings,
     )
     write_results(folder / "results.json", results)
     logger.info(
@@ -368,27 +400,27 @@ def summarize_training(
     start_epoch: int | None,
     result: VerificationResult | None = None,
 ) -> None:
-    """Draw `curves.png` and say what SSPS changed.
+    """Draw `curves.png`, and log the EER before SSPS and at the end.
 
     Arguments
     ---------
     folder : str or os.PathLike
         The output folder.
     history : History
-        Figures by epoch.
+        Metrics by epoch.
     start_epoch : int or None
-        First epoch with SSPS, None without.
+        First epoch with SSPS, None without SSPS.
     result : VerificationResult, optional
         Of the model that training ends with.
     """
     if not history.rows:
         return
-    plot_curves(history.rows, pathlib.Path(folder) / "curves.png", start_epoch)
-    last = history.rows[-1]
+    plot_curves(history.rows, Path(folder, "curves.png"), start_epoch)
     if start_epoch is None or result is None:
         return
+    last_epoch = history.rows[-1]["epoch"]
     before = history.at(start_epoch - 1).get("eer")
-    if last["epoch"] >= start_epoch and before is not None:
+    if last_epoch >= start_epoch and before is not None:
         ratio = 100 * result.eer / before if before else None
         logger.info(
             "SSPS was switched on after epoch %d: EER %.2f %% then, %.2f %% "
@@ -396,6 +428,6 @@ def summarize_training(
             start_epoch - 1,
             before,
             100 * result.eer,
-            last["epoch"],
+            last_epoch,
             "" if ratio is None else f" ({ratio:.2f} times as much)",
         )

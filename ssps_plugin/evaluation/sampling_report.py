@@ -1,4 +1,8 @@
-"""How often a pseudo-positive is what it should be: reads speaker labels."""
+"""How often a pseudo-positive has its anchor's speaker: reads speaker labels.
+
+Diagnostics only: accuracies of the draws, and the normalised mutual
+information of clusters and labels.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +11,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ssps_plugin.dataio.dataset import column_of
+from ssps_plugin.dataio.dataset import read_column
 
 
 class SamplingReport(nn.Module):
-    """Count, over an epoch, whose utterances were drawn. Diagnostics only.
+    """Count, over an epoch, how often a draw has its anchor's labels.
 
     Nothing it computes flows back into training. Without labels it reports
     nothing. Its counts are in its `state_dict`, so that a resume inside an
@@ -46,25 +50,29 @@ class SamplingReport(nn.Module):
         self.names = [name for name, of in labels.items() if of is not None]
         for name in self.names:
             self.register_buffer(f"_{name}", labels[name], persistent=False)
-        # anchors with a drawn utterance, then hits by name
+        # Anchors with a drawn utterance, then hits by name.
         self.register_buffer("counts", torch.zeros(3, dtype=torch.long))
 
     @classmethod
     def of_dataset(cls, dataset: Any) -> SamplingReport:
-        """Read labels from a manifest's rows, where all of them have them.
+        """Read the labels of a manifest; one that some rows lack is not used.
 
         Arguments
         ---------
         dataset : DynamicItemDataset
-            With columns `speaker` and `recording`, or without.
+            With or without the columns `speaker` and `recording`.
+
+        Returns
+        -------
+        SamplingReport
         """
-        speakers = _column(dataset, "speaker")
-        recordings = _column(dataset, "recording")
+        speakers = _complete_column(dataset, "speaker")
+        recordings = _complete_column(dataset, "recording")
         if recordings and speakers:
-            # Recordings may be numbered anew for every speaker.
+            # Two speakers may have recordings of the same name.
             pairs = zip(speakers, recordings, strict=True)
             recordings = [f"{speaker}/{name}" for speaker, name in pairs]
-        return cls(_numbered(speakers), _numbered(recordings))
+        return cls(_number_labels(speakers), _number_labels(recordings))
 
     def update(self, anchors: Tensor, drawn: Tensor) -> None:
         """Count one step.
@@ -78,13 +86,13 @@ class SamplingReport(nn.Module):
         """
         found = drawn >= 0
         self.counts[0] += found.sum()
-        for place, name in enumerate(self.names, start=1):
+        for position, name in enumerate(self.names, start=1):
             labels = getattr(self, f"_{name}")
             same = labels[anchors] == labels[drawn.clamp(min=0)]
-            self.counts[place] += (same & found).sum()
+            self.counts[position] += (same & found).sum()
 
     def metrics(self, clusters: Tensor | None = None) -> dict[str, float]:
-        """Return shares of the draws so far; waits for the device.
+        """Return accuracies of the draws so far; waits for the device.
 
         Arguments
         ---------
@@ -94,69 +102,71 @@ class SamplingReport(nn.Module):
         Returns
         -------
         dict of str to float
-            speaker_accuracy, recording_accuracy: share of drawn utterances of
-            the anchor's speaker (want high) and recording (want low).
-            speaker_nmi, recording_nmi: of the clusters with the labels. Only
-            what labels and draws allow.
+            `speaker_accuracy`, `recording_accuracy`: the fraction of drawn
+            utterances of the anchor's speaker (should be high) and recording
+            (should be low). `speaker_nmi`, `recording_nmi`: the normalised
+            mutual information of clusters and labels. Entries without labels,
+            draws or clusters are left out.
         """
-        drawn, *hits = self.counts.tolist()
-        figures = {}
-        if drawn:
-            for name, num in zip(self.names, hits, strict=False):
-                figures[f"{name}_accuracy"] = num / drawn
+        num_drawn, *hits = self.counts.tolist()
+        metrics = {}
+        if num_drawn:
+            for name, num_hits in zip(self.names, hits, strict=False):
+                metrics[f"{name}_accuracy"] = num_hits / num_drawn
         if clusters is not None and bool((clusters >= 0).any()):
-            known = clusters >= 0
+            clustered = clusters >= 0
             for name in self.names:
                 labels = getattr(self, f"_{name}")
-                figures[f"{name}_nmi"] = normalized_mutual_information(
-                    clusters[known], labels[known]
+                metrics[f"{name}_nmi"] = normalized_mutual_information(
+                    clusters[clustered], labels[clustered]
                 )
-        return figures
+        return metrics
 
     def reset(self) -> None:
-        """Start counting anew."""
+        """Set all counts to zero."""
         self.counts.zero_()
 
 
-def _column(dataset: Any, name: str) -> list[str]:
-    """Values of all rows, or none where some row has none."""
-    values = [str(value or "") for value in column_of(dataset, name)]
+def _complete_column(dataset: Any, name: str) -> list[str]:
+    """Return the values of a column; an empty list if a row has none."""
+    values = [str(value or "") for value in read_column(dataset, name)]
     return values if all(values) else []
 
 
-def _numbered(values: list[str]) -> Tensor | None:
-    if not values:
+def _number_labels(labels: list[str]) -> Tensor | None:
+    """Number labels in order of first appearance; None if there are none."""
+    if not labels:
         return None
     numbers = {
-        value: number for number, value in enumerate(dict.fromkeys(values))
+        label: number for number, label in enumerate(dict.fromkeys(labels))
     }
-    return torch.tensor([numbers[value] for value in values])
+    return torch.tensor([numbers[label] for label in labels])
 
 
-def normalized_mutual_information(a: torch.Tensor, b: torch.Tensor) -> float:
-    """How far one labeling tells the other, in [0, 1].
+def normalized_mutual_information(a: Tensor, b: Tensor) -> float:
+    """Compute the normalised mutual information of two labelings, in [0, 1].
 
     Mutual information over the arithmetic mean of the two entropies, as
-    scikit-learn's default. Only the pairs of labels that occur are counted:
-    no clusters × speakers table is made.
+    scikit-learn's default. Only pairs of labels that occur are counted, so
+    there is no table of clusters × speakers.
 
     Arguments
     ---------
     a : torch.Tensor
-        (utterances,), integers of any value: say, clusters.
+        `(utterances,)`, integers of any value, for example clusters.
     b : torch.Tensor
-        (utterances,), integers of any value: say, speakers.
+        `(utterances,)`, integers of any value, for example speakers.
 
     Returns
     -------
-    nmi : float
-        1 where the labelings are the same up to names (two constant ones
-        included), 0 where they are independent.
+    float
+        1 if the labelings are the same up to names (also if both are
+        constant), 0 if they are independent.
 
     Raises
     ------
     ValueError
-        If the shapes differ or are not (utterances,) with utterances > 0.
+        The shapes differ or are not `(utterances,)` with utterances > 0.
 
     Example
     -------
@@ -168,8 +178,9 @@ def normalized_mutual_information(a: torch.Tensor, b: torch.Tensor) -> float:
     """
     if a.ndim != 1 or a.shape != b.shape or not len(a):
         raise ValueError(
-            "expected two labelings of one shape (utterances,), not empty, "
-            f"got {tuple(a.shape)} and {tuple(b.shape)}."
+            "Expected two labelings of one shape (utterances,), not empty, "
+            f"got {tuple(a.shape)} and {tuple(b.shape)}: give one label of "
+            "each kind per utterance."
         )
     a, counts_a = _compact(a)
     b, counts_b = _compact(b.to(a.device))
@@ -185,15 +196,15 @@ def normalized_mutual_information(a: torch.Tensor, b: torch.Tensor) -> float:
     return min(1.0, max(0.0, information / mean_entropy))
 
 
-def _compact(labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Labels renamed to 0, 1, 2, … and how often each occurs."""
+def _compact(labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Rename labels to 0, 1, 2, … and count how often each occurs."""
     _, compact, counts = torch.unique(
         labels, return_inverse=True, return_counts=True
     )
     return compact, counts
 
 
-def _entropy(counts: torch.Tensor) -> float:
-    """Entropy, in nats, of the distribution that the counts make."""
+def _entropy(counts: Tensor) -> float:
+    """Compute the entropy, in nats, of the distribution given by counts."""
     total = counts.sum()
     return float((counts * (total / counts.double()).log()).sum() / total)

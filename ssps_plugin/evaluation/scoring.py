@@ -1,4 +1,4 @@
-"""Scores of trials: cosines, normalised by a cohort where asked for."""
+"""Scores of trials: cosines, normalised by a cohort (S-norm) if asked for."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
 from ssps_plugin.evaluation.trial_list import TrialList
 
 #: Trials scored at a time: two gathered blocks of 512-d rows fit a CPU cache.
 TRIALS_PER_BLOCK = 512
-
-#: Rows of embeddings compared with the whole cohort at a time.
+#: Embeddings compared with the whole cohort at a time: bounds the memory.
 ROWS_PER_BLOCK = 1024
 
 
 @torch.no_grad()
-def cosine_scores(embeddings: torch.Tensor, trials: TrialList) -> torch.Tensor:
-    """Cosine of every trial's two embeddings.
+def cosine_scores(embeddings: Tensor, trials: TrialList) -> Tensor:
+    """Compute the cosine of the two embeddings of every trial.
 
     The embeddings are neither copied nor normalised as a whole: only a block
     of trials is gathered at a time.
@@ -30,21 +30,21 @@ def cosine_scores(embeddings: torch.Tensor, trials: TrialList) -> torch.Tensor:
     Arguments
     ---------
     embeddings : torch.Tensor
-        (utterances, dim), floating point, in the order of
-        ``trials.utterances``; need not be normalised.
+        `(utterances, dim)`, floating point, in the order of
+        `trials.utterances`; need not be normalised.
     trials : TrialList
-        Which to compare.
+        Which utterances to compare.
 
     Returns
     -------
-    scores : torch.Tensor
-        (trials,) float32 in [-1, 1] (up to rounding), on the embeddings'
+    torch.Tensor
+        `(trials,)` float32 in [-1, 1] (up to rounding), on the embeddings'
         device, without gradient.
 
     Raises
     ------
     ValueError
-        If there is not one finite, non-zero embedding per utterance.
+        There is not one finite, non-zero embedding per utterance.
 
     Example
     -------
@@ -53,7 +53,7 @@ def cosine_scores(embeddings: torch.Tensor, trials: TrialList) -> torch.Tensor:
     >>> cosine_scores(embeddings, trials)
     tensor([0.0000, 0.7071])
     """
-    norms = _norms(embeddings, trials)
+    norms = _checked_norms(embeddings, trials)
     enrol = torch.from_numpy(trials.enrol).to(embeddings.device)
     test = torch.from_numpy(trials.test).to(embeddings.device)
     scores = torch.empty(len(trials), device=embeddings.device)
@@ -66,19 +66,20 @@ def cosine_scores(embeddings: torch.Tensor, trials: TrialList) -> torch.Tensor:
     return scores.div_(norms[enrol]).div_(norms[test])
 
 
-def _norms(embeddings: torch.Tensor, trials: TrialList) -> torch.Tensor:
-    """Length of every embedding (utterances,), checked to have a direction."""
+def _checked_norms(embeddings: Tensor, trials: TrialList) -> Tensor:
+    """Compute norms `(utterances,)`; raise where one is zero or not finite."""
     expected = len(trials.utterances)
     if embeddings.ndim != 2 or len(embeddings) != expected:
         raise ValueError(
-            f"expected embeddings of shape ({expected}, dim), one for every "
-            f"utterance of the trial list, got {tuple(embeddings.shape)}."
+            f"Expected embeddings of shape ({expected}, dim), one for every "
+            f"utterance of the trial list, got {tuple(embeddings.shape)}: "
+            "embed the utterances of this list."
         )
     norms = torch.linalg.vector_norm(embeddings, dim=1, dtype=torch.float32)
     bad = (~(torch.isfinite(norms) & (norms > 0))).nonzero().flatten()
     if len(bad):
         raise ValueError(
-            "expected finite embeddings that are not all zero, got "
+            "Expected finite embeddings that are not all zero, got "
             f"{len(bad)} others, the first that of "
             f"{trials.utterances[int(bad[0])]}: check its audio and the model."
         )
@@ -87,42 +88,43 @@ def _norms(embeddings: torch.Tensor, trials: TrialList) -> torch.Tensor:
 
 @torch.no_grad()
 def s_norm(
-    scores: torch.Tensor,
-    embeddings: torch.Tensor,
+    scores: Tensor,
+    embeddings: Tensor,
     trials: TrialList,
-    cohort: torch.Tensor,
+    cohort: Tensor,
     top_n: int | None = None,
-) -> torch.Tensor:
-    """Symmetric score normalisation, adaptive with ``top_n``.
+) -> Tensor:
+    """Normalise scores symmetrically by a cohort, adaptively with `top_n`.
 
-    A score is shifted and scaled by mean and standard deviation of the scores
-    of each side against a cohort of other speakers' utterances, and the two
-    are averaged. With ``top_n``, each side's statistics are of its ``top_n``
-    highest cohort scores.
+    Each side of a trial is scored against a cohort of utterances of other
+    speakers. The trial's score is shifted and scaled by the mean and standard
+    deviation of each side's cohort scores, and the two results are averaged.
+    With `top_n`, a side's statistics are of its `top_n` highest cohort scores.
 
     Arguments
     ---------
     scores : torch.Tensor
-        (trials,) cosine scores.
+        `(trials,)` cosine scores.
     embeddings : torch.Tensor
-        (utterances, dim), in the order of ``trials.utterances``; need not be
+        `(utterances, dim)`, in the order of `trials.utterances`; need not be
         normalised.
     trials : TrialList
-        What was scored.
+        The trials that were scored.
     cohort : torch.Tensor
-        (cohort, dim) embeddings of utterances of no speaker of the trials.
+        `(cohort, dim)` embeddings of utterances of no speaker of the trials.
     top_n : int, optional
-        How many of the cohort count on each side; all when left out.
+        How many of the cohort count on each side; all if left out.
 
     Returns
     -------
     torch.Tensor
-        (trials,) float32.
+        `(trials,)` float32, on the embeddings' device, without gradient.
 
     Raises
     ------
     ValueError
-        Fewer than two cohort utterances that count, or dimensions that differ.
+        Fewer than two utterances of the cohort count, `top_n` is larger than
+        the cohort, or the dimensions differ.
 
     Source: P. Matejka et al., Analysis of Score Normalization in Multilingual
     Speaker Recognition, Interspeech 2017 (adaptive S-norm, the variant that
@@ -138,28 +140,17 @@ def s_norm(
     """
     if cohort.ndim != 2 or cohort.shape[1] != embeddings.shape[1]:
         raise ValueError(
-            f"expected a cohort of shape (cohort, {embeddings.shape[1]}), got "
-            f"{tuple(cohort.shape)}."
+            f"Expected a cohort of shape (cohort, {embeddings.shape[1]}), got "
+            f"{tuple(cohort.shape)}: embed it with the same encoder."
         )
     num = len(cohort) if top_n is None else top_n
     if not 2 <= num <= len(cohort):
         raise ValueError(
-            "expected at least 2 cohort utterances that count, and not more "
-            f"than there are, got top_n {num} of {len(cohort)}: change top_n "
-            "or cohort_size."
+            "Expected at least 2 cohort utterances that count, and not more "
+            f"than there are, got {num} of {len(cohort)}: change "
+            "cohort_top_n or cohort_size."
         )
-    cohort = F.normalize(cohort.float(), dim=1)
-    mean = torch.empty(len(embeddings), device=embeddings.device)
-    std = torch.empty_like(mean)
-    for start in range(0, len(embeddings), ROWS_PER_BLOCK):
-        block = slice(start, start + ROWS_PER_BLOCK)
-        rows = F.normalize(embeddings[block].float(), dim=1)
-        against = rows @ cohort.T
-        if num < len(cohort):
-            against = against.topk(num, dim=1, sorted=False).values
-        mean[block] = against.mean(1)
-        std[block] = against.std(1, correction=0)
-    std.clamp_(min=1e-6)
+    mean, std = _cohort_statistics(embeddings, cohort, num)
     sides = (
         torch.from_numpy(side).to(mean.device)
         for side in (trials.enrol, trials.test)
@@ -169,9 +160,29 @@ def s_norm(
     return (enrol + test) / 2
 
 
+def _cohort_statistics(
+    embeddings: Tensor, cohort: Tensor, top_n: int
+) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation of the best cohort scores `(utterances,)`."""
+    cohort = F.normalize(cohort.float(), dim=1)
+    mean = torch.empty(len(embeddings), device=embeddings.device)
+    std = torch.empty_like(mean)
+    for start in range(0, len(embeddings), ROWS_PER_BLOCK):
+        block = slice(start, start + ROWS_PER_BLOCK)
+        rows = F.normalize(embeddings[block].float(), dim=1)
+        cohort_scores = rows @ cohort.T  # (rows, cohort)
+        if top_n < len(cohort):
+            cohort_scores = cohort_scores.topk(
+                top_n, dim=1, sorted=False
+            ).values
+        mean[block] = cohort_scores.mean(1)
+        std[block] = cohort_scores.std(1, correction=0)
+    return mean, std.clamp_(min=1e-6)
+
+
 @dataclass(frozen=True)
 class Cohort:
-    """Whom a trial's utterances are compared with to normalise its score.
+    """Utterances whose scores normalise those of trials.
 
     Arguments
     ---------
@@ -179,7 +190,7 @@ class Cohort:
         Utterances of no speaker of the trials.
     top_n : int, optional
         How many of them count on each side of a trial, those that score
-        highest; all when left out.
+        highest; all if left out.
     """
 
     files: list[pathlib.Path]
@@ -199,31 +210,35 @@ def draw_cohort(
     files : sequence of str or os.PathLike
         Files of the training manifest, in its order.
     size : int
-        How many to draw, all where there are fewer.
+        How many to draw; all files if there are fewer.
     top_n : int, optional
         As in `Cohort`.
     seed : int
-        Of the draw.
+        Seed of the draw.
+
+    Returns
+    -------
+    Cohort
 
     Raises
     ------
     ValueError
-        Fewer than two utterances, or than `top_n`.
+        There are fewer than two utterances, or fewer than `top_n`.
 
     Example
     -------
     >>> draw_cohort(["a.wav", "b.wav"], size=9).files
     [PosixPath('a.wav'), PosixPath('b.wav')]
     """
-    drawn_size = min(size, len(files))
-    if drawn_size < max(2, top_n or 2):
+    num_drawn = min(size, len(files))
+    if num_drawn < max(2, top_n or 2):
         raise ValueError(
             f"Expected a cohort of at least 2 utterances, and of cohort_top_n "
-            f"({top_n}), got {drawn_size}: cohort_size is {size}, the training "
+            f"({top_n}), got {num_drawn}: cohort_size is {size}, the training "
             f"manifest has {len(files)} utterances. Lower cohort_top_n, or "
             "raise cohort_size."
         )
-    drawn = np.random.default_rng(seed).permutation(len(files))[:drawn_size]
+    drawn = np.random.default_rng(seed).permutation(len(files))[:num_drawn]
     return Cohort(
-        [pathlib.Path(files[place]) for place in sorted(drawn)], top_n
+        [pathlib.Path(files[index]) for index in sorted(drawn)], top_n
     )

@@ -15,13 +15,13 @@ from numpy.typing import NDArray
 
 from ssps_plugin.atomic_write import atomic_write
 
-#: Trials whose names are looked up at a time.
+#: Trials whose names are looked up at a time: bounds the memory of `pairs`.
 TRIALS_PER_BLOCK = 4096
-
-#: Read and written at a time: bounds the memory that split lines take, and
+#: Characters read at a time: bounds the memory that split lines take, and
 #: keeps them in the processor's cache.
 CHARACTERS_PER_BLOCK = 2**18
 _LABELS = {"0", "1"}
+# No file name can contain it.
 _END_OF_LINE = "\0"
 
 
@@ -34,11 +34,11 @@ class TrialList:
     utterances : list of str
         Distinct names, in order of first appearance.
     labels : numpy.ndarray
-        (trials,) uint8, 1 for a target trial, 0 for an impostor trial.
+        `(trials,)` uint8, 1 for a target trial, 0 for an impostor trial.
     enrol : numpy.ndarray
-        (trials,) int64, position of the enrolment in ``utterances``.
+        `(trials,)` int64, position of the enrolment in `utterances`.
     test : numpy.ndarray
-        (trials,) int64, position of the test in ``utterances``.
+        `(trials,)` int64, position of the test in `utterances`.
     """
 
     utterances: list[str]
@@ -50,7 +50,20 @@ class TrialList:
     def from_names(
         cls, labels: Iterable[int], enrol: Iterable[str], test: Iterable[str]
     ) -> TrialList:
-        """Trials given by utterance names instead of positions.
+        """Make a list from utterance names instead of positions.
+
+        Arguments
+        ---------
+        labels : iterable of int
+            1 for a target trial, 0 for an impostor trial.
+        enrol : iterable of str
+            Name of the enrolment of every trial.
+        test : iterable of str
+            Name of the test of every trial.
+
+        Returns
+        -------
+        TrialList
 
         Example
         -------
@@ -58,7 +71,7 @@ class TrialList:
         >>> trials.utterances, trials.enrol.tolist(), trials.test.tolist()
         (['a', 'b', 'c'], [0, 0], [1, 2])
         """
-        position = first_appearance()
+        position = _position_table()
         names = chain.from_iterable(zip(enrol, test, strict=True))
         pairs = np.fromiter(map(position.__getitem__, names), np.int64)
         return cls.from_pairs([*position], np.array([*labels], np.uint8), pairs)
@@ -70,16 +83,30 @@ class TrialList:
         labels: NDArray[np.uint8],
         pairs: NDArray[np.int64],
     ) -> TrialList:
-        """Trials given by positions that alternate: enrol, test, enrol, …"""
+        """Make a list from positions that alternate: enrol, test, enrol, …
+
+        Arguments
+        ---------
+        utterances : list of str
+            Distinct names.
+        labels : numpy.ndarray
+            `(trials,)` uint8.
+        pairs : numpy.ndarray
+            `(2 * trials,)` int64, positions in `utterances`.
+
+        Returns
+        -------
+        TrialList
+        """
         enrol, test = pairs.reshape(-1, 2).T.copy()
         return cls(utterances, labels, enrol, test)
 
     def __len__(self) -> int:
-        """Number of trials."""
+        """Return the number of trials."""
         return len(self.labels)
 
     def pairs(self) -> Iterator[tuple[str, str]]:
-        """Enrolment and test name of every trial, in order."""
+        """Yield the enrolment and test name of every trial, in order."""
         name_at = self.utterances.__getitem__
         for start in range(0, len(self), TRIALS_PER_BLOCK):
             block = slice(start, start + TRIALS_PER_BLOCK)
@@ -87,10 +114,10 @@ class TrialList:
             yield from zip(map(name_at, enrol), map(name_at, test), strict=True)
 
 
-def first_appearance() -> defaultdict[str, int]:
-    """A table that numbers names as they first appear.
+def _position_table() -> defaultdict[str, int]:
+    """Make a table that numbers names in order of first appearance.
 
-    The factory is asked before the new name is stored, so the table's length
+    The factory is called before the new name is stored, so the table's length
     is the next free number; looking up millions of names stays in C.
     """
     position: defaultdict[str, int] = defaultdict()
@@ -104,7 +131,7 @@ def read_trials(path: str | os.PathLike[str]) -> TrialList:
     Arguments
     ---------
     path : str or os.PathLike
-        Text file (UTF-8) with a line ``label enrol test`` per trial.
+        Text file (UTF-8) with a line `label enrol test` per trial.
 
     Returns
     -------
@@ -113,14 +140,14 @@ def read_trials(path: str | os.PathLike[str]) -> TrialList:
     Raises
     ------
     FileNotFoundError
-        If there is no such file.
+        There is no such file.
     ValueError
-        If a line is not of that form (its number is named), or there is none.
+        A line is not of that form (the message has its number), or there is
+        none.
 
     Example
     -------
-    >>> import tempfile
-    >>> path = Path(tempfile.mkdtemp()) / "trials.txt"
+    >>> path = getfixture("tmp_path") / "trials.txt"
     >>> _ = path.write_text("1 a.wav b.wav\\n0 a.wav c.wav\\n")
     >>> trials = read_trials(path)
     >>> trials.labels.tolist(), trials.utterances
@@ -129,79 +156,49 @@ def read_trials(path: str | os.PathLike[str]) -> TrialList:
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(
-            f"expected a trial list at {path}, found none: set `trials` to a "
-            "file with a line `label enrol test` per trial."
+            f"Expected a trial list at {path}, got no such file: change "
+            "`trials` to a file with a line `label enrol test` per trial."
         )
-    position = first_appearance()
+    position = _position_table()
     labels, pairs = [], []
     for block_labels, names in _read_blocks(path):
         labels.append(np.fromiter(map("1".__eq__, block_labels), np.uint8))
         pairs.append(np.fromiter(map(position.__getitem__, names), np.int64))
     if not position:
         raise ValueError(
-            f"{path}: expected lines of `label enrol test`, got an empty file: "
-            "check `trials`."
+            f"Expected lines of `label enrol test` in {path}, got an empty "
+            "file: change `trials`."
         )
     return TrialList.from_pairs(
         [*position], np.concatenate(labels), np.concatenate(pairs)
     )
 
 
-def write_trials(path: str | os.PathLike[str], trials: TrialList) -> None:
-    """Write a list that `read_trials` reads back as it was.
-
-    Arguments
-    ---------
-    path : str or os.PathLike
-        Written whole or not at all.
-    trials : TrialList
-        What to write.
-
-    Raises
-    ------
-    ValueError
-        If an utterance's name is empty or contains white space.
-    """
-    for name in trials.utterances:
-        if len(name.split()) != 1 or name != name.strip():
-            raise ValueError(
-                f"expected utterance names without white space, got {name!r}: "
-                "rename the utterance."
-            )
-    lines = zip(trials.labels.tolist(), trials.pairs(), strict=True)
-    with atomic_write(path) as file:
-        file.writelines(
-            f"{label} {enrol} {test}\n" for label, (enrol, test) in lines
-        )
-
-
 def _read_blocks(path: Path) -> Iterator[tuple[list[str], list[str]]]:
-    """Labels, and names alternating enrol and test, some lines at a time."""
+    """Yield labels, and names alternating enrol and test, of some lines."""
     line_number = 1
     with open(path, encoding="utf-8-sig") as file:
         while block := _read_block(file, path):
-            try:
-                yield _split_regular(block) or _split_lines(block, line_number)
-            except ValueError as error:
-                raise ValueError(f"{path}, {error}") from None
+            regular = _split_regular(block)
+            yield regular or _split_lines(block, line_number, path)
             line_number += block.count("\n")
 
 
 def _read_block(file: TextIO, path: Path) -> str:
-    """Some whole lines; nothing at the end of the file."""
+    """Read some whole lines; an empty string at the end of the file."""
     try:
         return file.read(CHARACTERS_PER_BLOCK) + file.readline()
     except UnicodeDecodeError as error:
         raise ValueError(
-            f"{path}: expected text (UTF-8), got {error}: check `trials`."
+            f"Expected text (UTF-8) in {path}, got {error}: change `trials`."
         ) from None
 
 
 def _split_regular(block: str) -> tuple[list[str], list[str]] | None:
-    """Fields of a block of nothing but trials; None if anything is unusual.
+    """Split a block of nothing but trials; None if anything is unusual.
 
-    A mark that no file name can contain stands for each line's end. If every
-    fourth field is a mark, and there are no others, each line has three.
+    A mark takes the place of each line's end. If every fourth field is a mark,
+    and there are no others, each line has three fields.
     """
     fields = block.replace("\n", f" {_END_OF_LINE} ").split()
     labels = fields[0::4]
@@ -217,8 +214,10 @@ def _split_regular(block: str) -> tuple[list[str], list[str]] | None:
     return labels, fields
 
 
-def _split_lines(block: str, line_number: int) -> tuple[list[str], list[str]]:
-    """The same line by line: skips blank lines, names a malformed one."""
+def _split_lines(
+    block: str, line_number: int, path: Path
+) -> tuple[list[str], list[str]]:
+    """Split a block line by line: skip blank lines, refuse a malformed one."""
     labels, names = [], []
     for number, line in enumerate(block.split("\n"), line_number):
         fields = line.split()
@@ -226,12 +225,41 @@ def _split_lines(block: str, line_number: int) -> tuple[list[str], list[str]]:
             continue
         if len(fields) != 3 or fields[0] not in _LABELS:
             raise ValueError(
-                f"line {number}: expected `label enrol test` with label 0 or "
-                f"1, got {line.strip()[:200]!r}: correct the line or `trials`."
+                "Expected `label enrol test` with label 0 or 1 in "
+                f"{path}, line {number}, got {line.strip()[:200]!r}: correct "
+                "the line, or change `trials`."
             )
         labels.append(fields[0])
         names += fields[1:]
     return labels, names
+
+
+def write_trials(path: str | os.PathLike[str], trials: TrialList) -> None:
+    """Write a list that `read_trials` reads back unchanged.
+
+    Arguments
+    ---------
+    path : str or os.PathLike
+        Written whole or not at all.
+    trials : TrialList
+        What to write.
+
+    Raises
+    ------
+    ValueError
+        An utterance's name is empty or contains white space.
+    """
+    for name in trials.utterances:
+        if len(name.split()) != 1 or name != name.strip():
+            raise ValueError(
+                f"Expected utterance names without white space, got {name!r}: "
+                "change the name."
+            )
+    lines = zip(trials.labels.tolist(), trials.pairs(), strict=True)
+    with atomic_write(path) as file:
+        file.writelines(
+            f"{label} {enrol} {test}\n" for label, (enrol, test) in lines
+        )
 
 
 def make_trials(
@@ -241,7 +269,7 @@ def make_trials(
 ) -> TrialList:
     """Draw as many target as impostor trials, none twice.
 
-    Target trials cross recordings, so that sharing a channel is no help; a
+    Target trials cross recordings, so that a shared channel is no help; a
     speaker with a single recording gets pairs of utterances within it.
     Impostor trials pair two speakers. Every possible pair is equally likely.
 
@@ -250,7 +278,8 @@ def make_trials(
     utterances : mapping of str to mapping of str to iterable of str
         Speaker to recording to names of utterances, each name once.
     num_trials : int
-        Trials in all, at least 2; of an odd number, one more is an impostor.
+        Total number of trials, at least 2; if it is odd, the extra one is an
+        impostor trial.
     seed : int
         The same seed and utterances, in any order, give the same trials.
 
@@ -262,7 +291,7 @@ def make_trials(
     Raises
     ------
     ValueError
-        If there are not that many pairs of either kind.
+        There are not that many pairs of either kind, or a name occurs twice.
 
     Example
     -------
@@ -273,13 +302,13 @@ def make_trials(
     >>> sorted(p for p, label in zip(pairs, trials.labels) if label)
     [['a1', 'a3'], ['a2', 'a3'], ['b1', 'b2']]
     """
-    names, speaker_end, recording_end = _ordered(utterances)
+    names, speaker_end, recording_end = _sort_names(utterances)
     generator = np.random.default_rng(seed)
-    first = np.arange(len(names))
-    is_alone = _start_of_run(recording_end) == _start_of_run(speaker_end)
-    is_alone &= recording_end == speaker_end
+    position = np.arange(len(names))
+    has_one_recording = _run_start(recording_end) == _run_start(speaker_end)
+    has_one_recording &= recording_end == speaker_end
     targets = _draw_pairs(
-        np.where(is_alone, first + 1, recording_end),
+        np.where(has_one_recording, position + 1, recording_end),
         speaker_end,
         num_trials // 2,
         generator,
@@ -300,10 +329,14 @@ def make_trials(
     return TrialList.from_names(labels[order], enrol.tolist(), test.tolist())
 
 
-def _ordered(
+def _sort_names(
     utterances: Mapping[str, Mapping[str, Iterable[str]]],
 ) -> tuple[NDArray[np.str_], NDArray[np.int64], NDArray[np.int64]]:
-    """Names by speaker and recording, and where each one's run of them ends."""
+    """Sort names by speaker and recording.
+
+    Returns the names, and for each of them the position where the run of its
+    speaker ends, and where the run of its recording ends.
+    """
     names: list[str] = []
     speaker_sizes, recording_sizes = [], []
     for _, recordings in sorted(utterances.items()):
@@ -315,19 +348,19 @@ def _ordered(
         speaker_sizes.append(len(names) - start)
     if len(set(names)) != len(names):
         raise ValueError(
-            "expected every utterance name once, got "
-            f"{len(names) - len(set(names))} repeated."
+            "Expected every utterance name once, got "
+            f"{len(names) - len(set(names))} repeated: change the names."
         )
-    return np.array(names), _ends(speaker_sizes), _ends(recording_sizes)
+    return np.array(names), _run_end(speaker_sizes), _run_end(recording_sizes)
 
 
-def _ends(sizes: list[int]) -> NDArray[np.int64]:
-    """Where its run of names ends, for every name."""
+def _run_end(sizes: list[int]) -> NDArray[np.int64]:
+    """Return the end of its run for every position, given the runs' sizes."""
     return np.repeat(np.cumsum(sizes, dtype=np.int64), np.array(sizes, int))
 
 
-def _start_of_run(end: NDArray[np.int64]) -> NDArray[np.int64]:
-    """First position that shares its end of run, for every position."""
+def _run_start(end: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the start of its run for every position, given the ends."""
     return np.searchsorted(end, end, side="left")
 
 
@@ -340,16 +373,16 @@ def _draw_pairs(
 ) -> NDArray[np.int64]:
     """Draw distinct pairs (i, j) with begin[i] <= j < end[i].
 
-    All such pairs are numbered, i by i, and numbers drawn: exact, and nothing
-    is ever enumerated.
+    All such pairs have a number, ordered by i, and numbers are drawn: every
+    pair is equally likely, and the pairs are never listed.
     """
     last_number = np.cumsum(end - begin)
     available = int(last_number[-1]) if len(last_number) else 0
     if not 0 < num_pairs <= available:
         raise ValueError(
-            f"expected between 1 and {available} {kind} trials, which is what "
-            f"these utterances allow, got {num_pairs}: set `num_trials` to at "
-            f"most {2 * available}, or give more utterances."
+            f"Expected between 1 and {available} {kind} trials, as these "
+            f"utterances allow, got {num_pairs}: change num_trials to at most "
+            f"{2 * available}, or give more utterances."
         )
     number = generator.choice(available, num_pairs, replace=False)
     i = np.searchsorted(last_number, number, side="right")

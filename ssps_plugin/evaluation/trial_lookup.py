@@ -1,4 +1,9 @@
-"""Where a run's trials come from, and where their audio files are."""
+"""Where a run's trial lists come from, and what they need of the corpus.
+
+A list is given as a file, as the name of one of VoxCeleb1's or as an address;
+or it lies in the corpus; or it is made by holding out speakers. Then: where its
+audio files are, which speakers it names, and which of them are trained on.
+"""
 
 from __future__ import annotations
 
@@ -7,19 +12,18 @@ import difflib
 import hashlib
 import http.client
 import os
-import pathlib
 import tempfile
 import urllib.parse
 import urllib.request
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Sequence, Set, Sized
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from functools import cache
-from pathlib import Path, PurePath
+from pathlib import Path, PurePath, PurePosixPath
 
 import numpy as np
 from speechbrain.utils.logger import get_logger
 
-from ssps_plugin.dataio.corpus.corpus import CheckedFile, Corpus, check_files
+from ssps_plugin.dataio.corpus.corpus import Corpus, inspect_files
 from ssps_plugin.dataio.corpus.folders import find_speaker_folders
 from ssps_plugin.evaluation.trial_list import (
     TrialList,
@@ -31,11 +35,9 @@ from ssps_plugin.evaluation.trial_list import (
 logger = get_logger(__name__)
 
 PathLike = str | os.PathLike[str]
-_LIST_NAMES = ("trials.txt", "veri_test.txt", "veri_test2.txt")
-
 
 OFFICIAL_ADDRESS = "https://www.robots.ox.ac.uk/~vgg/data/voxceleb/meta/"
-#: The names of VoxCeleb1's lists, and the files that they are published as.
+#: Names of VoxCeleb1's lists, and the files that they are published as.
 OFFICIAL_LISTS = {
     "voxceleb1-o": "veri_test.txt",
     "voxceleb1-o-cleaned": "veri_test2.txt",
@@ -47,130 +49,22 @@ OFFICIAL_LISTS = {
 #: Longest wait for a server's next answer.
 TIMEOUT_SECONDS = 30.0
 
+# In a corpus, a list made for it comes before VoxCeleb1-O.
+_LIST_NAMES = ("trials.txt", "veri_test.txt", "veri_test2.txt")
+
 #: Tried in this order after a name's own suffix.
 AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".m4a")
-#: Where VoxCeleb's archives unpack to, below the folder users name.
+#: Where VoxCeleb's archives unpack to, below the folder that users name.
 SUBFOLDERS = ("", "wav")
-_NUM_NAMED = 3
-_NUM_ROOTS_NAMED = 6
-
-
-def find_trial_list(data_folder: PathLike) -> pathlib.Path | None:
-    """Return the trial list that lies in a corpus, if there is one."""
-    paths = (pathlib.Path(data_folder) / name for name in _LIST_NAMES)
-    return next((path for path in paths if path.is_file()), None)
-
-
-def speakers_of_trials(trials: TrialList) -> set[str]:
-    """Speakers of the trials, by `<speaker>/<recording>/<utterance>`.
-
-    They must not be trained on. A name without the folders tells no speaker.
-
-    Example
-    -------
-    >>> trials = TrialList.from_names([0], ["wav/id1/a/1.wav"], ["id2/b/2.wav"])
-    >>> sorted(speakers_of_trials(trials))
-    ['id1', 'id2']
-    """
-    parts = [pathlib.PurePath(name).parts for name in trials.utterances]
-    nameless = sum(len(part) < 3 for part in parts)
-    if nameless:
-        logger.warning(
-            "%d of %d utterances of the trials name no speaker (expected "
-            "<speaker>/<recording>/<utterance>): theirs are not kept out of "
-            "training",
-            nameless,
-            len(parts),
-        )
-    return {part[-3] for part in parts if len(part) >= 3}
-
-
-def hold_out_trials(
-    data_folder: PathLike,
-    path: PathLike,
-    num_speakers: int,
-    num_trials: int,
-    seed: int,
-    min_seconds: float = 0.0,
-) -> bool:
-    """Make trials from speakers of a corpus that has no list.
-
-    At most a fifth of the speakers is held out, and at least two; of a corpus
-    of fewer than ten, two are if two remain.
-
-    Arguments
-    ---------
-    data_folder : str or os.PathLike
-        The corpus.
-    path : str or os.PathLike
-        Trial list to write, names relative to `data_folder`.
-    num_speakers : int
-        Most speakers to hold out; 0 holds out none.
-    num_trials : int
-        Most trials, half of them target trials where there are that many.
-    seed : int
-        Decides who is held out.
-    min_seconds : float
-        Shorter utterances are in no trial.
-
-    Returns
-    -------
-    bool
-        False where the corpus has too few speakers or utterances for trials.
-    """
-    speakers = Corpus(data_folder).speakers
-    num = min(num_speakers, max(2, len(speakers) // 5))
-    if num < 2 or len(speakers) - num < 2:
-        return False
-    drawn = np.random.default_rng(seed).permutation(len(speakers))[:num]
-    held_out = {speakers[place] for place in drawn}
-    corpus = Corpus(data_folder, set(speakers) - held_out)
-    checked = check_files(corpus, min_seconds, num_threads=8)
-    # A list separates names by white space, so none may be within one.
-    usable = [
-        entry
-        for entry in checked
-        if not entry.reason and not any(map(str.isspace, entry.file.path))
-    ]
-    num_pairs = _num_pairs(usable)
-    num_each = min(num_trials // 2, *num_pairs)
-    if num_each == 0:
-        return False
-    utterances: dict[str, dict[str, list[str]]] = {}
-    for entry in usable:
-        recordings = utterances.setdefault(entry.file.speaker, {})
-        recordings.setdefault(entry.file.recording, []).append(entry.file.path)
-    write_trials(path, make_trials(utterances, 2 * num_each, seed))
-    logger.info(
-        "No trial list in %s: %d of %d speakers are held out for %d trials",
-        os.fspath(data_folder),
-        num,
-        len(speakers),
-        2 * num_each,
-    )
-    return True
-
-
-def _num_pairs(files: list[CheckedFile]) -> tuple[int, int]:
-    """Count the target pairs that cross recordings, and impostor pairs."""
-    sizes: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
-    for entry in files:
-        sizes[entry.file.speaker][entry.file.recording] += 1
-    totals = [sum(recordings.values()) for recordings in sizes.values()]
-    num_targets = 0
-    for total, recordings in zip(totals, sizes.values(), strict=True):
-        within = sum(size * (size - 1) // 2 for size in recordings.values())
-        every = total * (total - 1) // 2
-        num_targets += every - within if len(recordings) > 1 else every
-    everyone = sum(totals)
-    same = sum(total * (total - 1) // 2 for total in totals)
-    return num_targets, everyone * (everyone - 1) // 2 - same
+# Missing files and searched folders in an error message.
+_NUM_FILES_SHOWN = 3
+_NUM_FOLDERS_SHOWN = 6
 
 
 def resolve_trial_list(
     trials: PathLike, folders: Sequence[PathLike], download_folder: PathLike
-) -> pathlib.Path:
-    """Return where a trial list is, or where it will be once it is fetched.
+) -> Path:
+    """Return where a given trial list is, or will be once it is downloaded.
 
     Arguments
     ---------
@@ -178,10 +72,10 @@ def resolve_trial_list(
         A file; or a name of `OFFICIAL_LISTS`, in upper or lower case; or an
         http(s) address.
     folders : sequence of str or os.PathLike
-        Where a named list may lie already, as the file that it is published
-        as. They come before what was fetched.
+        Where an official list may lie already, under the name of the file
+        that it is published as. They are searched before `download_folder`.
     download_folder : str or os.PathLike
-        Where lists are fetched to.
+        Where lists are downloaded to.
 
     Returns
     -------
@@ -190,41 +84,43 @@ def resolve_trial_list(
     Raises
     ------
     FileNotFoundError
-        `trials` is none of these; the message has the names that are close.
+        `trials` is none of these; the message has similar names.
 
     Example
     -------
     >>> folder = getfixture("tmp_path")
-    >>> resolve_trial_list("VoxCeleb1-O", [folder], "fetched").as_posix()
-    'fetched/veri_test.txt'
+    >>> resolve_trial_list("VoxCeleb1-O", [folder], "downloads").as_posix()
+    'downloads/veri_test.txt'
     >>> (folder / "veri_test.txt").touch()
-    >>> resolve_trial_list("VoxCeleb1-O", [folder], "fetched").parent == folder
+    >>> resolve_trial_list("VoxCeleb1-O", [folder], "downloads") == (
+    ...     folder / "veri_test.txt"
+    ... )
     True
     """
     given = os.fspath(trials)
     if os.path.isfile(given):
-        return pathlib.Path(given)
-    address = _address_of(given)
+        return Path(given)
+    address = _resolve_address(given)
     official = OFFICIAL_LISTS.get(given.lower())
     if official is None:
-        return _place_of(address, pathlib.Path(download_folder))
-    paths = [pathlib.Path(f, official) for f in (*folders, download_folder)]
+        return _download_path(address, download_folder)
+    paths = [Path(folder, official) for folder in (*folders, download_folder)]
     return next((path for path in paths if path.is_file()), paths[-1])
 
 
 def download_trial_list(
     trials: PathLike, folders: Sequence[PathLike], download_folder: PathLike
-) -> pathlib.Path:
-    """Fetch a trial list, unless it is there already.
+) -> Path:
+    """Download a given trial list, unless it exists already.
 
     Arguments
     ---------
     trials : str or os.PathLike
-        As for `resolve_trial_list`, like the rest.
+        As for `resolve_trial_list`, like the other arguments.
     folders : sequence of str or os.PathLike
-        Where a named list may lie already.
+        Where an official list may lie already.
     download_folder : str or os.PathLike
-        Where it is fetched to, whole or not at all.
+        Where it is downloaded to, whole or not at all.
 
     Returns
     -------
@@ -234,47 +130,47 @@ def download_trial_list(
     Raises
     ------
     FileNotFoundError
-        `trials` is neither a file nor a name nor an address.
+        `trials` is neither a file nor an official name nor an address.
     RuntimeError
-        The address cannot be fetched.
+        The address cannot be reached, or its answer is cut short.
     ValueError
-        What it gives is no trial list.
+        The answer is not a trial list.
     """
     path = resolve_trial_list(trials, folders, download_folder)
     if not path.is_file():
-        address = _address_of(os.fspath(trials))
-        logger.info("Fetching the trial list %s into %s", address, path)
-        _write_checked(path, _download(address), address)
+        address = _resolve_address(os.fspath(trials))
+        logger.info("Downloading the trial list %s to %s", address, path)
+        _write_if_valid(path, _download(address), address)
     return path
 
 
-def _address_of(given: str) -> str:
-    """The address of a name, or the one that is given."""
+def _resolve_address(given: str) -> str:
+    """Return the address of an official name, or the address given."""
     if given.lower().startswith(("http://", "https://")):
         return given
     official = OFFICIAL_LISTS.get(given.lower())
     if official is None:
         raise FileNotFoundError(
-            "expected a trial list's file, its http(s) address or one of "
+            "Expected a trial list's file, its http(s) address or one of "
             f"{', '.join(OFFICIAL_LISTS)}, got {given}, which is no file here"
-            f"{_suggestion(given)}: change `trials`."
+            f"{_suggest_names(given)}: change `trials`."
         )
     return OFFICIAL_ADDRESS + official
 
 
-def _suggestion(given: str) -> str:
-    """Names of a published file that is not here, or names spelt alike."""
+def _suggest_names(given: str) -> str:
+    """Suggest the names of a published file, or names of similar spelling."""
     file_name = os.path.basename(given)
     names = [name for name, file in OFFICIAL_LISTS.items() if file == file_name]
     names = names or difflib.get_close_matches(given.lower(), OFFICIAL_LISTS)
     return f", did you mean {' or '.join(names)}?" if names else ""
 
 
-def _place_of(address: str, download_folder: pathlib.Path) -> pathlib.Path:
-    """Lists of one file name at two addresses are two lists."""
-    name = pathlib.PurePosixPath(urllib.parse.urlsplit(address).path).name
+def _download_path(address: str, download_folder: PathLike) -> Path:
+    """Return a path that two addresses never share, whatever their names."""
+    name = PurePosixPath(urllib.parse.urlsplit(address).path).name
     digest = hashlib.sha256(address.encode()).hexdigest()[:8]
-    return download_folder / digest / (name.lstrip(".") or "trials.txt")
+    return Path(download_folder, digest, name.lstrip(".") or "trials.txt")
 
 
 def _download(address: str) -> bytes:
@@ -287,27 +183,136 @@ def _download(address: str) -> bytes:
             content: bytes = answer.read()
     except (OSError, http.client.HTTPException) as error:
         raise RuntimeError(
-            f"could not fetch the trial list {address}: {error}. Download it "
-            "where there is a network, and give its path with --trials."
+            f"Expected to download the trial list {address}, got {error}: "
+            "download it where there is a network, and change `trials` to its "
+            "path."
         ) from None
     return content
 
 
-def _write_checked(path: pathlib.Path, content: bytes, address: str) -> None:
-    """Write a trial list, or nothing where it is none."""
+def _write_if_valid(path: Path, content: bytes, address: str) -> None:
+    """Write a trial list; raise and write nothing if it is not one."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=".") as folder:
-        fetched = pathlib.Path(folder, path.name)
-        fetched.write_bytes(content)
+        temporary = Path(folder, path.name)
+        temporary.write_bytes(content)
         try:
-            read_trials(fetched)
+            read_trials(temporary)
         except ValueError as error:
-            problem = str(error).removeprefix(f"{fetched}").lstrip(",: ")
+            problem = str(error).replace(str(temporary), address)
             raise ValueError(
-                f"expected a trial list at {address}, got something else: "
                 f"{problem} Is it the address of the file itself?"
             ) from None
-        os.replace(fetched, path)
+        os.replace(temporary, path)
+
+
+def find_trial_list(data_folder: PathLike) -> Path | None:
+    """Find the trial list that lies in a corpus; None if there is none.
+
+    Arguments
+    ---------
+    data_folder : str or os.PathLike
+        The corpus.
+
+    Returns
+    -------
+    pathlib.Path or None
+    """
+    paths = (Path(data_folder, name) for name in _LIST_NAMES)
+    return next((path for path in paths if path.is_file()), None)
+
+
+def hold_out_trials(
+    data_folder: PathLike,
+    path: PathLike,
+    num_speakers: int,
+    num_trials: int,
+    seed: int,
+    min_seconds: float = 0.0,
+) -> bool:
+    """Hold out speakers of a corpus that has no list, and make trials of them.
+
+    At most a fifth of the speakers is held out, and at least two. If there are
+    fewer than ten, two are held out, provided that two remain.
+
+    Arguments
+    ---------
+    data_folder : str or os.PathLike
+        The corpus.
+    path : str or os.PathLike
+        Trial list to write, names relative to `data_folder`.
+    num_speakers : int
+        Most speakers to hold out; 0 holds out none.
+    num_trials : int
+        Most trials, half of them target trials; fewer if there are too few
+        pairs of either kind.
+    seed : int
+        Decides who is held out.
+    min_seconds : float
+        Shorter utterances are in no trial.
+
+    Returns
+    -------
+    bool
+        False if the corpus has too few speakers or utterances for trials.
+    """
+    speakers = Corpus(data_folder).speakers
+    num = min(num_speakers, max(2, len(speakers) // 5))
+    if num < 2 or len(speakers) - num < 2:
+        return False
+    drawn = np.random.default_rng(seed).permutation(len(speakers))[:num]
+    held_out = {speakers[index] for index in drawn}
+    corpus = Corpus(data_folder, set(speakers) - held_out)
+    utterances = _usable_utterances(corpus, min_seconds)
+    num_each = min(num_trials // 2, *_count_pairs(utterances))
+    if num_each == 0:
+        return False
+    write_trials(path, make_trials(utterances, 2 * num_each, seed))
+    logger.info(
+        "No trial list in %s: %d of %d speakers are held out for %d trials",
+        os.fspath(data_folder),
+        num,
+        len(speakers),
+        2 * num_each,
+    )
+    return True
+
+
+def _usable_utterances(
+    corpus: Corpus, min_seconds: float
+) -> dict[str, dict[str, list[str]]]:
+    """List the utterances that trials can name, by speaker and recording."""
+    utterances: dict[str, dict[str, list[str]]] = {}
+    for entry in inspect_files(corpus, min_seconds, num_threads=8):
+        file = entry.file
+        # A list separates names by white space, so no name may contain any.
+        if not entry.reason and not any(map(str.isspace, file.path)):
+            recordings = utterances.setdefault(file.speaker, {})
+            recordings.setdefault(file.recording, []).append(file.path)
+    return utterances
+
+
+def _count_pairs(
+    utterances: Mapping[str, Mapping[str, Sequence[str]]],
+) -> tuple[int, int]:
+    """Count the target and impostor trials that `make_trials` can draw."""
+    sizes = [
+        [len(names) for names in recordings.values()]
+        for recordings in utterances.values()
+    ]
+    num_same_speaker = num_targets = 0
+    for recording_sizes in sizes:
+        num_pairs = _choose_two(sum(recording_sizes))
+        num_same_speaker += num_pairs
+        if len(recording_sizes) > 1:  # then target trials cross recordings
+            num_pairs -= sum(map(_choose_two, recording_sizes))
+        num_targets += num_pairs
+    num_utterances = sum(map(sum, sizes))
+    return num_targets, _choose_two(num_utterances) - num_same_speaker
+
+
+def _choose_two(num: int) -> int:
+    return num * (num - 1) // 2
 
 
 def find_trial_files(
@@ -315,33 +320,32 @@ def find_trial_files(
 ) -> list[Path]:
     """Find the audio file of every utterance of a trial list.
 
-    Looked for as ``<folder>/<name>`` and ``<folder>/wav/<name>``, and, where
-    some have no such file, below every folder of speakers that the corpus
-    holds (``vox1_dev_wav/wav`` and ``vox1_test_wav/wav``, say): first with the
-    name's own suffix, then with every other one of `AUDIO_SUFFIXES`, so a list
-    that says ``.wav`` serves a corpus converted to FLAC.
+    Searched for as `<folder>/<name>` and `<folder>/wav/<name>`. If some names
+    have no such file, they are searched for below every folder of speakers in
+    the corpus (for example `vox1_dev_wav/wav` and `vox1_test_wav/wav`). The
+    name's own suffix is tried first, then all others of `AUDIO_SUFFIXES`, so a
+    list with names in `.wav` also fits a corpus that was converted to FLAC.
 
     Arguments
     ---------
     trials : TrialList
-        Its ``utterances`` are paths below the folder.
+        Its `utterances` are paths below the folder.
     folder : str or os.PathLike
         The corpus.
 
     Returns
     -------
-    files : list of Path
-        One for every entry of ``trials.utterances``, in that order.
+    list of pathlib.Path
+        One for every entry of `trials.utterances`, in that order.
 
     Raises
     ------
     FileNotFoundError
-        If some have no file; the message names a few, and the YAML keys.
+        Some have no file; the message names a few, and the YAML keys.
 
     Example
     -------
-    >>> import tempfile
-    >>> folder = Path(tempfile.mkdtemp())
+    >>> folder = getfixture("tmp_path")
     >>> (folder / "wav" / "id1").mkdir(parents=True)
     >>> (folder / "wav" / "id1" / "a.flac").touch()
     >>> (folder / "wav" / "id1" / "b.wav").touch()
@@ -352,62 +356,35 @@ def find_trial_files(
     """
     roots = [os.path.join(folder, subfolder) for subfolder in SUBFOLDERS]
     # One listing per folder instead of up to ten look-ups per utterance.
-    file_names = cache(_file_names)
-    found = {name: _find(name, roots, file_names) for name in trials.utterances}
+    list_names = cache(_list_file_names)
+    found = {n: _find_file(n, roots, list_names) for n in trials.utterances}
     missing = [name for name, file in found.items() if file is None]
     if missing:
-        further = _further_roots(folder, roots)
-        found |= {name: _find(name, further, file_names) for name in missing}
+        further = _find_further_roots(folder, roots)
+        found |= {n: _find_file(n, further, list_names) for n in missing}
         roots += further
     files = [file for file in found.values() if file is not None]
     if len(files) < len(found):
-        raise FileNotFoundError(
-            _describe([n for n, f in found.items() if f is None], found, roots)
-        )
+        missing = [name for name, file in found.items() if file is None]
+        raise FileNotFoundError(_describe_missing(missing, len(found), roots))
     return files
 
 
-def _further_roots(
-    folder: str | os.PathLike[str], roots: list[str]
-) -> list[str]:
-    """Where else speakers are, however the corpora are unpacked."""
-    if not os.path.isdir(folder):
-        return []
-    prefixes = find_speaker_folders(os.fspath(folder))
-    known = {os.path.normpath(root) for root in roots}
-    further = [os.path.normpath(os.path.join(folder, p)) for p in prefixes]
-    return [root for root in further if root not in known]
-
-
-def _describe(missing: list[str], names: Sized, roots: list[str]) -> str:
-    """Say what is missing, where it was looked for, and what to change."""
-    named = ", ".join(missing[:_NUM_NAMED])
-    more = ", …" if len(missing) > _NUM_NAMED else ""
-    shown = " or ".join(map(_shown, roots[:_NUM_ROOTS_NAMED]))
-    others = ", …" if len(roots) > _NUM_ROOTS_NAMED else ""
-    return (
-        "expected an audio file for every utterance of the trial list, found "
-        f"none for {len(missing)} of {len(names)} ({named}{more}) below "
-        f"{shown}{others} with suffixes {', '.join(AUDIO_SUFFIXES)}: set "
-        "`trials_folder` to the folder that the names in `trials` start from."
-    )
-
-
-def _find(
-    name: str, roots: list[str], file_names: Callable[[str], frozenset[str]]
+def _find_file(
+    name: str, roots: list[str], list_names: Callable[[str], frozenset[str]]
 ) -> Path | None:
-    """The first candidate that exists, or None."""
+    """Find the first candidate that exists, or None."""
     parent, base = os.path.split(name)
     folders = [os.path.join(root, parent) for root in roots]
-    for candidate in _candidates(base):
+    for candidate in _candidate_names(base):
         for folder in folders:
-            if candidate in file_names(os.path.normpath(folder)):
+            if candidate in list_names(os.path.normpath(folder)):
                 return Path(folder, candidate)
     return None
 
 
-def _candidates(base: str) -> Iterator[str]:
-    """The name as it stands, then with the other audio suffixes."""
+def _candidate_names(base: str) -> Iterator[str]:
+    """Yield the name unchanged, then with the other audio suffixes."""
     yield base
     suffix = PurePath(base).suffix
     # A dot in a name without an audio suffix belongs to the name.
@@ -417,8 +394,8 @@ def _candidates(base: str) -> Iterator[str]:
             yield stem + other
 
 
-def _file_names(folder: str) -> frozenset[str]:
-    """Names of the files in a folder; none where there is no such folder."""
+def _list_file_names(folder: str) -> frozenset[str]:
+    """List the names of the files in a folder; none if there is no folder."""
     try:
         with os.scandir(folder) as entries:
             return frozenset(e.name for e in entries if e.is_file())
@@ -426,14 +403,72 @@ def _file_names(folder: str) -> frozenset[str]:
         return frozenset()
 
 
-def _shown(folder: str) -> str:
-    return folder.rstrip(os.sep) or os.sep
+def _find_further_roots(folder: PathLike, roots: list[str]) -> list[str]:
+    """Find the folders of speakers in a corpus that are not yet roots."""
+    if not os.path.isdir(folder):
+        return []
+    prefixes = find_speaker_folders(os.fspath(folder))
+    searched = {os.path.normpath(root) for root in roots}
+    further = [os.path.normpath(os.path.join(folder, p)) for p in prefixes]
+    return [root for root in further if root not in searched]
+
+
+def _describe_missing(
+    missing: list[str], num_utterances: int, roots: list[str]
+) -> str:
+    """Describe which files are missing, where, and what to change."""
+    names = ", ".join(missing[:_NUM_FILES_SHOWN])
+    more_names = ", …" if len(missing) > _NUM_FILES_SHOWN else ""
+    shown_roots = roots[:_NUM_FOLDERS_SHOWN]
+    folders = " or ".join(root.rstrip(os.sep) or os.sep for root in shown_roots)
+    more_folders = ", …" if len(roots) > _NUM_FOLDERS_SHOWN else ""
+    return (
+        "Expected an audio file for every utterance of the trial list, got "
+        f"none for {len(missing)} of {num_utterances} ({names}{more_names}) "
+        f"below {folders}{more_folders} with suffixes "
+        f"{', '.join(AUDIO_SUFFIXES)}: change `trials_folder` to the folder "
+        "that the names in `trials` start from."
+    )
+
+
+def speakers_of_trials(trials: TrialList) -> set[str]:
+    """Return the speakers in the names of a list's utterances.
+
+    They must not be trained on. A name that is not of the form
+    `<speaker>/<recording>/<utterance>` has no speaker; a warning counts those.
+
+    Arguments
+    ---------
+    trials : TrialList
+        Names may have more folders before the speaker's.
+
+    Returns
+    -------
+    set of str
+
+    Example
+    -------
+    >>> trials = TrialList.from_names([0], ["wav/id1/a/1.wav"], ["id2/b/2.wav"])
+    >>> sorted(speakers_of_trials(trials))
+    ['id1', 'id2']
+    """
+    parts = [PurePath(name).parts for name in trials.utterances]
+    num_without = sum(len(part) < 3 for part in parts)
+    if num_without:
+        logger.warning(
+            "%d of %d utterances of the trials name no speaker (expected "
+            "<speaker>/<recording>/<utterance>): their speakers are not kept "
+            "out of training",
+            num_without,
+            len(parts),
+        )
+    return {part[-3] for part in parts if len(part) >= 3}
 
 
 def count_trained_speakers(
-    manifest: str | os.PathLike[str], speakers: Set[str]
+    manifest: PathLike, speakers: Set[str]
 ) -> Counter[str] | None:
-    """Count a manifest's utterances of given speakers.
+    """Count the utterances of given speakers in a training manifest.
 
     Arguments
     ---------
@@ -446,7 +481,7 @@ def count_trained_speakers(
     -------
     Counter or None
         Number of utterances by speaker, of those that are in the manifest;
-        None where it has no column `speaker`.
+        None if it has no column `speaker`.
 
     Example
     -------
@@ -459,18 +494,29 @@ def count_trained_speakers(
         rows = csv.DictReader(file, skipinitialspace=True)
         if "speaker" not in (rows.fieldnames or []):
             return None
-        found = (row["speaker"] for row in rows)
-        return Counter(speaker for speaker in found if speaker in speakers)
+        trained = (row["speaker"] for row in rows)
+        return Counter(speaker for speaker in trained if speaker in speakers)
 
 
 def describe_speakers(counts: Counter[str], num_shown: int = 3) -> str:
-    """Say how many speakers are trained on, and who.
+    """Describe how many speakers are trained on, and name the most frequent.
+
+    Arguments
+    ---------
+    counts : Counter
+        From `count_trained_speakers`.
+    num_shown : int
+        How many to name.
+
+    Returns
+    -------
+    str
 
     Example
     -------
     >>> describe_speakers(Counter(ben=2, anna=1), num_shown=1)
     '2 of them (ben, …; 3 utterances)'
     """
-    named = ", ".join(sorted(counts, key=lambda s: -counts[s])[:num_shown])
+    names = ", ".join(sorted(counts, key=lambda s: -counts[s])[:num_shown])
     more = ", …" if len(counts) > num_shown else ""
-    return f"{len(counts)} of them ({named}{more}; {counts.total()} utterances)"
+    return f"{len(counts)} of them ({names}{more}; {counts.total()} utterances)"

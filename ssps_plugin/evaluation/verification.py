@@ -1,8 +1,9 @@
 """Speaker verification over a trial list: EER and minDCF of an encoder."""
 
+from __future__ import annotations
+
 import os
 import pathlib
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -21,6 +22,7 @@ from ssps_plugin.dataio.audio import (
 )
 from ssps_plugin.distributed import rank
 from ssps_plugin.evaluation.embeddings import (
+    Embed,
     EmbeddingCache,
     File,
     extract_embeddings,
@@ -33,13 +35,14 @@ from ssps_plugin.evaluation.trial_list import TrialList, read_trials
 from ssps_plugin.evaluation.trial_lookup import find_trial_files
 
 _NUM_THREADS = 8
-_NUM_SHOWN = 3
+_NUM_SHOWN = 3  # unreadable files in an error message
+# Encoders cannot pad less than about 40 ms.
 _SHORTEST_SECONDS = 0.1
 
 
 @dataclass(frozen=True)
 class VerificationResult:
-    """Figures and scores of one encoder on one trial list.
+    """Error rates and scores of one encoder on one trial list.
 
     Arguments
     ---------
@@ -50,7 +53,7 @@ class VerificationResult:
     min_dcf : dict of float to float
         Normalised minimum detection cost by p_target.
     scores : torch.Tensor
-        `(trials,)` float32, cosines, normalised where there was a cohort.
+        `(trials,)` float32, cosines, normalised if there was a cohort.
     """
 
     eer: float
@@ -60,7 +63,7 @@ class VerificationResult:
 
 
 class Verification:
-    """Score a trial list with full-length utterances and cosines.
+    """Score a trial list by cosines of embeddings of full-length utterances.
 
     Arguments
     ---------
@@ -68,7 +71,7 @@ class Verification:
         Trial list, lines of `label enrol test`.
     folder : str or os.PathLike
         What the names in the list are relative to.
-    p_targets : sequence of float
+    p_targets : tuple of float
         Priors for the detection cost.
     batch_seconds : float
         Most audio in a batch, in seconds.
@@ -78,12 +81,12 @@ class Verification:
     Raises
     ------
     FileNotFoundError
-        The list names files that are not there; found at construction, not
-        after training.
+        The list names files that do not exist. Like all errors here, this is
+        raised at construction, not after training.
     AudioError
-        Some of them cannot be read; likewise.
+        Some files cannot be read.
     ValueError
-        The list has no target trial, or no impostor trial; likewise.
+        The list has no target trial, or no impostor trial.
     """
 
     def __init__(
@@ -103,11 +106,11 @@ class Verification:
         )
         self.p_targets = p_targets
         self.batch_seconds = batch_seconds * sample_rate / SAMPLE_RATE
-        self.read = partial(_read_long_enough, sample_rate=sample_rate)
+        self.read = partial(_read_and_repeat, sample_rate=sample_rate)
 
     def run(
         self,
-        embed: Callable[[Tensor, Tensor], Tensor],
+        embed: Embed,
         device: torch.device | str = "cpu",
         progress: bool = True,
         cohort: Cohort | None = None,
@@ -115,7 +118,7 @@ class Verification:
     ) -> VerificationResult | None:
         """Embed every distinct utterance once and score all trials.
 
-        Call it on every rank: each embeds a share, the first scores.
+        Call it on every rank: each embeds a part, the first scores.
 
         Arguments
         ---------
@@ -129,8 +132,8 @@ class Verification:
         cohort : Cohort, optional
             Normalise the scores by it (S-norm).
         cache : EmbeddingCache, optional
-            Embeddings of the same encoder, of this run's utterances too
-            afterwards: several lists embed an utterance once.
+            Embeddings of the same encoder. Those of this run are added, so
+            that several lists embed an utterance once.
 
         Returns
         -------
@@ -149,15 +152,19 @@ class Verification:
         )
         extract = partial(extract_over_ranks, extract, device=device)
         embeddings = cache.embeddings_of(self.files, extract)
-        others = None
+        cohort_embeddings = None
         if cohort is not None:
-            others = cache.embeddings_of(cohort.files, extract)
+            cohort_embeddings = cache.embeddings_of(cohort.files, extract)
         if rank() != 0:
             return None
         scores = cosine_scores(embeddings, self.trials)
-        if cohort is not None and others is not None:
+        if cohort is not None and cohort_embeddings is not None:
             scores = s_norm(
-                scores, embeddings, self.trials, others, cohort.top_n
+                scores,
+                embeddings,
+                self.trials,
+                cohort_embeddings,
+                cohort.top_n,
             )
         curve = detection_curve(scores, self.trials.labels)
         eer, threshold = curve.equal_error_rate()
@@ -165,55 +172,49 @@ class Verification:
         return VerificationResult(eer, threshold, min_dcf, scores)
 
     def _seconds_of(self, file: File) -> float:
-        """Length by the check at construction; a cohort's by its header."""
-        known = self._seconds.get(pathlib.Path(file))
-        return header_seconds(file) if known is None else known
+        """Return a length: a trial's as checked, a cohort's by its header."""
+        seconds = self._seconds.get(pathlib.Path(file))
+        return header_seconds(file) if seconds is None else seconds
 
 
 def _check_both_labels(trials: TrialList, path: pathlib.Path) -> None:
-    """Refuse a list that has no error rates."""
+    """Raise where a list has no error rates."""
     num_targets = int(trials.labels.sum())
     if not 0 < num_targets < len(trials):
         raise ValueError(
-            "expected target trials (label 1) and impostor trials (label 0), "
+            "Expected target trials (label 1) and impostor trials (label 0), "
             f"got {num_targets} and {len(trials) - num_targets} in {path}: "
             "change `trials`."
         )
 
 
-def _read_long_enough(file: str | os.PathLike[str], sample_rate: int) -> Tensor:
-    """Read an utterance; one of a few frames is repeated.
-
-    Encoders cannot pad less than about 40 ms.
-    """
-    samples = read_audio(file, sample_rate=sample_rate)
-    shortest = round(_SHORTEST_SECONDS * sample_rate)
-    return tile(samples, max(len(samples), shortest))
-
-
 def _checked_seconds(files: list[pathlib.Path]) -> list[float]:
-    """Lengths; or an AudioError that names what cannot be read, how many."""
+    """Measure lengths; raise an AudioError that counts unreadable files."""
     with ThreadPoolExecutor(_NUM_THREADS) as threads:
-        checked = threads.map(_seconds_or_problem, files)
-        bar = tqdm(checked, "Checking trials", len(files), disable=_is_quiet())
+        checked = threads.map(_seconds_or_error, files)
+        quiet = not if_main_process()
+        bar = tqdm(checked, "Checking trials", len(files), disable=quiet)
         found = list(bar)
-    problems = [str(entry) for entry in found if isinstance(entry, AudioError)]
-    if problems:
-        shown = "; ".join(problems[:_NUM_SHOWN])
+    errors = [str(entry) for entry in found if isinstance(entry, AudioError)]
+    if errors:
+        shown = "; ".join(errors[:_NUM_SHOWN])
         raise AudioError(
-            f"Expected audio that can be read for every trial, but "
-            f"{len(problems)} of {len(files)} files cannot be: {shown}. "
+            "Expected audio that can be read for every trial, got "
+            f"{len(errors)} of {len(files)} files that cannot be: {shown}. "
             "Replace them, or take their lines out of the trial list."
         )
     return [entry for entry in found if isinstance(entry, float)]
 
 
-def _is_quiet() -> bool:
-    return not if_main_process()
-
-
-def _seconds_or_problem(file: pathlib.Path) -> float | AudioError:
+def _seconds_or_error(file: pathlib.Path) -> float | AudioError:
     try:
         return check_audio(file)
     except AudioError as error:
         return error
+
+
+def _read_and_repeat(file: File, sample_rate: int) -> Tensor:
+    """Read an utterance; repeat it if it is too short for an encoder."""
+    samples = read_audio(file, sample_rate=sample_rate)
+    shortest = round(_SHORTEST_SECONDS * sample_rate)
+    return tile(samples, max(len(samples), shortest))

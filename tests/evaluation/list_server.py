@@ -8,7 +8,7 @@ from ssps_plugin.evaluation import trial_lookup
 
 
 class ListServer(http.server.ThreadingHTTPServer):
-    """Answers `/name` with `lists[name]`, and remembers what was asked for."""
+    """Answer `/name` with `lists[name]`, and keep what was asked for."""
 
     def __init__(self):
         super().__init__(("127.0.0.1", 0), _Handler)
@@ -40,8 +40,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
 
 @contextlib.contextmanager
-def standing_for_voxcelebs(monkeypatch):
-    """Run a server, asked for VoxCeleb's lists too, until the block ends."""
+def serving_official_lists(monkeypatch):
+    """Run a server in place of VoxCeleb's until the block ends."""
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     with serving() as server:
         monkeypatch.setattr(trial_lookup, "OFFICIAL_ADDRESS", server.address)

@@ -42,14 +42,14 @@ def test_intervals_are_those_of_resampling_trials_one_by_one():
         assert found[name].high == pytest.approx(high, abs=0.1 * width)
 
 
-def test_a_resample_of_every_trial_once_gives_the_curves_own_figures(
+def test_a_resample_of_every_trial_once_gives_the_curves_own_error_rates(
     monkeypatch,
 ):
     scores, labels = trials()
     monkeypatch.setattr(
         bootstrap,
-        "_accepted",
-        lambda _, __, shares, num: np.tile(np.cumsum(shares), (num, 1)),
+        "_resample",
+        lambda _, __, fractions, num: np.tile(np.cumsum(fractions), (num, 1)),
     )
     found = bootstrap_intervals(scores, labels, num_resamples=2)
     curve = detection_curve(scores, labels)
@@ -67,7 +67,7 @@ def test_more_trials_give_a_narrower_interval():
     assert widths[1] < widths[0] / 2
 
 
-def test_the_same_seed_gives_the_same_interval_in_any_blocks(monkeypatch):
+def test_the_same_seed_gives_the_same_intervals():
     scores, labels = trials()
     scores, labels = torch.tensor(scores), torch.tensor(labels)
     once = bootstrap_intervals(scores, labels, num_resamples=50)
@@ -86,7 +86,9 @@ def test_separable_trials_have_no_error_in_any_resample():
     "options", [{"num_resamples": 1}, {"confidence": 1.0}, {"confidence": 0.0}]
 )
 def test_numbers_out_of_range_are_an_error(options):
-    with pytest.raises(ValueError, match="num_resamples of at least 2"):
+    with pytest.raises(
+        ValueError, match="Expected num_resamples of at least 2"
+    ):
         bootstrap_intervals(*trials(), **options)
 
 
@@ -96,7 +98,7 @@ def test_a_grid_of_points_gives_the_intervals_of_all_of_them(monkeypatch):
     scores = rng.normal(size=len(labels)) + 3 * labels
     every, grid = [], []
     for points, found in ((10**6, every), (2**12, grid)):
-        monkeypatch.setattr(bootstrap, "MOST_POINTS", points)
+        monkeypatch.setattr(bootstrap, "MAX_OPERATING_POINTS", points)
         found.append(bootstrap_intervals(scores, labels, num_resamples=400))
     for name, interval in every[0].items():
         width = interval.high - interval.low

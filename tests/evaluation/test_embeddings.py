@@ -1,4 +1,6 @@
-"""Extraction gives what one utterance at a time gives."""
+"""Embeddings are those of one utterance at a time, each extracted once."""
+
+import pathlib
 
 import numpy as np
 import pytest
@@ -8,7 +10,10 @@ from speechbrain.lobes.features import Fbank
 from speechbrain.lobes.models.ECAPA_TDNN import ECAPA_TDNN
 
 from ssps_plugin.dataio.audio import AudioError
-from ssps_plugin.evaluation.embeddings import extract_embeddings
+from ssps_plugin.evaluation.embeddings import (
+    EmbeddingCache,
+    extract_embeddings,
+)
 
 LENGTHS = [4000, 8000, 4000, 6000, 8001, 4000, 6000, 12000]
 
@@ -164,3 +169,19 @@ def test_option_out_of_range_is_named(encoder, files, options):
 def test_no_files_are_refused(encoder):
     with pytest.raises(ValueError, match="at least one file"):
         extract(encoder, [])
+
+
+def test_a_file_is_embedded_once_whatever_the_order():
+    embedded = []
+
+    def extract(files):
+        embedded.extend(files)
+        return torch.tensor([[float(str(file))] for file in files])
+
+    cache = EmbeddingCache()
+    one, two, three = (pathlib.Path(name) for name in "123")
+    first = cache.embeddings_of([two, one], extract)
+    assert first.flatten().tolist() == [2.0, 1.0]
+    second = cache.embeddings_of([one, three, two, three], extract)
+    assert second.flatten().tolist() == [1.0, 3.0, 2.0, 3.0]
+    assert embedded == [two, one, three]

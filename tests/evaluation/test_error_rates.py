@@ -42,8 +42,8 @@ def eer_by_loop(points):
         points, points[1:], strict=False
     ):
         if next_miss <= next_alarm:
-            share = (miss - alarm) / (miss - alarm + next_alarm - next_miss)
-            return alarm + share * (next_alarm - alarm)
+            fraction = (miss - alarm) / (miss - alarm + next_alarm - next_miss)
+            return alarm + fraction * (next_alarm - alarm)
     raise AssertionError("the rates never meet")
 
 
@@ -159,10 +159,10 @@ def test_tensors_give_what_their_values_give(dtype):
     assert from_tensor.equal_error_rate() == from_array.equal_error_rate()
 
 
-def test_figures_are_plain_floats():
+def test_error_rates_and_thresholds_are_plain_floats():
     curve = detection_curve(np.float32([1.0, 0.0]), [1, 0])
-    for figure in (*curve.equal_error_rate(), *curve.min_dcf()):
-        assert type(figure) is float
+    for value in (*curve.equal_error_rate(), *curve.min_dcf()):
+        assert type(value) is float
 
 
 @pytest.mark.parametrize(
@@ -187,13 +187,17 @@ def test_refuses_what_has_no_error_rate(scores, labels, message):
 @pytest.mark.parametrize("p_target", [0, 1, -0.1, float("nan")])
 def test_refuses_a_prior_that_is_no_probability(p_target):
     curve = detection_curve([1.0, 0.0], [1, 0])
-    with pytest.raises(ValueError, match="p_target: expected a probability"):
+    with pytest.raises(
+        ValueError, match="Expected a probability .* as p_target"
+    ):
         curve.min_dcf(p_target)
 
 
 def test_refuses_a_cost_of_nothing():
     curve = detection_curve([1.0, 0.0], [1, 0])
-    with pytest.raises(ValueError, match="c_miss and c_fa"):
+    with pytest.raises(
+        ValueError, match="Expected costs above 0 as c_miss and c_fa"
+    ):
         curve.min_dcf(c_miss=0)
 
 
@@ -212,7 +216,7 @@ def test_the_threshold_of_a_false_acceptance_rate_is_the_most_lenient(rate):
 
 def test_a_false_acceptance_rate_out_of_range_is_an_error():
     curve = detection_curve([0.1, 0.9], [0, 1])
-    with pytest.raises(ValueError, match="expected a share in"):
+    with pytest.raises(ValueError, match="Expected a fraction in"):
         curve.threshold_at(1.5)
 
 

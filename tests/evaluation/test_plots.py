@@ -45,7 +45,7 @@ def texts(axes):
     return [text.get_text() for text in axes.texts]
 
 
-def test_every_recorded_figure_is_drawn_and_nothing_else():
+def test_every_recorded_metric_is_drawn_and_nothing_else():
     assert curves(draw_curves(HISTORY)) == {
         "loss": ([1, 2, 3], [5.0, 3.0, 4.0]),
         "EER": ([1, 3], [20.0, 10.0]),
@@ -83,7 +83,7 @@ def test_labels_stay_inside_the_picture_wherever_the_start_is():
             assert box.y1 <= axes.title.get_window_extent().y0
 
 
-def test_panel_without_figures_says_so():
+def test_panel_without_metrics_says_so():
     loss, eer, pseudo_positives = draw_curves([{"epoch": 1, "loss": 5.0}]).axes
     assert "not recorded" not in texts(loss)
     assert "not recorded" in texts(eer)
@@ -118,10 +118,13 @@ def test_without_matplotlib_a_warning_says_what_to_install(
     monkeypatch.setattr(plots, "logger", logging.getLogger("plots"))
     with caplog.at_level(logging.WARNING):
         assert not plot_curves(HISTORY, tmp_path / "curves.png")
+    assert "matplotlib is not installed: pip install" in caplog.text
     assert "pip install 'ssps_plugin[demo]'" in caplog.text
     assert list(tmp_path.iterdir()) == []
 
 
 def test_empty_history_is_refused(tmp_path):
-    with pytest.raises(ValueError, match="an epoch or more"):
+    with pytest.raises(
+        ValueError, match="Expected the metrics of at least one epoch"
+    ):
         plot_curves([], tmp_path / "curves.png")

@@ -1,4 +1,4 @@
-"""The history of a run, through a resume."""
+"""History, scores and results are read back as they were written."""
 
 import json
 import shutil
@@ -18,6 +18,34 @@ from ssps_plugin.evaluation.results import (
     write_scores,
 )
 from ssps_plugin.evaluation.trial_list import TrialList
+
+
+def random_trials(num_trials=9000, num_utterances=200):
+    generator = np.random.default_rng(0)
+    enrol, test = generator.integers(0, num_utterances, (2, num_trials))
+    labels = generator.integers(0, 2, num_trials).astype(np.uint8)
+    names = [f"id{i}/{i}.wav" for i in range(num_utterances)]
+    scores = generator.normal(labels, 1).astype(np.float32)
+    return TrialList(names, labels, enrol, test), scores
+
+
+@pytest.fixture
+def package_copy(tmp_path, monkeypatch):
+    """The module's file, as if the package lay in a folder of its own."""
+    file = tmp_path / "package" / "results.py"
+    file.parent.mkdir()
+    shutil.copy(results_module.__file__, file)
+    monkeypatch.setattr(results_module, "__file__", str(file))
+    # No repository around the temporary folder may answer.
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    return file
+
+
+def git(folder, *arguments):
+    identity = ["-c", "user.name=n", "-c", "user.email=e@example.org"]
+    command = ["git", "-C", str(folder), *identity, *arguments]
+    answer = subprocess.run(command, check=True, capture_output=True, text=True)
+    return answer.stdout.strip()
 
 
 def test_a_resume_takes_up_what_was_recorded(tmp_path):
@@ -48,27 +76,17 @@ def test_a_process_killed_while_writing_loses_no_epoch(tmp_path, monkeypatch):
         raise KeyboardInterrupt
 
     monkeypatch.setattr("os.replace", killed)
-    try:
+    with pytest.raises(KeyboardInterrupt):
         history.record({"epoch": 2, "loss": 1.0})
-    except KeyboardInterrupt:
-        monkeypatch.undo()
+    monkeypatch.undo()
     assert History(history.path).rows == [{"epoch": 1, "loss": 2.0}]
 
 
-def test_the_figures_of_an_epoch_are_found(tmp_path):
+def test_the_metrics_of_an_epoch_are_found(tmp_path):
     history = History(tmp_path / "history.json")
     history.record({"epoch": 4, "loss": 2.0})
     assert history.at(4) == {"epoch": 4, "loss": 2.0}
     assert history.at(1) == {}
-
-
-def random_trials(num_trials=9000, num_utterances=200):
-    generator = np.random.default_rng(0)
-    enrol, test = generator.integers(0, num_utterances, (2, num_trials))
-    labels = generator.integers(0, 2, num_trials).astype(np.uint8)
-    names = [f"id{i}/{i}.wav" for i in range(num_utterances)]
-    scores = generator.normal(labels, 1).astype(np.float32)
-    return TrialList(names, labels, enrol, test), scores
 
 
 def test_scores_are_read_back_to_the_last_bit(tmp_path):
@@ -89,7 +107,7 @@ def test_scores_of_another_list_are_refused(tmp_path, num_scores):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_results_hold_the_figures_and_what_made_them(tmp_path):
+def test_results_hold_the_error_rates_and_what_made_them(tmp_path):
     trials, scores = random_trials()
     results = verification_results(
         scores,
@@ -143,25 +161,6 @@ def test_value_that_json_cannot_say_leaves_the_old_results(
     with pytest.raises(error):
         write_results(path, {"eer_percent": value})
     assert json.loads(path.read_text()) == {"eer_percent": 2.0}
-
-
-@pytest.fixture
-def package_copy(tmp_path, monkeypatch):
-    """The module's file, as if the package lay in a folder of its own."""
-    file = tmp_path / "package" / "results.py"
-    file.parent.mkdir()
-    shutil.copy(results_module.__file__, file)
-    monkeypatch.setattr(results_module, "__file__", str(file))
-    # No repository around the temporary folder may answer.
-    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
-    return file
-
-
-def git(folder, *arguments):
-    identity = ["-c", "user.name=n", "-c", "user.email=e@example.org"]
-    command = ["git", "-C", str(folder), *identity, *arguments]
-    answer = subprocess.run(command, check=True, capture_output=True, text=True)
-    return answer.stdout.strip()
 
 
 def test_commit_is_that_of_the_checkout(package_copy):

@@ -1,4 +1,4 @@
-"""Claims about the sampling report."""
+"""Accuracies against hand counts, mutual information against scikit-learn."""
 
 import pytest
 import torch
@@ -11,7 +11,7 @@ from ssps_plugin.evaluation.sampling_report import (
 
 
 class Rows:
-    """Stands for a dataset: ids and rows."""
+    """Used in place of a dataset: ids and rows."""
 
     def __init__(self, rows):
         self.data = {str(place): row for place, row in enumerate(rows)}
@@ -22,6 +22,11 @@ def labelled(*pairs):
     return Rows([{"speaker": s, "recording": r} for s, r in pairs])
 
 
+def random_labels(num_labels, num_utterances, seed):
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randint(num_labels, (num_utterances,), generator=generator)
+
+
 def test_accuracies_count_drawn_anchors_only():
     report = SamplingReport.of_dataset(
         labelled(("a", "x"), ("a", "y"), ("b", "x"), ("a", "x"))
@@ -30,9 +35,9 @@ def test_accuracies_count_drawn_anchors_only():
     # recording than a's). 3 draws 0: both. 2 draws nothing.
     report.update(torch.tensor([0, 1]), torch.tensor([1, 2]))
     report.update(torch.tensor([3, 2]), torch.tensor([0, -1]))
-    figures = report.metrics()
-    assert figures["speaker_accuracy"] == pytest.approx(2 / 3)
-    assert figures["recording_accuracy"] == pytest.approx(1 / 3)
+    metrics = report.metrics()
+    assert metrics["speaker_accuracy"] == pytest.approx(2 / 3)
+    assert metrics["recording_accuracy"] == pytest.approx(1 / 3)
 
 
 def test_without_labels_nothing_is_reported():
@@ -56,8 +61,8 @@ def test_nmi_leaves_unclustered_utterances_out():
     report = SamplingReport.of_dataset(
         labelled(("a", "x"), ("a", "x"), ("b", "y"), ("b", "z"))
     )
-    figures = report.metrics(torch.tensor([0, 0, 1, -1]))
-    assert figures["speaker_nmi"] == pytest.approx(1.0)
+    metrics = report.metrics(torch.tensor([0, 0, 1, -1]))
+    assert metrics["speaker_nmi"] == pytest.approx(1.0)
 
 
 def test_reset_and_state_carry_the_counts():
@@ -70,14 +75,9 @@ def test_reset_and_state_carry_the_counts():
     assert report.metrics() == {}
 
 
-def random_labels(num_labels, num_utterances, seed):
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randint(num_labels, (num_utterances,), generator=generator)
-
-
 @pytest.mark.parametrize("sizes", [(2, 3), (10, 10), (300, 40), (1, 5)])
 @pytest.mark.parametrize("seed", range(3))
-def test_equals_scikit_learn(sizes, seed):
+def test_nmi_equals_scikit_learn(sizes, seed):
     a = random_labels(sizes[0], 1000, seed)
     b = random_labels(sizes[1], 1000, seed + 100)
     b = torch.where(torch.arange(1000) % 3 == 0, a % sizes[1], b)
@@ -93,14 +93,14 @@ def test_renaming_labels_changes_nothing():
     assert normalized_mutual_information(a, renamed) == pytest.approx(1.0)
 
 
-def test_either_may_come_first():
+def test_nmi_is_symmetric():
     a, b = random_labels(20, 500, seed=0), random_labels(7, 500, seed=1)
     assert normalized_mutual_information(a, b) == pytest.approx(
         normalized_mutual_information(b, a), abs=1e-12
     )
 
 
-def test_constant_labelings():
+def test_constant_labelings_share_everything_or_nothing():
     same, split = torch.zeros(4).long(), torch.tensor([0, 0, 1, 1])
     assert normalized_mutual_information(same, same + 3) == 1.0
     assert normalized_mutual_information(same, split) == 0.0
@@ -119,7 +119,7 @@ def test_refuses_labelings_that_do_not_pair(sizes):
         normalized_mutual_information(a, b)
 
 
-def test_equals_scikit_learn_on_voxceleb2s_size():
+def test_nmi_equals_scikit_learn_on_voxceleb2s_size():
     # A full table of 25 000 × 6 000 would take 1.2 GB.
     a = random_labels(25_000, 1_000_000, seed=0)
     noise = random_labels(6_000, 1_000_000, seed=1)

@@ -1,7 +1,6 @@
-"""Cosine scores against a float64 loop."""
+"""Cosine scores and S-norm against float64 loops; the cohort's draw."""
 
 import math
-import pathlib
 
 import numpy as np
 import pytest
@@ -9,19 +8,13 @@ import torch
 import torch.nn.functional as F
 
 from ssps_plugin.evaluation import scoring
-from ssps_plugin.evaluation.embeddings import EmbeddingCache
 from ssps_plugin.evaluation.scoring import cosine_scores, draw_cohort, s_norm
 from ssps_plugin.evaluation.trial_list import TrialList
 
 TRIALS = TrialList.from_names(
     [1, 0, 0, 1], ["a", "a", "b", "c"], ["b", "c", "c", "c"]
 )
-
 FILES = [f"{number}.wav" for number in range(20)]
-
-
-def seeded():
-    return torch.Generator().manual_seed(0)
 
 
 def random_trials(num_trials, num_utterances, seed=0):
@@ -41,10 +34,32 @@ def scores_by_loop(embeddings, trials):
     return torch.tensor(scores, dtype=torch.float32)
 
 
+def vectors(num, seed, dim=4):
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(num, dim, generator=generator)
+
+
+def normalized_by_loop(embeddings, cohort, top_n):
+    embeddings = F.normalize(embeddings.double(), dim=1)
+    cohort = F.normalize(cohort.double(), dim=1)
+    found = []
+    for enrol, test in zip(TRIALS.enrol, TRIALS.test, strict=True):
+        score = torch.dot(embeddings[enrol], embeddings[test])
+        sides = []
+        for side in (enrol, test):
+            against = [torch.dot(embeddings[side], row) for row in cohort]
+            best = torch.stack(sorted(against, reverse=True)[:top_n])
+            sides.append((score - best.mean()) / best.std(correction=0))
+        found.append(sum(sides) / 2)
+    return torch.stack(found)
+
+
 @pytest.mark.parametrize("num_trials", [1, 63, 64, 65, 500])
-def test_equals_a_loop_whatever_the_last_block_holds(monkeypatch, num_trials):
+def test_cosines_equal_a_loop_whatever_the_last_block_holds(
+    monkeypatch, num_trials
+):
     monkeypatch.setattr(scoring, "TRIALS_PER_BLOCK", 64)
-    embeddings = 5 * torch.randn(40, 16, generator=seeded())
+    embeddings = 5 * vectors(40, 0, dim=16)
     trials = random_trials(num_trials, 40)
     torch.testing.assert_close(
         cosine_scores(embeddings, trials),
@@ -56,7 +71,7 @@ def test_equals_a_loop_whatever_the_last_block_holds(monkeypatch, num_trials):
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_half_precision_embeddings_are_scored_in_full(dtype):
-    embeddings = torch.randn(40, 64, generator=seeded()).to(dtype)
+    embeddings = vectors(40, 0, dim=64).to(dtype)
     trials = random_trials(200, 40)
     scores = cosine_scores(embeddings, trials)
     assert scores.dtype == torch.float32
@@ -65,7 +80,7 @@ def test_half_precision_embeddings_are_scored_in_full(dtype):
 
 
 def test_scale_of_an_embedding_does_not_matter():
-    embeddings = torch.randn(10, 8, generator=seeded())
+    embeddings = vectors(10, 0, dim=8)
     trials = random_trials(50, 10)
     scaled = embeddings * torch.logspace(-6, 6, 10)[:, None]
     torch.testing.assert_close(
@@ -91,32 +106,12 @@ def test_embedding_without_direction_is_named(bad):
 
 @pytest.mark.parametrize("shape", [(4, 8), (5,), (5, 1, 8)])
 def test_embeddings_of_another_list_are_refused(shape):
-    with pytest.raises(ValueError, match=r"expected embeddings of shape \(5,"):
+    with pytest.raises(ValueError, match=r"Expected embeddings of shape \(5,"):
         cosine_scores(torch.ones(shape), random_trials(50, 5))
 
 
-def vectors(num, seed, dim=4):
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randn(num, dim, generator=generator)
-
-
-def normalized_by_loop(embeddings, cohort, top_n):
-    embeddings = F.normalize(embeddings.double(), dim=1)
-    cohort = F.normalize(cohort.double(), dim=1)
-    found = []
-    for enrol, test in zip(TRIALS.enrol, TRIALS.test, strict=True):
-        score = torch.dot(embeddings[enrol], embeddings[test])
-        sides = []
-        for side in (enrol, test):
-            against = [torch.dot(embeddings[side], row) for row in cohort]
-            best = torch.stack(sorted(against, reverse=True)[:top_n])
-            sides.append((score - best.mean()) / best.std(correction=0))
-        found.append(sum(sides) / 2)
-    return torch.stack(found)
-
-
 @pytest.mark.parametrize("top_n", [2, 5, 9])
-def test_equals_a_loop(top_n):
+def test_s_norm_equals_a_loop(top_n):
     embeddings, cohort = 3 * vectors(3, 0), vectors(9, 1)
     scores = cosine_scores(embeddings, TRIALS)
     found = s_norm(scores, embeddings, TRIALS, cohort, top_n)
@@ -133,7 +128,7 @@ def test_all_of_the_cohort_is_the_default():
     )
 
 
-def test_blocks_do_not_matter(monkeypatch):
+def test_s_norm_does_not_depend_on_blocks(monkeypatch):
     embeddings, cohort = vectors(3, 0), vectors(9, 1)
     scores = cosine_scores(embeddings, TRIALS)
     whole = s_norm(scores, embeddings, TRIALS, cohort, 4)
@@ -163,12 +158,12 @@ def test_an_utterance_that_is_like_everybody_scores_lower():
 @pytest.mark.parametrize("top_n", [0, 1, 10])
 def test_a_top_n_out_of_range_is_an_error(top_n):
     embeddings, cohort = vectors(3, 0), vectors(9, 1)
-    with pytest.raises(ValueError, match="change top_n or cohort_size"):
+    with pytest.raises(ValueError, match="change cohort_top_n or cohort_size"):
         s_norm(torch.zeros(4), embeddings, TRIALS, cohort, top_n)
 
 
 def test_a_cohort_of_another_dimension_is_an_error():
-    with pytest.raises(ValueError, match="expected a cohort of shape"):
+    with pytest.raises(ValueError, match="Expected a cohort of shape"):
         s_norm(torch.zeros(4), vectors(3, 0), TRIALS, vectors(9, 1, dim=5))
 
 
@@ -188,19 +183,3 @@ def test_a_small_training_set_is_the_cohort():
 def test_a_cohort_too_small_for_statistics_is_an_error(size, top_n):
     with pytest.raises(ValueError, match="at least 2 .*Lower cohort_top_n"):
         draw_cohort(FILES, size, top_n)
-
-
-def test_a_file_is_embedded_once_whatever_the_order():
-    embedded = []
-
-    def extract(files):
-        embedded.extend(files)
-        return torch.tensor([[float(str(file))] for file in files])
-
-    cache = EmbeddingCache()
-    one, two, three = (pathlib.Path(name) for name in "123")
-    first = cache.embeddings_of([two, one], extract)
-    assert first.flatten().tolist() == [2.0, 1.0]
-    second = cache.embeddings_of([one, three, two, three], extract)
-    assert second.flatten().tolist() == [1.0, 3.0, 2.0, 3.0]
-    assert embedded == [two, one, three]

@@ -1,4 +1,4 @@
-"""Claims about verification over a trial list."""
+"""Verification over a trial list, its files checked before it runs."""
 
 import numpy as np
 import pytest

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from tests.evaluation.list_server import standing_for_voxcelebs
+from tests.evaluation.list_server import serving_official_lists
 from tests.recipes.corpora import write_corpus
 from tests.recipes.running import history, recipe, run
 
@@ -17,7 +17,7 @@ LIST = (
 
 @pytest.fixture
 def server(monkeypatch):
-    with standing_for_voxcelebs(monkeypatch) as server:
+    with serving_official_lists(monkeypatch) as server:
         yield server
 
 
@@ -34,7 +34,7 @@ def test_trials_by_name_are_fetched_kept_out_of_training_and_scored(
         trials="VoxCeleb1-O",
         num_epochs=1,
     )
-    assert f"Fetching the trial list {server.address}veri_test.txt" in log
+    assert f"Downloading the trial list {server.address}veri_test.txt" in log
     assert "eer" in history(output)[0]
     with open(output / "train.csv", newline="") as file:
         trained = {row["speaker"] for row in csv.DictReader(file)}
