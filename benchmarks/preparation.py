@@ -22,7 +22,7 @@ import numpy as np
 import soundfile
 
 from ssps_plugin.dataio import prepare_manifest
-from ssps_plugin.dataio.corpus.header_cache import VARIABLE
+from ssps_plugin.dataio.corpus.header_cache import CACHE_VARIABLE
 
 RATE = 16000
 SECONDS = 0.5
@@ -60,7 +60,7 @@ def main(num_files: int, parent: str | None) -> None:
     """Print a row a preparation, and what VoxCeleb would take."""
     logging.disable(logging.INFO)
     with tempfile.TemporaryDirectory(dir=parent) as name:
-        os.environ[VARIABLE] = str(pathlib.Path(name) / "cache")
+        os.environ[CACHE_VARIABLE] = str(pathlib.Path(name) / "cache")
         folder = pathlib.Path(name) / "corpus"
         make_tree(folder, num_files)
         manifest = pathlib.Path(name) / "train.csv"

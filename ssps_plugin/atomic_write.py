@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all."""
+"""Write files that appear whole or not at all."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from typing import TextIO
 
 @contextmanager
 def atomic_write(path: str | os.PathLike[str]) -> Iterator[TextIO]:
-    """Open a text file that replaces ``path`` only when it is complete.
+    """Open a text file that replaces `path` only when it is complete.
 
-    A run killed while it writes leaves the file of the last run, never half
+    A run that is killed while it writes leaves the previous file, never half
     of a new one. Missing parent folders are made.
 
     Arguments
@@ -40,7 +40,7 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[TextIO]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    # The same folder, for a rename is atomic on one file system only.
+    # In the same folder, since a rename is atomic on one file system only.
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with open(temporary, "w", encoding="utf-8", newline="\n") as file:

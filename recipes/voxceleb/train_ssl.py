@@ -36,8 +36,8 @@ from ssps_plugin.dataio import (
     add_crop_groups,
     load_manifest,
 )
-from ssps_plugin.dataio.corpus.folders import join_roots
-from ssps_plugin.dataio.dataset import column_of
+from ssps_plugin.dataio.corpus.folders import link_data_folders
+from ssps_plugin.dataio.dataset import read_column
 from ssps_plugin.dataio.loading import train_loader_kwargs
 from ssps_plugin.evaluation.results import (
     results_folder,
@@ -183,7 +183,7 @@ def join_data_folders(configuration: Configuration) -> None:
         os.path.join(configuration.resolved("output_folder"), "data")
     )
     roots = [str(root) for root in configuration["data_folder"]]
-    run_on_main(join_roots, [roots, joined])
+    run_on_main(link_data_folders, [roots, joined])
     configuration.overrides["data_folder"] = joined
     configuration.notes.append(
         f"{', '.join(roots)} are joined by links in {joined}."
@@ -271,7 +271,7 @@ def say_what_is_short(train_data: Any, groups: list[CropGroup]) -> None:
     All views of them are the same audio.
     """
     longest = max(group.seconds for group in groups)
-    seconds = [float(value) for value in column_of(train_data, "duration")]
+    seconds = [float(value) for value in read_column(train_data, "duration")]
     num_short = sum(value < longest for value in seconds)
     if num_short:
         logger.warning(

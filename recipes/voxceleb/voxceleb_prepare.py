@@ -8,8 +8,8 @@ from speechbrain.dataio.dataset import DynamicItemDataset
 from speechbrain.utils.logger import get_logger
 
 from ssps_plugin.dataio import load_manifest, prepare_manifest
-from ssps_plugin.dataio.corpus.folders import path_below
-from ssps_plugin.dataio.dataset import column_of
+from ssps_plugin.dataio.corpus.folders import path_in_data_folder
+from ssps_plugin.dataio.dataset import read_column
 from ssps_plugin.evaluation.scoring import Cohort, draw_cohort
 from ssps_plugin.evaluation.trial_list import read_trials
 from ssps_plugin.evaluation.trial_lookup import (
@@ -160,7 +160,7 @@ def utterances_of_trials(hparams: dict[str, Any]) -> set[str]:
     lists = map(read_trials, locate_trials(hparams))
     folder, root = folder_of_trials(hparams), hparams["data_folder"]
     return {
-        path_below(file, root)
+        path_in_data_folder(file, root)
         for trials in lists
         for file in find_trial_files(trials, folder)
     }
@@ -200,7 +200,7 @@ def load_cohort(
             hparams["train_manifest"], hparams["data_folder"]
         )
     return draw_cohort(
-        column_of(train_data, "wav"),
+        read_column(train_data, "wav"),
         hparams["cohort_size"],
         hparams["cohort_top_n"],
         hparams["seed"],

@@ -1,18 +1,36 @@
-"""Training data: manifests, views, the reference view, augmentation."""
+"""Training data: audio files, corpora and manifests, views, augmentation."""
 
 from ssps_plugin.dataio.audio import AudioError, audio_seconds, read_audio
-from ssps_plugin.dataio.augmentation.augmentation import Augmentation
-from ssps_plugin.dataio.corpus.manifest import Summary, prepare_manifest
+from ssps_plugin.dataio.augmentation import Augmentation
+from ssps_plugin.dataio.corpus import Summary, prepare_manifest
 from ssps_plugin.dataio.dataset import load_manifest
 from ssps_plugin.dataio.loading import collate_views
-from ssps_plugin.dataio.views.items import (
+from ssps_plugin.dataio.views import (
+    CropGroup,
+    OracleViewSampler,
+    SharedEpoch,
+    ViewSampler,
     add_crop_groups,
+    add_oracle_views,
     add_reference_view,
     add_views,
 )
-from ssps_plugin.dataio.views.oracle import OracleViewSampler, add_oracle_views
-from ssps_plugin.dataio.views.view_sampler import (
-    CropGroup,
-    SharedEpoch,
-    ViewSampler,
-)
+
+__all__ = [
+    "AudioError",
+    "Augmentation",
+    "CropGroup",
+    "OracleViewSampler",
+    "SharedEpoch",
+    "Summary",
+    "ViewSampler",
+    "add_crop_groups",
+    "add_oracle_views",
+    "add_reference_view",
+    "add_views",
+    "audio_seconds",
+    "collate_views",
+    "load_manifest",
+    "prepare_manifest",
+    "read_audio",
+]

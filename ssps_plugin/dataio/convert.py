@@ -1,4 +1,4 @@
-"""Convert compressed audio once: ``python -m ssps_plugin.dataio.convert``.
+"""Convert compressed audio once: `python -m ssps_plugin.dataio.convert`.
 
 VoxCeleb2 comes as .m4a (AAC), which libsndfile does not read.
 """
@@ -22,23 +22,29 @@ import numpy as np
 import soundfile
 from tqdm import tqdm
 
-from ssps_plugin.dataio.corpus.folders import COMPRESSED
+from ssps_plugin.dataio.corpus.folders import (
+    COMPRESSED_SUFFIXES,
+    is_compressed,
+    walk_folders,
+)
 
 logger = logging.getLogger(__name__)
 
-FORMATS = {"flac": "PCM_16", "wav": "PCM_16"}
-# Every other file would fail likewise: the disk or the quota is full.
+FORMATS = ("flac", "wav")
+# The disk or the quota is full: every other file would fail likewise.
 _FULL = {errno.ENOSPC, errno.EDQUOT}
-# A million files are not a million tasks.
+# Files of a task at most: a million files are not a million tasks.
 _LARGEST_CHUNK = 32
+# As `_write` names what it has not finished.
 _UNFINISHED = re.compile(r"\..+\.\d+\.tmp")
 
+#: A function of a path and a rate in Hz; see `choose_decoder`.
 Decoder = Callable[[pathlib.Path, int], np.ndarray]
 
 
 @dataclass
 class Conversion:
-    """What a conversion did.
+    """The numbers of files that a conversion wrote, kept, and could not read.
 
     Arguments
     ---------
@@ -55,7 +61,7 @@ class Conversion:
     failed: dict[str, str] = field(default_factory=dict)
 
     def add(self, results: Iterable[tuple[str, str | None]]) -> None:
-        """Count files: each with None (was there), "" (done) or a problem."""
+        """Count files, each with what `_convert` returned."""
         for name, problem in results:
             if problem is None:
                 self.num_kept += 1
@@ -75,9 +81,9 @@ def convert_folder(
     """Convert every compressed file of a corpus, in parallel.
 
     The folders below `target` are those below `source`. A file is written
-    whole or not at all, and one that is there is left alone, so a conversion
-    that was stopped goes on where it was, and what it left unfinished is
-    removed. What cannot be converted is left out, and listed in
+    whole or not at all, and one that is there already is kept: a conversion
+    that was stopped goes on where it was, and removes the unfinished files it
+    left. Files that cannot be converted are listed in
     `<target>/not_converted.txt`.
 
     Arguments
@@ -85,11 +91,11 @@ def convert_folder(
     source : str or os.PathLike
         The corpus, with .m4a, .mp4 or .aac files at any depth.
     target : str or os.PathLike
-        Where the converted corpus goes; may be `source`.
+        The folder of the converted corpus; may be `source`.
     format : str
-        "flac", about half the size, or "wav".
+        `flac`, about half the size, or `wav`.
     sample_rate : int
-        Hz; channels are mixed down.
+        Of the converted files, in Hz; channels are mixed down.
     num_threads : int, optional
         Files converted at the same time; by default as many as there are
         cores this process may use.
@@ -102,102 +108,135 @@ def convert_folder(
     Raises
     ------
     FileNotFoundError
-        No such folder, or no compressed file in it.
+        There is no such folder, or no compressed file in it.
     RuntimeError
         Neither ffmpeg nor PyAV is installed.
     ValueError
-        Another format.
+        An unknown format.
     OSError
-        The disk is full; nothing half-written is left.
+        The disk is full; no half-written file is left.
     """
     source, target = pathlib.Path(source), pathlib.Path(target)
     if format not in FORMATS:
         raise ValueError(
-            f"Expected format {' or '.join(FORMATS)}, got {format!r}."
+            f"Expected format {' or '.join(FORMATS)}, got {format!r}: change "
+            "--format"
         )
     decode = choose_decoder()
-    files = _compressed_files(source)
+    files = _find_compressed_files(source)
     done = Conversion()
 
-    def convert(name: str) -> tuple[str, str | None]:
-        output = (target / name).with_suffix(f".{format}")
-        if output.exists():
-            return name, None
-        try:
-            samples = decode(source / name, sample_rate)
-            _write(output, samples, sample_rate, format)
-        except (OSError, RuntimeError, ValueError) as error:
-            if isinstance(error, OSError) and error.errno in _FULL:
-                raise OSError(
-                    error.errno,
-                    f"No room left in {target} for {name}. What is there is "
-                    "whole; make room, and the same command goes on",
-                ) from error
-            return name, " ".join(str(error).split()) or type(error).__name__
-        return name, ""
-
     def convert_chunk(names: list[str]) -> list[tuple[str, str | None]]:
-        return [convert(name) for name in names]
+        return [
+            (name, _convert(name, source, target, format, sample_rate, decode))
+            for name in names
+        ]
 
     started = time.time()
-    workers = num_threads or _num_cores()
-    chunks = _chunks(files, workers)
+    num_threads = num_threads or _num_cores()
+    chunks = _split_into_chunks(files, num_threads)
     with (
-        ThreadPoolExecutor(max_workers=workers) as pool,
+        ThreadPoolExecutor(max_workers=num_threads) as pool,
         tqdm(total=len(files), desc="Converting", unit="file") as bar,
     ):
         for results in pool.map(convert_chunk, chunks):
             done.add(results)
             bar.update(len(results))
     _remove_unfinished({(target / name).parent for name in files}, started)
-    _report(done, target)
+    logger.info(
+        "Converted %d files to %s; %d were there already",
+        done.num_converted,
+        target,
+        done.num_kept,
+    )
+    _write_failures(target / "not_converted.txt", done.failed)
     return done
 
 
+def choose_decoder() -> Decoder:
+    """Choose the decoder: ffmpeg where it is installed, else PyAV.
+
+    Returns
+    -------
+    callable
+        Takes a path and a rate in Hz, and returns int16 of `(samples,)`,
+        channels mixed down. It raises OSError, RuntimeError or ValueError for
+        a file that it cannot decode.
+
+    Raises
+    ------
+    RuntimeError
+        Neither is installed.
+    """
+    if shutil.which("ffmpeg"):
+        return _decode_by_ffmpeg
+    try:
+        import av  # noqa: F401
+    except ImportError as error:
+        raise RuntimeError(
+            "Expected ffmpeg or PyAV to decode compressed audio, got neither: "
+            "install ffmpeg, or pip install 'ssps_plugin[m4a]'"
+        ) from error
+    return _decode_by_pyav
+
+
+def _find_compressed_files(source: pathlib.Path) -> list[str]:
+    if not source.is_dir():
+        raise FileNotFoundError(
+            f"Expected a corpus to convert, got no folder at {source}: change "
+            "source"
+        )
+    files = sorted(
+        f"{folder}{name}"
+        for folder, names in walk_folders(source)
+        for name in names
+        if is_compressed(name)
+    )
+    if not files:
+        raise FileNotFoundError(
+            f"Expected {', '.join(COMPRESSED_SUFFIXES)} files below {source}, "
+            "got nothing to convert: change source"
+        )
+    return files
+
+
 def _num_cores() -> int:
-    """Cores this process may use: a share of a machine's, in many jobs."""
+    """Return how many cores this process may use: a job may have only some."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
-def _chunks(files: list[str], workers: int) -> list[list[str]]:
-    """Tasks of several files, enough of them to keep every thread busy."""
-    size = max(1, min(_LARGEST_CHUNK, len(files) // (4 * workers)))
+def _split_into_chunks(files: list[str], num_threads: int) -> list[list[str]]:
+    """Return tasks of several files, enough to keep every thread busy."""
+    size = max(1, min(_LARGEST_CHUNK, len(files) // (4 * num_threads)))
     return [files[i : i + size] for i in range(0, len(files), size)]
 
 
-def _remove_unfinished(folders: set[pathlib.Path], before: float) -> None:
-    """Remove what a killed conversion was writing when it was killed."""
-    for folder in folders:
-        if not folder.is_dir():
-            continue
-        with os.scandir(folder) as entries:
-            for entry in entries:
-                if (
-                    _UNFINISHED.fullmatch(entry.name)
-                    and entry.stat().st_mtime < before
-                ):
-                    pathlib.Path(entry.path).unlink(missing_ok=True)
-
-
-def _compressed_files(source: pathlib.Path) -> list[str]:
-    if not source.is_dir():
-        raise FileNotFoundError(
-            f"Expected a corpus to convert, got no folder at {source}."
-        )
-    files = sorted(
-        os.path.relpath(os.path.join(root, name), source)
-        for root, _, names in os.walk(source, followlinks=True)
-        for name in names
-        if name.lower().endswith(COMPRESSED) and not name.startswith(".")
-    )
-    if not files:
-        raise FileNotFoundError(
-            f"Expected {', '.join(COMPRESSED)} files below {source}, got none: "
-            "there is nothing to convert."
-        )
-    return files
+def _convert(
+    name: str,
+    source: pathlib.Path,
+    target: pathlib.Path,
+    format: str,
+    sample_rate: int,
+    decode: Decoder,
+) -> str | None:
+    """Convert a file; return None if it is there already, "" or the problem."""
+    output = (target / name).with_suffix(f".{format}")
+    if output.exists():
+        return None
+    try:
+        samples = decode(source / name, sample_rate)
+        _write(output, samples, sample_rate, format)
+    except (OSError, RuntimeError, ValueError) as error:
+        if isinstance(error, OSError) and error.errno in _FULL:
+            raise OSError(
+                error.errno,
+                f"No room left in {target} for {name}. The files there are "
+                "whole: make room, and the same command goes on",
+            ) from error
+        return " ".join(str(error).split()) or type(error).__name__
+    return ""
 
 
 def _write(
@@ -211,7 +250,7 @@ def _write(
         encoded,
         samples,
         sample_rate,
-        subtype=FORMATS[format],
+        subtype="PCM_16",
         format=format.upper(),
     )
     output.parent.mkdir(parents=True, exist_ok=True)
@@ -223,82 +262,41 @@ def _write(
         unfinished.unlink(missing_ok=True)
 
 
-def _report(done: Conversion, target: pathlib.Path) -> None:
-    logger.info(
-        "Converted %d files to %s; %d were there already",
-        done.num_converted,
-        target,
-        done.num_kept,
+def _remove_unfinished(folders: set[pathlib.Path], before: float) -> None:
+    """Remove the files that a killed conversion had not finished."""
+    for folder in folders:
+        if not folder.is_dir():
+            continue
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if (
+                    _UNFINISHED.fullmatch(entry.name)
+                    and entry.stat().st_mtime < before
+                ):
+                    pathlib.Path(entry.path).unlink(missing_ok=True)
+
+
+def _write_failures(path: pathlib.Path, failed: dict[str, str]) -> None:
+    if not failed:
+        path.unlink(missing_ok=True)  # of an earlier conversion
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lines = (f"{name}\t{why}\n" for name, why in failed.items())
+    path.write_text("".join(lines), encoding="utf-8")
+    logger.warning(
+        "%d files could not be converted; they are named in %s",
+        len(failed),
+        path,
     )
-    listed = target / "not_converted.txt"
-    if not done.failed:
-        listed.unlink(missing_ok=True)  # of an earlier conversion
-    else:
-        listed.parent.mkdir(parents=True, exist_ok=True)
-        lines = (f"{name}\t{why}\n" for name, why in done.failed.items())
-        listed.write_text("".join(lines), encoding="utf-8")
-        logger.warning(
-            "%d files could not be converted; they are named in %s",
-            len(done.failed),
-            listed,
-        )
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Convert a folder; returns 1 where a file could not be converted."""
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    parser = argparse.ArgumentParser(
-        prog="python -m ssps_plugin.dataio.convert",
-        description="Convert a corpus of .m4a files, once and in parallel.",
-    )
-    parser.add_argument("source")
-    parser.add_argument("target")
-    parser.add_argument("--format", choices=[*FORMATS], default="flac")
-    parser.add_argument("--sample_rate", type=int, default=16000)
-    parser.add_argument("--num_threads", type=int, default=None)
-    return int(
-        bool(convert_folder(**vars(parser.parse_args(arguments))).failed)
-    )
-
-
-if __name__ == "__main__":
-    sys.exit(main())
-
-
-def choose_decoder() -> Decoder:
-    """Choose what decodes: ffmpeg where it is installed, else PyAV.
-
-    Returns
-    -------
-    callable
-        Of a path and a rate in Hz; returns int16, (samples,), channels mixed
-        down. It raises OSError, RuntimeError or ValueError for a file that it
-        cannot decode.
-
-    Raises
-    ------
-    RuntimeError
-        Neither is installed.
-    """
-    if shutil.which("ffmpeg"):
-        return _decode_by_ffmpeg
-    try:
-        import av  # noqa: F401
-    except ImportError as error:
-        raise RuntimeError(
-            "Compressed audio needs ffmpeg or PyAV, and neither is installed: "
-            "install ffmpeg, or pip install 'ssps_plugin[m4a]'."
-        ) from error
-    return _decode_by_pyav
 
 
 def _decode_by_ffmpeg(path: pathlib.Path, sample_rate: int) -> np.ndarray:
     command = ["ffmpeg", "-nostdin", "-v", "error", "-xerror", "-i", str(path)]
     command += ["-ac", "1", "-ar", str(sample_rate), "-f", "s16le", "-"]
-    found = subprocess.run(command, capture_output=True, check=False)
-    if found.returncode:
-        raise RuntimeError(found.stderr.decode(errors="replace")[:200])
-    return np.frombuffer(found.stdout, dtype=np.int16)
+    result = subprocess.run(command, capture_output=True, check=False)
+    if result.returncode:
+        raise RuntimeError(result.stderr.decode(errors="replace")[:200])
+    return np.frombuffer(result.stdout, dtype=np.int16)
 
 
 def _decode_by_pyav(path: pathlib.Path, sample_rate: int) -> np.ndarray:
@@ -313,3 +311,23 @@ def _decode_by_pyav(path: pathlib.Path, sample_rate: int) -> np.ndarray:
             parts += [p.to_ndarray()[0] for p in resampler.resample(frame)]
         parts += [p.to_ndarray()[0] for p in resampler.resample(None)]
     return np.concatenate(parts) if parts else np.empty(0, dtype=np.int16)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Convert a folder; return 1 where a file could not be converted."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    parser = argparse.ArgumentParser(
+        prog="python -m ssps_plugin.dataio.convert",
+        description="Convert a corpus of .m4a files, once and in parallel.",
+    )
+    parser.add_argument("source")
+    parser.add_argument("target")
+    parser.add_argument("--format", choices=FORMATS, default="flac")
+    parser.add_argument("--sample_rate", type=int, default=16000)
+    parser.add_argument("--num_threads", type=int, default=None)
+    done = convert_folder(**vars(parser.parse_args(arguments)))
+    return 1 if done.failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

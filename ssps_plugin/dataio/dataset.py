@@ -1,4 +1,4 @@
-"""A manifest, read into a SpeechBrain dataset that workers share."""
+"""Read a manifest into a SpeechBrain dataset that workers share."""
 
 import csv
 import hashlib
@@ -11,16 +11,102 @@ from typing import Any, overload
 import numpy as np
 from speechbrain.dataio.dataset import DynamicItemDataset
 
-_BLOCK = 65536
-
 REQUIRED_COLUMNS = ("ID", "wav", "duration")
+
+# As SpeechBrain writes what it replaces.
 _VARIABLE = re.compile(r"\$(\w+)")
+# Strings that are encoded or decoded at a time: a manifest has a million.
+_BLOCK = 65536
 
 Path = str | os.PathLike[str]
 
 
+def load_manifest(
+    manifest: Path, data_root: Path | None = None
+) -> DynamicItemDataset:
+    """Read a manifest into a dataset.
+
+    Any CSV with the columns ID, wav (a path, absolute or starting with
+    `$data_root`) and duration (seconds) will do; others are kept. The rows are
+    held in flat buffers (see `Table`), so that DataLoader workers share them:
+    a dict for each row would be copied in every worker.
+
+    Arguments
+    ---------
+    manifest : str or os.PathLike
+        The CSV.
+    data_root : str or os.PathLike, optional
+        The folder that replaces `$data_root` in it.
+
+    Returns
+    -------
+    DynamicItemDataset
+        The dataset, without output keys: `add_views` sets them.
+
+    Raises
+    ------
+    FileNotFoundError
+        There is no manifest, or its first audio file is not there.
+    ValueError
+        It lacks a column or has no rows; or a row, which the error names, has
+        too many or too few fields, a duration that is not a number, the ID of
+        another one, or a `$variable` without a value.
+
+    Example
+    -------
+    >>> folder = getfixture("tmp_path")
+    >>> _ = (folder / "a.wav").write_bytes(b"")
+    >>> rows = "ID,wav,duration\\na,$data_root/a.wav,3.5\\n"
+    >>> _ = (folder / "train.csv").write_text(rows)
+    >>> dataset = load_manifest(folder / "train.csv", data_root=folder)
+    >>> dataset.data["a"]["duration"]
+    3.5
+    """
+    root = None if data_root is None else os.fspath(data_root)
+    table = _read_table(manifest, root)
+    dataset = DynamicItemDataset(table)
+    dataset.data_ids = table.ids  # SpeechBrain makes a list of them
+    first = table[table.ids[0]]["wav"]
+    if not os.path.exists(first):
+        raise FileNotFoundError(
+            f"Expected the audio that {manifest} lists, got no file at "
+            f"{first}: change data_folder (now {data_root}) or the manifest"
+        )
+    return dataset
+
+
+def read_column(dataset: DynamicItemDataset, name: str) -> list[Any]:
+    """Read a column of a dataset.
+
+    Of a `Table` the column is taken whole, without looking up every row.
+
+    Arguments
+    ---------
+    dataset : DynamicItemDataset
+        Of a `Table`, or of a dict of dicts as SpeechBrain makes it.
+    name : str
+        The column.
+
+    Returns
+    -------
+    list
+        A value for each of `dataset.data_ids`, None where there is none.
+
+    Example
+    -------
+    >>> from speechbrain.dataio.dataset import DynamicItemDataset
+    >>> dataset = DynamicItemDataset({"a": {"note": "x"}, "b": {}})
+    >>> read_column(dataset, "note")
+    ['x', None]
+    """
+    rows = dataset.data
+    if isinstance(rows, Table) and rows.ids is dataset.data_ids:
+        return list(rows.columns.get(name, [None] * len(rows)))
+    return [rows[row_id].get(name) for row_id in dataset.data_ids]
+
+
 class TextColumn(Sequence[str]):
-    """Strings in one buffer.
+    """A sequence of strings in one buffer, which processes can share.
 
     Arguments
     ---------
@@ -37,7 +123,7 @@ class TextColumn(Sequence[str]):
     def __init__(self, values: Iterable[str]) -> None:
         parts: list[bytes] = []
         lengths: list[np.ndarray] = [np.zeros(1, np.int64)]
-        for block in _blocks(values):
+        for block in _split_into_blocks(values):
             encoded = [value.encode() for value in block]
             parts.append(b"".join(encoded))
             lengths.append(np.fromiter(map(len, encoded), np.int64))
@@ -72,19 +158,19 @@ class TextColumn(Sequence[str]):
 
 
 class Table(Mapping[str, dict[str, Any]]):
-    """Rows by id, as a dict of dicts would hold them.
+    """A mapping of ids to rows, in columns: a dict of dicts to its users.
 
     Arguments
     ---------
     ids : TextColumn
         The rows' ids.
     columns : mapping of str to sequence
-        The columns, each of one value a row: a `TextColumn` or an array.
+        The columns, with one value for each row: a `TextColumn` or an array.
 
     Raises
     ------
     ValueError
-        An id that comes twice.
+        An id occurs twice.
 
     Example
     -------
@@ -102,7 +188,7 @@ class Table(Mapping[str, dict[str, Any]]):
         digests = np.fromiter(map(_digest, ids), np.uint64, len(ids))
         self._order = np.argsort(digests, kind="stable")
         self._digests = digests[self._order]
-        self._check_distinct()
+        self._check_distinct_ids()
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -111,130 +197,27 @@ class Table(Mapping[str, dict[str, Any]]):
         return iter(self.ids)
 
     def __getitem__(self, row_id: str) -> dict[str, Any]:
-        """Return a row, made for the caller."""
+        """Return a new dict of a row's values."""
         digest = np.uint64(_digest(row_id))
         first = int(np.searchsorted(self._digests, digest))
         while first < len(self) and self._digests[first] == digest:
             place = int(self._order[first])
             if self.ids[place] == row_id:
                 return {
-                    name: _plain(column[place])
+                    name: _to_python(column[place])
                     for name, column in self.columns.items()
                 }
             first += 1
         raise KeyError(row_id)
 
-    def _check_distinct(self) -> None:
-        alike = np.flatnonzero(self._digests[1:] == self._digests[:-1])
+    def _check_distinct_ids(self) -> None:
+        same = np.flatnonzero(self._digests[1:] == self._digests[:-1])
         seen: set[str] = set()
-        for place in self._order[np.union1d(alike, alike + 1)]:
+        for place in self._order[np.union1d(same, same + 1)]:
             row_id = self.ids[place]
             if row_id in seen:
                 raise ValueError(f"Expected every ID once, got {row_id} twice")
             seen.add(row_id)
-
-
-def column_of(dataset: Any, name: str) -> list[Any]:
-    """Return a column of a dataset, without looking up row by row.
-
-    Arguments
-    ---------
-    dataset : DynamicItemDataset
-        Of a `Table`, or of SpeechBrain's dict of dicts.
-    name : str
-        The column.
-
-    Returns
-    -------
-    list
-        A value for each of `dataset.data_ids`, None where there is none.
-
-    Example
-    -------
-    >>> from speechbrain.dataio.dataset import DynamicItemDataset
-    >>> dataset = DynamicItemDataset({"a": {"note": "x"}, "b": {}})
-    >>> column_of(dataset, "note")
-    ['x', None]
-    """
-    rows = dataset.data
-    if isinstance(rows, Table) and rows.ids is dataset.data_ids:
-        return list(rows.columns.get(name, [None] * len(rows)))
-    return [rows[row_id].get(name) for row_id in dataset.data_ids]
-
-
-def _digest(row_id: str) -> int:
-    # Python's own hash differs from process to process.
-    digest = hashlib.blake2b(row_id.encode(), digest_size=8).digest()
-    return int.from_bytes(digest, "little")
-
-
-def _plain(value: Any) -> Any:
-    """A NumPy number as Python's."""
-    return value.item() if isinstance(value, np.generic) else value
-
-
-def _blocks(values: Iterable[str]) -> Iterator[list[str]]:
-    block: list[str] = []
-    for value in values:
-        block.append(value)
-        if len(block) == _BLOCK:
-            yield block
-            block = []
-    yield block
-
-
-def load_manifest(
-    manifest: Path, data_root: Path | None = None
-) -> DynamicItemDataset:
-    """Read a manifest into a dataset.
-
-    Any CSV with the columns ID, wav (a path, absolute or starting with
-    `$data_root`) and duration (seconds) will do; others are kept. The rows are
-    held in flat buffers (see `Table`), so that DataLoader workers share them.
-
-    Arguments
-    ---------
-    manifest : str or os.PathLike
-        The CSV.
-    data_root : str or os.PathLike, optional
-        What `$data_root` stands for in it.
-
-    Returns
-    -------
-    DynamicItemDataset
-        The dataset, without output keys: `add_views` sets them.
-
-    Raises
-    ------
-    FileNotFoundError
-        There is no manifest, or its first audio file is not there.
-    ValueError
-        It lacks a column or has no rows; or a row, which is named, has too
-        many or too few fields, a duration that is no number of seconds, an ID
-        that another one has, or a `$variable` that stands for nothing.
-
-    Example
-    -------
-    >>> folder = getfixture("tmp_path")
-    >>> _ = (folder / "a.wav").write_bytes(b"")
-    >>> rows = "ID,wav,duration\\na,$data_root/a.wav,3.5\\n"
-    >>> _ = (folder / "train.csv").write_text(rows)
-    >>> load_manifest(folder / "train.csv", data_root=folder).data["a"][
-    ...     "duration"
-    ... ]
-    3.5
-    """
-    root = None if data_root is None else os.fspath(data_root)
-    table = _read_table(manifest, root)
-    dataset = DynamicItemDataset(table)
-    dataset.data_ids = table.ids  # SpeechBrain makes a list of them
-    first = table[table.ids[0]]["wav"]
-    if not os.path.exists(first):
-        raise FileNotFoundError(
-            f"Expected the audio that {manifest} lists, got no file at "
-            f"{first}: change data_folder (now {data_root}) or the manifest"
-        )
-    return dataset
 
 
 def _read_table(manifest: Path, root: str | None) -> Table:
@@ -243,22 +226,22 @@ def _read_table(manifest: Path, root: str | None) -> Table:
         raise ValueError(
             f"Expected utterances in {manifest}, got none: prepare it again"
         )
-    found: dict[str, TextColumn | np.ndarray] = {}
+    parsed: dict[str, TextColumn | np.ndarray] = {}
     ids = TextColumn(columns.pop("ID"))
     for name, values in columns.items():
         if name == "duration":
-            found[name] = _seconds(values, ids, manifest)
+            parsed[name] = _parse_seconds(values, ids, manifest)
         else:
-            filled = _filled_in(values, ids, root, manifest)
-            found[name] = TextColumn(filled)
+            filled = _fill_in_data_root(values, ids, root, manifest)
+            parsed[name] = TextColumn(filled)
     try:
-        return Table(ids, found)
+        return Table(ids, parsed)
     except ValueError as error:
         raise ValueError(f"{error} in {manifest}") from None
 
 
 def _read_columns(manifest: Path) -> dict[str, list[str]]:
-    """Return the columns by name; none where there are no rows."""
+    """Return the columns by name, none of them where there are no rows."""
     if not os.path.isfile(manifest):
         raise FileNotFoundError(
             f"Expected a manifest, got no file at {manifest}: change "
@@ -268,13 +251,7 @@ def _read_columns(manifest: Path) -> dict[str, list[str]]:
     with open(manifest, newline="", encoding="utf-8-sig") as file:
         reader = csv.reader(file, skipinitialspace=True)
         names = next(reader, [])
-        missing = [name for name in REQUIRED_COLUMNS if name not in names]
-        if missing:
-            raise ValueError(
-                f"Expected the columns {', '.join(REQUIRED_COLUMNS)} in "
-                f"{manifest}, got {', '.join(names) or 'an empty file'}: add "
-                f"{' and '.join(missing)}"
-            )
+        _check_columns(names, manifest)
         columns: list[list[str]] = [[] for _ in names]
         for row in reader:
             if len(row) != len(names):
@@ -292,7 +269,19 @@ def _read_columns(manifest: Path) -> dict[str, list[str]]:
     return dict(zip(names, columns, strict=True))
 
 
-def _seconds(values: list[str], ids: TextColumn, manifest: Path) -> np.ndarray:
+def _check_columns(names: list[str], manifest: Path) -> None:
+    missing = [name for name in REQUIRED_COLUMNS if name not in names]
+    if missing:
+        raise ValueError(
+            f"Expected the columns {', '.join(REQUIRED_COLUMNS)} in "
+            f"{manifest}, got {', '.join(names) or 'an empty file'}: add "
+            f"{' and '.join(missing)}"
+        )
+
+
+def _parse_seconds(
+    values: list[str], ids: TextColumn, manifest: Path
+) -> np.ndarray:
     try:
         return np.array([float(value) for value in values])
     except ValueError:
@@ -312,20 +301,41 @@ def _is_number(value: str) -> bool:
     return True
 
 
-def _filled_in(
+def _fill_in_data_root(
     values: list[str], ids: TextColumn, root: str | None, manifest: Path
 ) -> Iterator[str]:
-    """Yield values with $data_root replaced, as SpeechBrain does."""
-    known = {} if root is None else {"data_root": root}
+    """Yield values with `$data_root` replaced, as SpeechBrain does."""
+    value_of = {} if root is None else {"data_root": root}
     for row_id, value in zip(ids, values, strict=True):
         if "$" in value:
-            unknown = set(_VARIABLE.findall(value)) - set(known)
+            unknown = set(_VARIABLE.findall(value)) - set(value_of)
             if unknown:
                 raise ValueError(
                     f"Expected paths that are absolute or start with "
                     f"$data_root in {manifest}, got {value} for {row_id}: "
-                    "give data_folder, which $data_root stands for, or "
+                    "give data_folder, which replaces $data_root, or "
                     f"replace ${' and $'.join(sorted(unknown))}"
                 )
-            value = _VARIABLE.sub(lambda match: known[match[1]], value)
+            value = _VARIABLE.sub(lambda match: value_of[match[1]], value)
         yield value
+
+
+def _digest(row_id: str) -> int:
+    # Python's own hash differs from process to process.
+    digest = hashlib.blake2b(row_id.encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "little")
+
+
+def _to_python(value: Any) -> Any:
+    """Return a NumPy number as Python's own."""
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def _split_into_blocks(values: Iterable[str]) -> Iterator[list[str]]:
+    block: list[str] = []
+    for value in values:
+        block.append(value)
+        if len(block) == _BLOCK:
+            yield block
+            block = []
+    yield block

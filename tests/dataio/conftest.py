@@ -1,8 +1,21 @@
-"""Audio files written on the fly, whose samples tell where they are from."""
+"""Audio files written on the fly, and the reads of them."""
 
 import numpy as np
 import pytest
 import soundfile
+
+
+@pytest.fixture
+def touch(tmp_path):
+    """Make empty files, and the folders that they are in."""
+
+    def make(*names):
+        for name in names:
+            path = tmp_path / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch()
+
+    return make
 
 
 @pytest.fixture
@@ -38,13 +51,13 @@ def write_noise(tmp_path):
 
 @pytest.fixture
 def truncate():
-    """Cut a file's bytes off after a share of them."""
+    """Keep only a fraction of a file's bytes, from its start."""
 
-    def cut(path, share):
+    def cut(path, fraction):
         with open(path, "rb") as file:
             content = file.read()
         with open(path, "wb") as file:
-            file.write(content[: int(len(content) * share)])
+            file.write(content[: int(len(content) * fraction)])
         return path
 
     return cut

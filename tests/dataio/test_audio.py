@@ -1,3 +1,5 @@
+"""Claims about reading audio, and finding what cannot be read."""
+
 import logging
 import pickle
 
@@ -203,9 +205,9 @@ def test_a_whole_file_passes_with_its_length(write_noise, suffix, rate):
 
 
 @pytest.mark.parametrize("suffix", ["wav", "flac"])
-@pytest.mark.parametrize("share", [0.05, 0.5, 0.99])
-def test_a_truncated_file_is_found_out(write_noise, truncate, suffix, share):
-    path = truncate(write_noise(f"a.{suffix}", 3.0), share)
+@pytest.mark.parametrize("fraction", [0.05, 0.5, 0.99])
+def test_a_truncated_file_is_an_error(write_noise, truncate, suffix, fraction):
+    path = truncate(write_noise(f"a.{suffix}", 3.0), fraction)
     with pytest.raises(TruncatedAudioError, match=path):
         check_audio(path)
 

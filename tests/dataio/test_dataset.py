@@ -1,3 +1,5 @@
+"""Claims about manifests, and the table that holds their rows."""
+
 import pickle
 
 import numpy as np
@@ -8,8 +10,8 @@ from ssps_plugin.dataio import dataset as module
 from ssps_plugin.dataio.dataset import (
     Table,
     TextColumn,
-    column_of,
     load_manifest,
+    read_column,
 )
 
 WORDS = ["a", "", "née", "日本", "a,b\n", "x" * 300]
@@ -166,10 +168,10 @@ def test_a_column_of_a_dataset_is_that_of_its_rows_in_their_order():
     table, rows = make_table(9)
     whole = DynamicItemDataset(table)
     expected = [row["wav"] for row in rows.values()]
-    assert column_of(whole, "wav") == expected  # by SpeechBrain's list of ids
+    assert read_column(whole, "wav") == expected  # by SpeechBrain's list of ids
     whole.data_ids = table.ids
-    assert column_of(whole, "wav") == expected
-    assert column_of(whole, "speaker") == [None] * 9
-    assert column_of(DynamicItemDataset(rows), "wav") == expected
+    assert read_column(whole, "wav") == expected
+    assert read_column(whole, "speaker") == [None] * 9
+    assert read_column(DynamicItemDataset(rows), "wav") == expected
     late = whole.filtered_sorted(key_min_value={"duration": 3.0})
-    assert column_of(late, "wav") == expected[6:]
+    assert read_column(late, "wav") == expected[6:]

@@ -1,9 +1,12 @@
+"""Claims about batches of views."""
+
 import pytest
 import torch
 from speechbrain.dataio.batch import PaddedBatch
 from torch.utils.data import DataLoader
 
-from ssps_plugin.dataio.loading import collate_views
+from ssps_plugin.dataio import loading
+from ssps_plugin.dataio.loading import collate_views, train_loader_kwargs
 
 
 @pytest.fixture
@@ -49,3 +52,19 @@ def test_examples_of_several_lengths_are_refused(examples):
     examples[0]["reference"] = torch.zeros(3)
     with pytest.raises(RuntimeError, match="equal size"):
         collate_views(examples)
+
+
+@pytest.mark.parametrize(
+    ("global_batch_size", "message"),
+    [
+        (7, "a multiple of the 2 processes, got 7"),
+        (12, "at least 12 utterances, got 10"),
+        (0, "at least 2 utterances in a step, .* got 0"),
+    ],
+)
+def test_a_batch_that_cannot_be_loaded_is_an_error_that_names_the_key(
+    monkeypatch, global_batch_size, message
+):
+    monkeypatch.setattr(loading, "world_size", lambda: 2)
+    with pytest.raises(ValueError, match=f"{message}: change global_batch"):
+        train_loader_kwargs(10, global_batch_size, num_workers=0)

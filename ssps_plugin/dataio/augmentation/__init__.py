@@ -1,4 +1,4 @@
-"""Augmentation on the dataset's side: reverberation and noise."""
+"""Augmentation of waveforms in the dataset: reverberation and noise."""
 
 from ssps_plugin.dataio.augmentation.augmentation import Augmentation
 

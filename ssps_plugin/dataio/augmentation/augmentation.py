@@ -1,4 +1,4 @@
-"""Augmentation on the dataset's side: reverberation, then noise."""
+"""Augment waveforms in the dataset: reverberation, then noise."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -20,102 +20,10 @@ from ssps_plugin.dataio.augmentation.folders import (
 SNR_DB = {"noise": (0.0, 15.0), "speech": (13.0, 20.0), "music": (5.0, 15.0)}
 
 
-def reverberate(
-    samples: torch.Tensor, impulse_response: torch.Tensor
-) -> torch.Tensor:
-    """Convolve a waveform with a room's impulse response.
-
-    Length and power stay as they were, and the direct path (the response's
-    largest peak) takes no time: the speech stays where it was.
-
-    Arguments
-    ---------
-    samples : torch.Tensor
-        float32, (samples,).
-    impulse_response : torch.Tensor
-        float32, (taps,).
-
-    Returns
-    -------
-    torch.Tensor
-        (samples,); `samples` itself where either is silent.
-
-    Example
-    -------
-    >>> delayed_echo = torch.tensor([0.0, 0.0, 1.0, 0.5])
-    >>> reverberate(torch.tensor([1.0, 0.0, 0.0, 0.0]), delayed_echo)[:2]
-    tensor([0.8944, 0.4472])
-    """
-    num_samples, num_taps = len(samples), len(impulse_response)
-    direct = int(impulse_response.abs().argmax())
-    size = next_fast_len(num_samples + num_taps - 1, real=True)
-    # SciPy's transform of float32 takes half the time of PyTorch's on a CPU.
-    spectrum = rfft(samples.numpy(), size)
-    spectrum *= rfft(impulse_response.numpy(), size)
-    full = irfft(spectrum, size, overwrite_x=True)
-    wet = torch.from_numpy(full[direct : direct + num_samples])
-    dry_power, wet_power = power(samples), power(wet)
-    if dry_power == 0.0 or wet_power == 0.0:
-        return samples
-    return wet * (dry_power / wet_power) ** 0.5
-
-
-def add_noise(
-    samples: torch.Tensor, noise: torch.Tensor, snr_db: float
-) -> torch.Tensor:
-    """Add noise at a signal-to-noise ratio.
-
-    Arguments
-    ---------
-    samples : torch.Tensor
-        float32, (samples,).
-    noise : torch.Tensor
-        float32, (samples,).
-    snr_db : float
-        10 log10 of the powers' ratio, over the whole waveform.
-
-    Returns
-    -------
-    torch.Tensor
-        (samples,); `samples` itself where the noise is silent.
-
-    Example
-    -------
-    >>> add_noise(torch.ones(2), torch.tensor([8.0, -8.0]), snr_db=0.0)
-    tensor([2., 0.])
-    """
-    noise_power = power(noise)
-    if noise_power == 0.0:
-        return samples
-    gain = (power(samples) / noise_power) ** 0.5 * 10 ** (-snr_db / 20)
-    return samples + gain * noise
-
-
-def power(samples: torch.Tensor) -> float:
-    """Return a waveform's mean square.
-
-    Arguments
-    ---------
-    samples : torch.Tensor
-        (samples,).
-
-    Returns
-    -------
-    float
-        The mean square, not below 0.
-
-    Example
-    -------
-    >>> power(torch.tensor([1.0, -1.0, 2.0, 0.0]))
-    1.5
-    """
-    return float(torch.dot(samples, samples)) / len(samples)
-
-
 class Augmentation:
-    """Reverberates a waveform, then adds noise of one category.
+    """Reverberate a waveform, then add noise of one category.
 
-    A function of the waveform and of the generator it is called with, unlike
+    The result depends on the waveform and the generator alone, unlike that of
     SpeechBrain's `AddNoise` and `AddReverb`, whose state is in no checkpoint.
     Of a noise file only the stretch that is added is read.
 
@@ -125,19 +33,19 @@ class Augmentation:
     Arguments
     ---------
     noise_folder : str or os.PathLike, optional
-        MUSAN (`noise`, `speech` and `music`, of which those that are there are
-        used) or a folder that holds it, or any folder of noise, which then is
-        of the category `noise`. None adds none.
+        MUSAN (`noise`, `speech` and `music`, or some of them) or a folder that
+        holds it; or any folder of noise, which then is of the category
+        `noise`. None adds no noise.
     rir_folder : str or os.PathLike, optional
         OpenSLR-28 (`RIRS_NOISES`, of which the simulated ones are used) or a
-        folder that holds it, or any folder of room impulse responses, at any
+        folder that holds it; or any folder of room impulse responses, at any
         depth. None does not reverberate.
     reverb_probability : float
-        How often to reverberate, 0 to 1.
+        Probability of reverberation, 0 to 1.
     noise_probability : float
-        How often to add noise, 0 to 1. With 0.5 for both each of nothing,
-        reverberation, noise and both comes once in four (DINO's choice).
-    snr_db : mapping, optional
+        Probability of noise, 0 to 1. With 0.5 for both, a waveform gets
+        nothing, reverberation, noise or both equally often (DINO's choice).
+    snr_db : mapping of str to sequence of float, optional
         The lowest and highest ratio in dB for each category (a sub-folder of
         `noise_folder`); None takes the paper's.
     sample_rate : int
@@ -151,10 +59,10 @@ class Augmentation:
     Raises
     ------
     FileNotFoundError
-        A folder that is given is not there.
+        There is no such folder.
     ValueError
-        A folder holds no audio, or the other kind of it, or a number is out
-        of its range.
+        A folder holds no audio, or noise where impulse responses are expected
+        or the reverse; or a number is out of its range.
 
     Example
     -------
@@ -183,10 +91,10 @@ class Augmentation:
         self.notes: list[str] = []
         self.rirs = None
         if rir_folder is not None:
-            self.rirs = self._impulse_responses(rir_folder)
+            self.rirs = self._find_rirs(rir_folder)
         self.noises: dict[str, AudioFolder] = {}
         if noise_folder is not None:
-            self.noises = self._noise_categories(noise_folder)
+            self.noises = self._find_noises(noise_folder)
 
     def __call__(
         self, samples: torch.Tensor, rng: np.random.Generator
@@ -196,14 +104,14 @@ class Augmentation:
         Arguments
         ---------
         samples : torch.Tensor
-            float32, (samples,); left as it is.
+            float32, `(samples,)`; not changed.
         rng : numpy.random.Generator
             The only source of randomness.
 
         Returns
         -------
         torch.Tensor
-            float32, (samples,).
+            float32, `(samples,)`.
         """
         if self.rirs is not None and rng.random() < self.reverb_probability:
             rir = self.rirs.draw_file(rng, self.sample_rate)
@@ -217,16 +125,14 @@ class Augmentation:
             samples = add_noise(samples, noise, rng.uniform(lowest, highest))
         return samples
 
-    def _impulse_responses(
-        self, rir_folder: str | os.PathLike[str]
-    ) -> AudioFolder:
+    def _find_rirs(self, rir_folder: str | os.PathLike[str]) -> AudioFolder:
         folder = find_rir_folder(rir_folder)
         self.notes.append(f"Room impulse responses come from {folder}.")
         rirs = AudioFolder(folder, "rir_folder")
         check_impulse_responses(rirs, folder)
         return rirs
 
-    def _noise_categories(
+    def _find_noises(
         self, noise_folder: str | os.PathLike[str]
     ) -> dict[str, AudioFolder]:
         categories = list(self.snr_db)
@@ -256,3 +162,95 @@ class Augmentation:
                 "Expected at least one category of noise, got none: change "
                 "snr_db"
             )
+
+
+def reverberate(
+    samples: torch.Tensor, impulse_response: torch.Tensor
+) -> torch.Tensor:
+    """Convolve a waveform with a room's impulse response.
+
+    Its length and power are kept, and so is the position of the speech: the
+    direct path (the response's largest peak) takes no time.
+
+    Arguments
+    ---------
+    samples : torch.Tensor
+        float32, `(samples,)`.
+    impulse_response : torch.Tensor
+        float32, `(taps,)`.
+
+    Returns
+    -------
+    torch.Tensor
+        `(samples,)`; `samples` itself where either is silent.
+
+    Example
+    -------
+    >>> delayed_echo = torch.tensor([0.0, 0.0, 1.0, 0.5])
+    >>> reverberate(torch.tensor([1.0, 0.0, 0.0, 0.0]), delayed_echo)[:2]
+    tensor([0.8944, 0.4472])
+    """
+    num_samples, num_taps = len(samples), len(impulse_response)
+    direct = int(impulse_response.abs().argmax())
+    size = next_fast_len(num_samples + num_taps - 1, real=True)
+    # SciPy's transform of float32 takes half the time of PyTorch's on a CPU.
+    spectrum = rfft(samples.numpy(), size)
+    spectrum *= rfft(impulse_response.numpy(), size)
+    full = irfft(spectrum, size, overwrite_x=True)
+    wet = torch.from_numpy(full[direct : direct + num_samples])
+    dry_power, wet_power = power(samples), power(wet)
+    if dry_power == 0.0 or wet_power == 0.0:
+        return samples
+    return wet * (dry_power / wet_power) ** 0.5
+
+
+def add_noise(
+    samples: torch.Tensor, noise: torch.Tensor, snr_db: float
+) -> torch.Tensor:
+    """Add noise at a signal-to-noise ratio.
+
+    Arguments
+    ---------
+    samples : torch.Tensor
+        float32, `(samples,)`.
+    noise : torch.Tensor
+        float32, `(samples,)`.
+    snr_db : float
+        10 log10 of the ratio of powers, over the whole waveform.
+
+    Returns
+    -------
+    torch.Tensor
+        `(samples,)`; `samples` itself where the noise is silent.
+
+    Example
+    -------
+    >>> add_noise(torch.ones(2), torch.tensor([8.0, -8.0]), snr_db=0.0)
+    tensor([2., 0.])
+    """
+    noise_power = power(noise)
+    if noise_power == 0.0:
+        return samples
+    gain = (power(samples) / noise_power) ** 0.5 * 10 ** (-snr_db / 20)
+    return samples + gain * noise
+
+
+def power(samples: torch.Tensor) -> float:
+    """Return a waveform's mean square.
+
+    Arguments
+    ---------
+    samples : torch.Tensor
+        `(samples,)`.
+
+    Returns
+    -------
+    float
+        The mean square, not below 0.
+
+    Example
+    -------
+    >>> power(torch.tensor([1.0, -1.0, 2.0, 0.0]))
+    1.5
+    """
+    return float(torch.dot(samples, samples)) / len(samples)

@@ -1,4 +1,4 @@
-"""Folders of noise and of room impulse responses."""
+"""Find and read folders of noise and of room impulse responses."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -17,11 +17,12 @@ from ssps_plugin.dataio.audio import (
     read_audio,
 )
 from ssps_plugin.dataio.corpus.folders import (
+    AUDIO_SUFFIXES,
     MUSAN,
     RIRS_NOISES,
     SIMULATED_RIRS,
-    SUFFIXES,
-    folders_in,
+    list_folders,
+    walk_folders,
 )
 from ssps_plugin.dataio.corpus.header_cache import HeaderCache
 
@@ -29,19 +30,22 @@ logger = get_logger(__name__)
 
 Path = str | os.PathLike[str]
 
-# What is in them, in lower case.
+# What MUSAN and OpenSLR-28 hold, in lower case.
 _MUSANS_FOLDERS = {"noise", "speech", "music"}
 _SIMULATED_ROOMS = {"smallroom", "mediumroom", "largeroom"}
 _REAL_RIRS = "real_rirs_isotropic_noises"
 _POINT_SOURCES = "pointsource_noises"
+# Longer files are noise: a room's impulse response is over in a few seconds.
 _LONGEST_MEDIAN_SECONDS = 5.0
+# Opening files waits for the file system, which often is a network's.
+_NUM_THREADS = 16
 
 
 class AudioFolder:
     """The audio files at any depth below a folder, and their lengths.
 
-    Scanned once; files that cannot be read whole are left out with a warning.
-    Lengths are kept in a `HeaderCache`, for the next start.
+    The folder is scanned once. Files that cannot be read whole are left out
+    with a warning. Lengths are kept in a `HeaderCache`, for the next start.
 
     Arguments
     ---------
@@ -67,19 +71,19 @@ class AudioFolder:
     torch.Size([100])
     """
 
-    def __init__(self, folder: str | os.PathLike[str], yaml_key: str) -> None:
+    def __init__(self, folder: Path, yaml_key: str) -> None:
         if not os.path.isdir(folder):
             raise FileNotFoundError(
                 f"Expected a folder of audio, got none at {folder}: change "
                 f"{yaml_key}"
             )
         paths = sorted(
-            os.path.join(root, name)
-            for root, _, names in os.walk(folder, followlinks=True)
+            os.path.join(folder, f"{inner}{name}")
+            for inner, names in walk_folders(folder)
             for name in names
-            if name.lower().endswith(SUFFIXES) and not name.startswith(".")
+            if name.lower().endswith(AUDIO_SUFFIXES)
         )
-        seconds = _lengths(paths, folder, yaml_key)
+        seconds = _read_lengths(paths, folder, yaml_key)
         usable = [(p, s) for p, s in zip(paths, seconds, strict=True) if s > 0]
         if len(usable) < len(paths):
             logger.warning(
@@ -90,8 +94,9 @@ class AudioFolder:
             )
         if not usable:
             raise ValueError(
-                f"Expected audio ({', '.join(SUFFIXES)}) below {folder}, got "
-                f"{len(paths)} such files and none to read: change {yaml_key}"
+                f"Expected audio ({', '.join(AUDIO_SUFFIXES)}) below {folder}, "
+                f"got {len(paths)} such files and none to read: change "
+                f"{yaml_key}"
             )
         self.paths = [path for path, _ in usable]
         self.seconds = np.array([length for _, length in usable])
@@ -119,7 +124,7 @@ class AudioFolder:
         Returns
         -------
         torch.Tensor
-            float32, (num_samples,).
+            float32, `(num_samples,)`.
         """
         index = int(rng.integers(len(self.paths)))
         seconds = num_samples / sample_rate
@@ -143,35 +148,10 @@ class AudioFolder:
         Returns
         -------
         torch.Tensor
-            float32, (samples,).
+            float32, `(samples,)`.
         """
         path = self.paths[int(rng.integers(len(self.paths)))]
         return read_audio(path, sample_rate=sample_rate, channel=0)
-
-
-def _lengths(
-    paths: Sequence[str], folder: str | os.PathLike[str], label: str
-) -> list[float]:
-    """Seconds of each file, 0 where it cannot be read whole."""
-    headers = HeaderCache(folder)
-
-    def seconds_or_zero(path: str) -> float:
-        name = os.path.relpath(path, folder)
-        try:
-            # The cache holds a name in a line.
-            if not name.isprintable():
-                return check_audio(path)
-            return headers.seconds(name)
-        except AudioError:
-            return 0.0
-
-    with ThreadPoolExecutor(max_workers=16) as pool:
-        lengths = pool.map(seconds_or_zero, paths)
-        quiet = not if_main_process()
-        seconds = list(tqdm(lengths, label, len(paths), disable=quiet))
-    if get_local_rank() in (None, 0):  # the others found the same
-        headers.save()
-    return seconds
 
 
 def find_noise_folders(
@@ -179,25 +159,25 @@ def find_noise_folders(
 ) -> dict[str, str]:
     """Find the folder of each category of noise.
 
-    MUSAN itself, a folder that holds `musan`, or any folder of noise, all of
-    which is then of the category `noise`.
+    In MUSAN itself, or in a folder that holds `musan`. Any other folder of
+    noise is of the category `noise`.
 
     Arguments
     ---------
     noise_folder : str or os.PathLike
-        What was given. Whether it is there is not checked.
+        Where to look. It is not checked whether there is such a folder.
     categories : sequence of str
-        The categories of MUSAN's that are wanted, at least one.
+        The categories of MUSAN to find, at least one.
 
     Returns
     -------
     dict of str to str
-        The folder of each category that is there.
+        The folder of each category that was found.
 
     Raises
     ------
     ValueError
-        It is OpenSLR-28's folder of room impulse responses.
+        The folder is OpenSLR-28's, of room impulse responses.
 
     Example
     -------
@@ -214,7 +194,7 @@ def find_noise_folders(
     inner = _inner_folders(folder)
     if MUSAN in inner:
         return find_noise_folders(inner[MUSAN], categories)
-    if _is_of_rirs(folder, inner) and os.path.isdir(folder):
+    if _holds_rirs(folder, inner) and os.path.isdir(folder):
         raise ValueError(
             "Expected MUSAN or another folder of noise, got room impulse "
             f"responses in {folder}: change noise_folder, and give them as "
@@ -227,7 +207,19 @@ def find_noise_folders(
 def describe_noise(
     noise_folder: Path, folders: Mapping[str, str], categories: Sequence[str]
 ) -> str:
-    """Say where noise comes from, once `find_noise_folders` has found it.
+    """Describe where noise comes from, for the log.
+
+    Arguments
+    ---------
+    noise_folder, categories
+        As for `find_noise_folders`.
+    folders : mapping of str to str
+        What it returned.
+
+    Returns
+    -------
+    str
+        A sentence.
 
     Example
     -------
@@ -257,16 +249,18 @@ def find_rir_folder(rir_folder: Path) -> str:
     Arguments
     ---------
     rir_folder : str or os.PathLike
-        What was given. Whether it is there is not checked.
+        Where to look. It is not checked whether there is such a folder.
 
     Returns
     -------
     str
+        The folder, whose responses may be further down.
 
     Raises
     ------
     ValueError
-        It is MUSAN, or OpenSLR-28 without the simulated ones, or its noises.
+        The folder is MUSAN, OpenSLR-28 without the simulated responses, or
+        its noises.
 
     Example
     -------
@@ -281,7 +275,7 @@ def find_rir_folder(rir_folder: Path) -> str:
     for name in (RIRS_NOISES, SIMULATED_RIRS):
         if name in inner:
             return find_rir_folder(inner[name])
-    noises = _noises_in(folder, inner)
+    noises = _find_noises(folder, inner)
     if noises and os.path.isdir(folder):
         raise ValueError(
             "Expected room impulse responses (RIRS_NOISES, simulated_rirs or "
@@ -292,7 +286,20 @@ def find_rir_folder(rir_folder: Path) -> str:
 
 
 def check_impulse_responses(rirs: AudioFolder, rir_folder: Path) -> None:
-    """Raise a ValueError where files are too long to be impulse responses."""
+    """Raise a ValueError if files are too long to be impulse responses.
+
+    Arguments
+    ---------
+    rirs : AudioFolder
+        The files.
+    rir_folder : str or os.PathLike
+        Their folder, which the error names.
+
+    Raises
+    ------
+    ValueError
+        Half of them are longer than 5 seconds.
+    """
     median = float(np.median(rirs.seconds))
     if median > _LONGEST_MEDIAN_SECONDS:
         raise ValueError(
@@ -303,32 +310,58 @@ def check_impulse_responses(rirs: AudioFolder, rir_folder: Path) -> None:
         )
 
 
-def _is_of_rirs(folder: str, inner: Mapping[str, str]) -> bool:
+def _read_lengths(
+    paths: Sequence[str], folder: Path, label: str
+) -> list[float]:
+    """Return the seconds of each file, 0 where it cannot be read whole."""
+    headers = HeaderCache(folder)
+
+    def seconds_or_zero(path: str) -> float:
+        name = os.path.relpath(path, folder)
+        try:
+            # The cache is a text file with a line for each name.
+            if not name.isprintable():
+                return check_audio(path)
+            return headers.read_seconds(name)
+        except AudioError:
+            return 0.0
+
+    with ThreadPoolExecutor(max_workers=_NUM_THREADS) as pool:
+        lengths = pool.map(seconds_or_zero, paths)
+        quiet = not if_main_process()
+        seconds = list(tqdm(lengths, label, len(paths), disable=quiet))
+    # The other processes of this machine read the same.
+    if get_local_rank() in (None, 0):
+        headers.save()
+    return seconds
+
+
+def _holds_rirs(folder: str, inner: Mapping[str, str]) -> bool:
     parts = {RIRS_NOISES, SIMULATED_RIRS, _REAL_RIRS}
     is_simulated = set(inner) >= _SIMULATED_ROOMS
-    return is_simulated or bool(parts & {*inner, _name(folder)})
+    return is_simulated or bool(parts & {*inner, _lower_name(folder)})
 
 
-def _noises_in(folder: str, inner: Mapping[str, str]) -> str:
-    """What a folder holds that is no impulse response; empty if unknown."""
-    if {MUSAN} & {*inner, _name(folder)}:
+def _find_noises(folder: str, inner: Mapping[str, str]) -> str:
+    """Name the known corpus of noise that a folder is or holds, else empty."""
+    if MUSAN in {*inner, _lower_name(folder)}:
         return "MUSAN"
     if len(_MUSANS_FOLDERS & set(inner)) > 1:
         return "MUSAN's noise, speech and music"
-    if _POINT_SOURCES in {*inner, _name(folder)}:
+    if _POINT_SOURCES in {*inner, _lower_name(folder)}:
         return "OpenSLR-28's point-source noises"
     if _REAL_RIRS in inner:
         return f"OpenSLR-28's {_REAL_RIRS} without {SIMULATED_RIRS}"
     return ""
 
 
-def _name(folder: str) -> str:
+def _lower_name(folder: str) -> str:
     return os.path.basename(os.path.abspath(folder)).lower()
 
 
 def _inner_folders(folder: str) -> dict[str, str]:
-    """Paths of the folders in a folder by their names in lower case."""
+    """Return paths of the folders in a folder by their lower-case names."""
     if not os.path.isdir(folder):
         return {}
-    names = folders_in(folder)
+    names = list_folders(folder)
     return {name.lower(): os.path.join(folder, name) for name in names}

@@ -1,25 +1,30 @@
-"""Folders of speakers: where they lie, and several joined as one."""
+"""Folders of a corpus: which hold speakers, and several linked as one."""
 
 import os
 import pathlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
-SUFFIXES = (".wav", ".flac", ".ogg")
-#: Known, though not read: told apart from "no audio at all".
-COMPRESSED = (".m4a", ".mp4", ".aac")
+from speechbrain.utils.logger import get_logger
 
-# Folders of the corpora as they are unpacked, never speakers.
-_CONTAINERS = {"wav", "aac", "flac", "m4a", "dev", "test", "dev_wav"}
-# Corpora of noise and of rooms that may lie beside them, in lower case:
-# OpenSLR-17, and OpenSLR-28 as it is unpacked.
-MUSAN, RIRS_NOISES, SIMULATED_RIRS = "musan", "rirs_noises", "simulated_rirs"
-_NO_SPEECH = {MUSAN, RIRS_NOISES, SIMULATED_RIRS}
-# VoxCeleb's annotations, as deep as its audio.
-_NO_AUDIO = {"txt", "meta"}
-_LARGEST_DEPTH = 4
-_NUM_TRIED = 20
+logger = get_logger(__name__)
 
 Folder = str | os.PathLike[str]
+
+AUDIO_SUFFIXES = (".wav", ".flac", ".ogg")
+#: Recognised, though not read: so that an error can say what to convert.
+COMPRESSED_SUFFIXES = (".m4a", ".mp4", ".aac")
+
+# Corpora of noise and of room impulse responses that may lie beside speech, in
+# lower case: OpenSLR-17, and OpenSLR-28 as it is unpacked.
+MUSAN, RIRS_NOISES, SIMULATED_RIRS = "musan", "rirs_noises", "simulated_rirs"
+_NOISE_OR_RIRS = {MUSAN, RIRS_NOISES, SIMULATED_RIRS}
+# VoxCeleb's annotations, whose folders are as deep as those of its audio.
+_ANNOTATIONS = {"txt", "meta"}
+# Folders that corpora are unpacked into, never speakers.
+_CONTAINERS = {"wav", "aac", "flac", "m4a", "dev", "test", "dev_wav"}
+_LARGEST_DEPTH = 4
+# So many folders are enough to recognise a layout by.
+_NUM_TRIED = 20
 
 
 def find_speaker_folders(data_folder: str) -> list[str]:
@@ -48,241 +53,302 @@ def find_speaker_folders(data_folder: str) -> list[str]:
     >>> find_speaker_folders(str(folder))
     ['vox1/wav/', 'vox2/dev/aac/']
     """
-    return sorted(_find(data_folder, "", _LARGEST_DEPTH))
+    return sorted(_search_for_speakers(data_folder, "", _LARGEST_DEPTH))
 
 
-def folders_in(path: str) -> list[str]:
-    """Return the names of the folders in a folder, sorted; no hidden ones."""
-    with os.scandir(path) as entries:
-        return sorted(
-            entry.name
-            for entry in entries
-            if not entry.name.startswith(".") and is_folder(entry)
-        )
+def list_speakers(path: str) -> list[str]:
+    """List the folders in a folder that may be speakers' by name, sorted.
 
-
-def is_folder(entry: os.DirEntry[str]) -> bool:
-    """Whether an entry is a folder or a link to one, and no circle of links."""
-    try:
-        return entry.is_dir()
-    except OSError:  # a link to itself
-        return False
-
-
-def speakers_in(path: str) -> list[str]:
-    """Return the names of the folders that may be speakers', sorted.
-
-    Corpora of noise and of rooms beside them are none, nor are annotations.
+    Corpora of noise or of room impulse responses and annotations are left out.
 
     Example
     -------
     >>> folder = getfixture("tmp_path")
     >>> for name in ("id1", "RIRS_NOISES", "txt"):
     ...     (folder / name).mkdir()
-    >>> speakers_in(str(folder))
+    >>> list_speakers(str(folder))
     ['id1']
     """
     return [
         name
-        for name in folders_in(path)
-        if not is_no_speech(name) and name.lower() not in _NO_AUDIO
+        for name in list_folders(path)
+        if not is_noise_or_rirs(name) and name.lower() not in _ANNOTATIONS
     ]
 
 
-def is_no_speech(name: str) -> bool:
-    """Whether a folder of that name is a corpus of noise or of rooms."""
-    return name.lower() in _NO_SPEECH
+def list_folders(path: str) -> list[str]:
+    """List the names of the folders in a folder, sorted, but hidden ones."""
+    with os.scandir(path) as entries:
+        return sorted(
+            entry.name
+            for entry in entries
+            if not entry.name.startswith(".") and _is_folder(entry)
+        )
+
+
+def walk_folders(
+    top: Folder, is_skipped: Callable[[str], bool] = lambda name: False
+) -> Iterator[tuple[str, list[str]]]:
+    """Walk a folder and all below it, through links, each folder once.
+
+    Links to folders are followed last: what they lead to is listed where it
+    really is, if that is below `top` too. A folder that cannot be read is
+    passed over with a warning.
+
+    Arguments
+    ---------
+    top : str or os.PathLike
+        Where to start.
+    is_skipped : callable
+        Takes a folder's name and says whether to pass over it and all below.
+
+    Yields
+    ------
+    tuple of str and list of str
+        A folder, relative to `top`, empty or with a slash at its end; and the
+        names of the files in it, sorted, without hidden ones.
+
+    Example
+    -------
+    >>> folder = getfixture("tmp_path")
+    >>> (folder / "calls").mkdir()
+    >>> (folder / "calls" / "a.wav").touch()
+    >>> (folder / "calls" / "itself").symlink_to(folder / "calls")
+    >>> list(walk_folders(folder))
+    [('', []), ('calls/', ['a.wav'])]
+    """
+    visited: set[tuple[int, int]] = set()
+    folders, links = [""], list[str]()
+    while folders or links:
+        folder = folders.pop() if folders else links.pop()
+        path = os.path.join(top, folder)
+        entries: list[os.DirEntry[str]] = []
+        try:
+            status = os.stat(path)
+            if (status.st_dev, status.st_ino) in visited:
+                continue
+            visited.add((status.st_dev, status.st_ino))
+            with os.scandir(path) as scanned:
+                entries = sorted(scanned, key=lambda entry: entry.name)
+        except PermissionError as error:
+            logger.warning(
+                "Passed over a folder that cannot be read: %s", error
+            )
+        names = []
+        for entry in entries:
+            if not _is_folder(entry):
+                if not entry.name.startswith("."):
+                    names.append(entry.name)
+            elif not is_skipped(entry.name):
+                inner = links if entry.is_symlink() else folders
+                inner.append(f"{folder}{entry.name}/")
+        yield folder, names
+
+
+def is_noise_or_rirs(name: str) -> bool:
+    """Whether a folder's name is that of a corpus of noise or of rooms."""
+    return name.lower() in _NOISE_OR_RIRS
 
 
 def is_compressed(name: str) -> bool:
     """Whether a file is compressed audio, which must be converted."""
-    return name.lower().endswith(COMPRESSED)
+    return name.lower().endswith(COMPRESSED_SUFFIXES)
 
 
-def audio_among(names: Iterable[str]) -> list[str]:
-    """Return the names of audio files among those in one folder, sorted.
+def select_audio(names: Iterable[str]) -> list[str]:
+    """Select the audio files among the names in one folder, sorted.
 
-    Compressed files are among them where no converted one of the same stem
-    is: they are a loss that should be told.
+    Compressed files are among them where there is no converted one of the
+    same stem, so that they can be reported.
 
     Example
     -------
-    >>> audio_among(["b.m4a", "a.m4a", "a.flac", "._a.flac", "notes.txt"])
+    >>> select_audio(["b.m4a", "a.m4a", "a.flac", "._a.flac", "notes.txt"])
     ['a.flac', 'b.m4a']
     """
-    shown = [name for name in names if not name.startswith(".")]
-    readable = [name for name in shown if name.lower().endswith(SUFFIXES)]
+    names = [name for name in names if not name.startswith(".")]
+    readable = [n for n in names if n.lower().endswith(AUDIO_SUFFIXES)]
     stems = {os.path.splitext(name)[0] for name in readable}
-    compressed = (name for name in shown if is_compressed(name))
-    lost = [n for n in compressed if os.path.splitext(n)[0] not in stems]
-    return sorted(readable + lost)
+    unconverted = [
+        name
+        for name in names
+        if is_compressed(name) and os.path.splitext(name)[0] not in stems
+    ]
+    return sorted(readable + unconverted)
 
 
-def how_to_convert(data_folder: str) -> str:
-    """Return the command that converts what is compressed in a folder."""
+def conversion_command(data_folder: str) -> str:
+    """Return the command that converts the compressed files of a folder."""
     return f"python -m ssps_plugin.dataio.convert {data_folder} TARGET"
 
 
-def _find(root: str, prefix: str, depth: int) -> Iterator[str]:
-    folder = os.path.join(root, prefix)
-    inner = speakers_in(folder)
-    if not _CONTAINERS & {name.lower() for name in inner} and any(
-        _is_speaker(os.path.join(folder, name)) for name in _some(inner)
-    ):
-        yield prefix
-        return
-    if depth > 0:
-        for name in inner:
-            yield from _find(root, f"{prefix}{name}/", depth - 1)
-
-
-def _is_speaker(folder: str) -> bool:
-    """Whether a folder holds a recording's folder with audio in it."""
-    return any(
-        _holds_audio(os.path.join(folder, recording))
-        for recording in _some(folders_in(folder))
-    )
-
-
-def _holds_audio(folder: str) -> bool:
-    with os.scandir(folder) as entries:
-        return any(
-            entry.name.lower().endswith(SUFFIXES + COMPRESSED)
-            and not entry.name.startswith(".")
-            for entry in entries
-        )
-
-
-def _some(names: list[str]) -> list[str]:
-    """Enough names to recognise a layout by."""
-    return names[:_NUM_TRIED]
-
-
-def join_roots(roots: Sequence[Folder], joined: Folder) -> dict[str, str]:
+def link_data_folders(
+    folders: Sequence[Folder], target: Folder
+) -> dict[str, str]:
     """Join data folders by symbolic links in one folder.
 
-    A link is named as its root's folder, with a number where several roots
-    have that name. Links that are right already stay; those of roots that are
-    no longer given go.
+    A link is named as the folder it leads to, with a number where several
+    folders have that name. Links that are right already stay; those to folders
+    that are no longer given are removed.
 
     Arguments
     ---------
-    roots : sequence of str or os.PathLike
+    folders : sequence of str or os.PathLike
         The data folders.
-    joined : str or os.PathLike
-        Where the links go; made where it is not there.
+    target : str or os.PathLike
+        The folder of the links; made where there is none.
 
     Returns
     -------
     dict of str to str
-        Absolute path of the root by the name of its link.
+        The absolute path of each data folder by the name of its link.
 
     Raises
     ------
     FileNotFoundError
-        A root is not there.
+        There is no such data folder.
     ValueError
-        No root, or one given twice.
+        No data folder, or one given twice.
     FileExistsError
-        Something else than a link lies where a link is to go.
+        There is something else than a link where a link is to be made.
 
     Example
     -------
     >>> folder = getfixture("tmp_path")
     >>> for name in ("old/dev", "new/dev"):
     ...     (folder / name).mkdir(parents=True)
-    >>> roots = [folder / "old" / "dev", folder / "new" / "dev"]
-    >>> list(join_roots(roots, folder / "joined"))
+    >>> folders = [folder / "old" / "dev", folder / "new" / "dev"]
+    >>> list(link_data_folders(folders, folder / "joined"))
     ['dev', 'dev-2']
     """
-    _check(roots)
-    joined = pathlib.Path(joined)
-    joined.mkdir(parents=True, exist_ok=True)
-    target_of = _named(roots)
-    for path in joined.iterdir():
-        right = target_of.get(path.name)
-        if path.is_symlink() and os.readlink(path) != right:
-            path.unlink()
-    for name, root in target_of.items():
-        path = joined / name
-        if path.is_symlink():
+    _check_distinct_folders(folders)
+    target = pathlib.Path(target)
+    target.mkdir(parents=True, exist_ok=True)
+    path_of = _name_links(folders)
+    for link in target.iterdir():
+        if link.is_symlink() and os.readlink(link) != path_of.get(link.name):
+            link.unlink()
+    for name, path in path_of.items():
+        link = target / name
+        if link.is_symlink():
             continue
-        if path.exists():
+        if link.exists():
             raise FileExistsError(
-                f"Expected to put a link to {root} at {path}, got something "
-                "else that lies there: move it, or change output_folder"
+                f"Expected to make a link to {path} at {link}, got something "
+                "else there: move it, or change output_folder"
             )
-        path.symlink_to(root, target_is_directory=True)
-    return target_of
+        link.symlink_to(path, target_is_directory=True)
+    return path_of
 
 
-def path_below(file: Folder, folder: Folder) -> str:
-    """Return a file's path relative to a folder, or to one linked in it.
+def path_in_data_folder(file: Folder, data_folder: Folder) -> str:
+    """Return a file's path relative to a data folder, through its links.
 
     Arguments
     ---------
     file : str or os.PathLike
-        The file, named through the folder or not.
-    folder : str or os.PathLike
-        A data folder, joined roots perhaps.
+        The file, named through the folder or by where it really is.
+    data_folder : str or os.PathLike
+        The folder, perhaps made by `link_data_folders`.
 
     Returns
     -------
     str
-        As the folder's files are listed; starting with `..` where the file
-        lies elsewhere.
+        The path by which a corpus lists the file; starting with `..` where
+        the file is elsewhere.
 
     Example
     -------
     >>> folder = getfixture("tmp_path")
     >>> (folder / "vox").mkdir()
-    >>> _ = join_roots([folder / "vox"], folder / "joined")
-    >>> path_below(folder / "vox" / "a.wav", folder / "joined")
+    >>> _ = link_data_folders([folder / "vox"], folder / "joined")
+    >>> path_in_data_folder(folder / "vox" / "a.wav", folder / "joined")
     'vox/a.wav'
     """
-    direct = os.path.relpath(os.path.abspath(file), os.path.abspath(folder))
-    if not _is_outside(direct) or not os.path.isdir(folder):
+    direct = os.path.relpath(
+        os.path.abspath(file), os.path.abspath(data_folder)
+    )
+    if not _is_outside(direct) or not os.path.isdir(data_folder):
         return direct
     real = os.path.realpath(file)
-    with os.scandir(folder) as entries:
+    with os.scandir(data_folder) as entries:
         links = [entry for entry in entries if entry.is_symlink()]
     for link in links:
-        behind = os.path.relpath(real, os.path.realpath(link.path))
-        if not _is_outside(behind):
-            return os.path.join(link.name, behind)
+        through = os.path.relpath(real, os.path.realpath(link.path))
+        if not _is_outside(through):
+            return os.path.join(link.name, through)
     return direct
+
+
+def _search_for_speakers(root: str, prefix: str, depth: int) -> Iterator[str]:
+    folder = os.path.join(root, prefix)
+    inner = list_speakers(folder)
+    if not _CONTAINERS & {name.lower() for name in inner} and any(
+        _holds_recordings(os.path.join(folder, name))
+        for name in inner[:_NUM_TRIED]
+    ):
+        yield prefix
+        return
+    if depth > 0:
+        for name in inner:
+            yield from _search_for_speakers(root, f"{prefix}{name}/", depth - 1)
+
+
+def _holds_recordings(folder: str) -> bool:
+    """Whether a folder is laid out as a speaker's, with audio two levels in."""
+    return any(
+        _holds_audio(os.path.join(folder, recording))
+        for recording in list_folders(folder)[:_NUM_TRIED]
+    )
+
+
+def _holds_audio(folder: str) -> bool:
+    with os.scandir(folder) as entries:
+        return any(
+            entry.name.lower().endswith(AUDIO_SUFFIXES + COMPRESSED_SUFFIXES)
+            and not entry.name.startswith(".")
+            for entry in entries
+        )
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    """Whether an entry is a folder or a link to one."""
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself
+        return False
+
+
+def _check_distinct_folders(folders: Sequence[Folder]) -> None:
+    if not folders:
+        raise ValueError("Expected folders, got none: change data_folder")
+    real: set[str] = set()
+    for folder in folders:
+        if not os.path.isdir(folder):
+            raise FileNotFoundError(
+                f"Expected data folders, got no folder at {folder}: change "
+                "data_folder"
+            )
+        if os.path.realpath(folder) in real:
+            raise ValueError(
+                f"Expected distinct data folders, got {folder} twice: change "
+                "data_folder"
+            )
+        real.add(os.path.realpath(folder))
+
+
+def _name_links(folders: Sequence[Folder]) -> dict[str, str]:
+    """Return absolute paths by distinct names, none of which is hidden."""
+    path_of: dict[str, str] = {}
+    for path in map(os.path.abspath, folders):
+        base = os.path.basename(path).lstrip(".") or "root"
+        name, number = base, 1
+        while name in path_of:
+            number += 1
+            name = f"{base}-{number}"
+        path_of[name] = path
+    return path_of
 
 
 def _is_outside(path: str) -> bool:
     return path.split(os.sep, 1)[0] == os.pardir
-
-
-def _check(roots: Sequence[Folder]) -> None:
-    if not roots:
-        raise ValueError("Expected folders, got none: change data_folder")
-    real: set[str] = set()
-    for root in roots:
-        if not os.path.isdir(root):
-            raise FileNotFoundError(
-                f"Expected data folders, got no folder at {root}: change "
-                "data_folder"
-            )
-        if os.path.realpath(root) in real:
-            raise ValueError(
-                f"Expected distinct data folders, got {root} twice: change "
-                "data_folder"
-            )
-        real.add(os.path.realpath(root))
-
-
-def _named(roots: Sequence[Folder]) -> dict[str, str]:
-    """Absolute paths by distinct names; none is hidden."""
-    target_of: dict[str, str] = {}
-    for root in map(os.path.abspath, roots):
-        base = os.path.basename(root).lstrip(".") or "root"
-        name, number = base, 1
-        while name in target_of:
-            number += 1
-            name = f"{base}-{number}"
-        target_of[name] = root
-    return target_of

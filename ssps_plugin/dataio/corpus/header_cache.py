@@ -1,4 +1,4 @@
-"""Lengths of audio files, remembered from one preparation to the next."""
+"""Lengths of audio files, kept from one preparation to the next."""
 
 import hashlib
 import os
@@ -8,15 +8,15 @@ from contextlib import suppress
 from ssps_plugin.dataio.audio import check_audio
 
 #: The environment variable that names another folder; empty: no cache.
-VARIABLE = "SSPS_PLUGIN_CACHE"
-# To be raised when `check_audio` lets other files pass than it did.
+CACHE_VARIABLE = "SSPS_PLUGIN_CACHE"
+# To be raised when `check_audio` accepts other files than it did.
 _VERSION = 1
 
 
 class HeaderCache:
-    """The lengths of a corpus's files, of those that have not changed since.
+    """Cache of the lengths of a corpus's files, while they do not change.
 
-    A file of text in the user's cache folder, `ssps_plugin/headers/` below
+    A text file in the user's cache folder, `ssps_plugin/headers/` below
     `$XDG_CACHE_HOME` or `~/.cache`, or `headers/` below the folder that the
     environment variable `SSPS_PLUGIN_CACHE` names: a row for each audio file
     that passed, with its size and modification time. Rows are only appended,
@@ -32,12 +32,14 @@ class HeaderCache:
     Example
     -------
     >>> import soundfile
-    >>> getfixture("monkeypatch").setenv(VARIABLE, str(getfixture("tmp_path")))
     >>> folder = getfixture("tmp_path") / "data"
+    >>> getfixture("monkeypatch").setenv(
+    ...     CACHE_VARIABLE, str(getfixture("tmp_path"))
+    ... )
     >>> folder.mkdir()
     >>> soundfile.write(folder / "a.wav", [0.0] * 16000, 16000)
     >>> first, second = HeaderCache(folder), HeaderCache(folder)
-    >>> first.seconds("a.wav")
+    >>> first.read_seconds("a.wav")
     1.0
     >>> first.save()
     >>> len(second), len(HeaderCache(folder))
@@ -46,19 +48,19 @@ class HeaderCache:
 
     def __init__(self, data_folder: str | os.PathLike[str]) -> None:
         self.data_folder = os.path.abspath(data_folder)
-        self.path = _path(self.data_folder)
+        self.path = _cache_path(self.data_folder)
         self._new: deque[str] = deque()
-        self._known = _read(self.path) if self.path else {}
+        self._cached = _read_cache(self.path) if self.path else {}
 
     def __len__(self) -> int:
-        """Return the number of files that are remembered."""
-        return len(self._known)
+        """Return the number of files that were in the cache at the start."""
+        return len(self._cached)
 
-    def seconds(self, path: str) -> float:
-        """Return a file's length: remembered, or by `check_audio`.
+    def read_seconds(self, path: str) -> float:
+        """Return a file's length, from the cache or by `check_audio`.
 
-        Threads may call it at the same time. What `check_audio` refuses is
-        not remembered: the reason may pass.
+        Threads may call it at the same time. A file that `check_audio`
+        refuses is not cached: the reason may pass.
 
         Arguments
         ---------
@@ -77,12 +79,12 @@ class HeaderCache:
         """
         full_path = os.path.join(self.data_folder, path)
         try:
-            found = os.stat(full_path)
+            status = os.stat(full_path)
         except OSError:
             return check_audio(full_path)
-        key = f"{found.st_size}\t{found.st_mtime_ns}\t{path}"
+        key = f"{status.st_size}\t{status.st_mtime_ns}\t{path}"
         with suppress(KeyError, ValueError):
-            return float(self._known[key])
+            return float(self._cached[key])
         seconds = check_audio(full_path)
         self._new.append(f"{seconds!r}\t{key}\n")
         return seconds
@@ -97,12 +99,12 @@ class HeaderCache:
             with open(self.path, "ab", buffering=0) as file:
                 file.write("".join(rows).encode())
         except OSError:
-            self.path = ""  # a full disk, or one to read only
+            self.path = ""  # a full disk, or one that is read-only
 
 
-def _path(data_folder: str) -> str:
-    """Where the cache of a corpus is, empty where there can be none."""
-    folder = os.environ.get(VARIABLE)
+def _cache_path(data_folder: str) -> str:
+    """Return the path of a corpus's cache, empty where there can be none."""
+    folder = os.environ.get(CACHE_VARIABLE)
     if folder is None:
         home = os.path.expanduser("~")
         caches = os.environ.get("XDG_CACHE_HOME") or f"{home}/.cache"
@@ -116,14 +118,14 @@ def _path(data_folder: str) -> str:
     return os.path.join(os.path.abspath(folder), "headers", f"{digest}.tsv")
 
 
-def _read(path: str) -> dict[str, str]:
-    """Seconds by `<size> <mtime_ns> <path>`, as they are written."""
-    known = {}
+def _read_cache(path: str) -> dict[str, str]:
+    """Return seconds by `<size> <mtime_ns> <path>`, both as written."""
+    cached = {}
     with (
         suppress(OSError),
         open(path, encoding="utf-8", errors="replace", newline="\n") as file,
     ):
         for row in file:
             seconds, _, key = row.rstrip("\n").partition("\t")
-            known[key] = seconds
-    return known
+            cached[key] = seconds
+    return cached

@@ -1,10 +1,10 @@
-"""The preparation of a corpus: its manifest, as CSV."""
+"""Prepare a corpus: write its manifest, a CSV that training reads."""
 
 import csv
 import json
 import os
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -13,16 +13,19 @@ from speechbrain.utils.logger import get_logger
 
 from ssps_plugin.atomic_write import atomic_write
 from ssps_plugin.dataio.corpus.corpus import (
-    AudioTree,
-    CheckedFile,
+    AudioCorpus,
     Corpus,
-    check_files,
+    InspectedFile,
+    UnlabelledCorpus,
+    inspect_files,
 )
 
 logger = get_logger(__name__)
 
+# Those that SpeechBrain's recipes have, and that `load_manifest` needs.
 COLUMNS = ("ID", "duration", "wav")
-LABELS = ("recording", "speaker")
+# Those of a corpus whose folders name its speakers.
+LABEL_COLUMNS = ("recording", "speaker")
 LAYOUTS = ("speakers", "any")
 
 
@@ -33,8 +36,8 @@ class Summary:
     Arguments
     ---------
     num_utterances, num_recordings, num_speakers : int
-        What the manifest lists; no recordings and speakers where the folders
-        do not tell them.
+        What the manifest lists; 0 recordings and speakers where they are
+        unknown.
     hours : float
         Its total duration.
     num_skipped : dict
@@ -71,11 +74,11 @@ def prepare_manifest(
     """Write the manifest of a corpus, leaving out what cannot be used.
 
     The corpus is laid out as `data_folder/[wav/]<speaker>/<recording>/
-    <utterance>.{wav,flac,ogg}`. The rows are in sorted order; `wav` starts
-    with `$data_root`, which stands for `data_folder`. Files are opened, not
-    decoded. A manifest of the same folder and settings is used again unless
-    a file was added, renamed or removed since; after a change inside a file,
-    delete it.
+    <utterance>.{wav,flac,ogg}`. The rows are sorted by id; `wav` starts with
+    `$data_root`, which is used in place of `data_folder`. Files are opened,
+    not decoded. A manifest of the same folder and settings is used again
+    unless a file was added, renamed or removed since; after a change inside a
+    file, delete it.
 
     Arguments
     ---------
@@ -85,14 +88,14 @@ def prepare_manifest(
         The CSV to write. Beside it: `<manifest>.json` (its settings) and
         `<manifest>.skipped.csv` (what was left out and why).
     exclude_speakers : iterable of str
-        Speakers to leave out: those of the trials.
+        Speakers to leave out, such as those of the trials.
     min_seconds : float
         Utterances below this length are left out.
     num_threads : int
-        Files opened at the same time: more help where the disk is far away.
+        Files opened at the same time; a network file system wants more.
     layout : str
-        `speakers`, as above; or `any`: every audio file at any depth, of
-        speakers unknown, without the columns `recording` and `speaker`.
+        `speakers`, as above; or `any`: every audio file at any depth, its
+        speaker unknown, without the columns `recording` and `speaker`.
     exclude_utterances : iterable of str
         Files to leave out in the layout `any`, relative to `data_folder`.
 
@@ -106,10 +109,10 @@ def prepare_manifest(
     FileNotFoundError
         There is no folder at `data_folder`.
     ValueError
-        It is not laid out like this, or none of its files can be used, or
-        an unknown layout.
+        The corpus is not laid out like this, none of its files can be used,
+        or `layout` is unknown.
     FileExistsError
-        `manifest` was written by somebody else, who may want to keep it.
+        There is a `manifest` that this function did not write.
 
     Example
     -------
@@ -125,11 +128,11 @@ def prepare_manifest(
     id1/video1/utt1,1.0,$data_root/id1/video1/utt1.wav,video1,id1
     """
     manifest = os.fspath(manifest)
-    corpus: Corpus | AudioTree
+    corpus: AudioCorpus
     if layout == "speakers":
         corpus = Corpus(data_folder, exclude_speakers)
     elif layout == "any":
-        corpus = AudioTree(data_folder, exclude_utterances)
+        corpus = UnlabelledCorpus(data_folder, exclude_utterances)
     else:
         raise ValueError(
             f"Expected a layout of {', '.join(LAYOUTS)}, got {layout!r}: "
@@ -140,24 +143,26 @@ def prepare_manifest(
         "min_seconds": float(min_seconds),
         **corpus.settings(),
     }
-    summary = _reusable(manifest, settings)
+    summary = _find_summary(manifest, settings)
     if summary is None:
-        checked = check_files(corpus, float(min_seconds), num_threads)
-        summary = _summarize(checked, corpus, manifest)
-        columns = COLUMNS + LABELS if corpus.labelled else COLUMNS
-        _write(manifest, columns, checked, settings, summary)
-    _log(manifest, summary)
+        files = inspect_files(corpus, float(min_seconds), num_threads)
+        summary = _summarize(files, corpus, manifest)
+        columns = COLUMNS + LABEL_COLUMNS if corpus.labelled else COLUMNS
+        _write_skipped_list(summary.skipped_list, files)
+        _write_manifest(manifest, columns, files, settings, summary)
+    _log_summary(manifest, summary)
     return summary
 
 
-def _reusable(manifest: str, settings: dict[str, Any]) -> Summary | None:
-    """Return the summary of a manifest made for these settings, if any."""
+def _find_summary(manifest: str, settings: dict[str, Any]) -> Summary | None:
+    """Find the summary of a manifest that was made for these settings."""
     if not os.path.exists(manifest):
         return None
     if not os.path.exists(f"{manifest}.json"):
         raise FileExistsError(
-            f"{manifest} was not written by this preparation (no .json beside "
-            "it): delete it, or choose another manifest, or train on it as is"
+            "Expected a manifest that this preparation wrote, with a .json "
+            f"beside it, got {manifest} without one: delete it, or change "
+            "train_manifest, or train on it as it is"
         )
     try:
         with open(f"{manifest}.json", encoding="utf-8") as file:
@@ -170,17 +175,15 @@ def _reusable(manifest: str, settings: dict[str, Any]) -> Summary | None:
 
 
 def _summarize(
-    checked: list[CheckedFile], corpus: Corpus | AudioTree, manifest: str
+    files: list[InspectedFile], corpus: AudioCorpus, manifest: str
 ) -> Summary:
-    kept = [entry for entry in checked if not entry.reason]
-    skipped = Counter(entry.reason for entry in checked if entry.reason)
+    kept = [entry for entry in files if not entry.reason]
+    skipped = Counter(entry.reason for entry in files if entry.reason)
     if not kept:
-        counts = ", ".join(f"{n} {reason}" for reason, n in skipped.items())
-        first = checked[0]
         raise ValueError(
             f"Expected audio that can be read in {corpus.data_folder}, got "
-            f"{len(checked)} files and none to use ({counts}; the first: "
-            f"{first.detail}): change data_folder or min_seconds"
+            f"{len(files)} files and none to use ({_join_counts(skipped)}; "
+            f"the first: {files[0].detail}): change data_folder or min_seconds"
         )
     labelled = kept if corpus.labelled else []
     speakers = {entry.file.speaker for entry in labelled}
@@ -196,41 +199,45 @@ def _summarize(
     )
 
 
-def _write(
+def _write_skipped_list(path: str, files: list[InspectedFile]) -> None:
+    with atomic_write(path) as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(("wav", "reason", "detail"))
+        for entry in files:
+            if entry.reason:
+                # A name that is no text, as the file system gave it.
+                wav = entry.file.path.encode("utf-8", "replace").decode()
+                writer.writerow((wav, entry.reason, entry.detail))
+
+
+def _write_manifest(
     manifest: str,
     columns: tuple[str, ...],
-    checked: list[CheckedFile],
+    files: list[InspectedFile],
     settings: dict[str, Any],
     summary: Summary,
 ) -> None:
-    with atomic_write(summary.skipped_list) as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(("wav", "reason", "detail"))
-        writer.writerows(
-            (
-                e.file.path.encode("utf-8", "replace").decode(),
-                e.reason,
-                e.detail,
-            )
-            for e in checked
-            if e.reason
-        )
-    # Old settings beside a new manifest would be believed after a crash.
+    # After a crash, old settings would be taken for those of a new manifest.
     with suppress(FileNotFoundError):
         os.remove(f"{manifest}.json")
     with atomic_write(manifest) as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(columns)
-        for e in checked:
-            if not e.reason:
-                wav, f = f"$data_root/{e.file.path}", e.file
-                row = (f.utterance_id, e.seconds, wav, f.recording, f.speaker)
-                writer.writerow(row[: len(columns)])
+        for entry in files:
+            if not entry.reason:
+                row = {
+                    "ID": entry.file.utterance_id,
+                    "duration": entry.seconds,
+                    "wav": f"$data_root/{entry.file.path}",
+                    "recording": entry.file.recording,
+                    "speaker": entry.file.speaker,
+                }
+                writer.writerow([row[column] for column in columns])
     with atomic_write(f"{manifest}.json") as file:
         json.dump({"settings": settings, "summary": asdict(summary)}, file)
 
 
-def _log(manifest: str, summary: Summary) -> None:
+def _log_summary(manifest: str, summary: Summary) -> None:
     logger.info(
         "%s manifest %s: %d utterances, %d recordings, %d speakers, %.1f h; "
         "%d speakers excluded",
@@ -246,6 +253,10 @@ def _log(manifest: str, summary: Summary) -> None:
         logger.warning(
             "Left out %d files (%s); they are named in %s",
             sum(summary.num_skipped.values()),
-            ", ".join(f"{n} {why}" for why, n in summary.num_skipped.items()),
+            _join_counts(summary.num_skipped),
             summary.skipped_list,
         )
+
+
+def _join_counts(num_skipped: Mapping[str, int]) -> str:
+    return ", ".join(f"{num} {why}" for why, num in num_skipped.items())

@@ -1,4 +1,4 @@
-"""Views of an utterance: how they are cut, and as items of a dataset."""
+"""Views of an utterance: how they are cut, and added to a dataset."""
 
 from ssps_plugin.dataio.views.items import (
     add_crop_groups,

@@ -1,4 +1,4 @@
-"""Views and the reference segment as items of a SpeechBrain dataset."""
+"""Add views and the reference view to a SpeechBrain dataset."""
 
 from speechbrain.dataio.dataset import DynamicItemDataset
 
@@ -11,40 +11,6 @@ from ssps_plugin.dataio.views.view_sampler import (
 )
 
 
-def view_groups(
-    crop_seconds: float,
-    reference_seconds: float | None = None,
-    num_views: int = 2,
-) -> list[CropGroup]:
-    """Return what most methods cut: equal views and a reference segment.
-
-    Arguments
-    ---------
-    crop_seconds : float
-        Length of a view in seconds.
-    reference_seconds : float, optional
-        Length of the reference segment in seconds; None leaves it out.
-    num_views : int
-        Number of views.
-
-    Returns
-    -------
-    list of CropGroup
-        `views` and, clean and un-augmented, `reference`.
-
-    Example
-    -------
-    >>> [group.key for group in view_groups(2.0, reference_seconds=4.0)]
-    ['views', 'reference']
-    """
-    groups = [CropGroup("views", crop_seconds, num_views)]
-    if reference_seconds is not None:
-        groups.append(
-            CropGroup("reference", reference_seconds, augmented=False)
-        )
-    return groups
-
-
 def add_views(
     dataset: DynamicItemDataset,
     crop_seconds: float,
@@ -55,11 +21,11 @@ def add_views(
     augmentation: Augment | None = None,
     sample_rate: int = SAMPLE_RATE,
 ) -> None:
-    """Make a dataset give the views and the reference of each utterance.
+    """Add the views and the reference of each utterance to a dataset.
 
-    Adds the items `views`, (num_views, samples), and `reference`, (samples,),
-    both float32, and sets the output keys to `id` and these. For groups of
-    views of several lengths see `add_crop_groups`. Reads no labels.
+    Adds the items `views`, `(num_views, samples)`, and `reference`,
+    `(samples,)`, both float32, and sets the output keys to `id` and these.
+    For views of several lengths see `add_crop_groups`. No label is read.
 
     Arguments
     ---------
@@ -69,12 +35,12 @@ def add_views(
         Length of a view in seconds.
     reference_seconds : float or None
         Length of the clean reference segment in seconds; None omits it and
-        changes nothing about the views.
+        leaves the views as they are.
     seed : int
-        With the epoch and the utterance's id, all that decides the crops and
-        their augmentation.
+        It decides the crops and their augmentation, together with the epoch
+        and the utterance's id.
     epoch : SharedEpoch
-        The present epoch, set before each one.
+        The current epoch, to be set before each one.
     num_views : int
         Number of views.
     augmentation : callable, optional
@@ -99,20 +65,20 @@ def add_views(
     >>> item["id"], item["views"].shape, item["reference"].shape
     ('a', torch.Size([2, 16000]), torch.Size([32000]))
     """
-    groups = view_groups(crop_seconds, reference_seconds, num_views)
+    groups = make_view_groups(crop_seconds, reference_seconds, num_views)
     sampler = ViewSampler(groups, seed, epoch, augmentation, sample_rate)
     add_crop_groups(dataset, sampler)
 
 
 def add_crop_groups(dataset: DynamicItemDataset, sampler: ViewSampler) -> None:
-    """Make a dataset give a sampler's groups of crops (and `id`).
+    """Add a sampler's groups of crops to a dataset, and set its output keys.
 
     Arguments
     ---------
     dataset : DynamicItemDataset
         Its rows have `wav` (a file) and `duration` (seconds).
     sampler : ViewSampler
-        Its groups' keys become the output keys.
+        Its groups' keys become the output keys, after `id`.
 
     Raises
     ------
@@ -129,23 +95,6 @@ def add_crop_groups(dataset: DynamicItemDataset, sampler: ViewSampler) -> None:
         )
     dataset.add_dynamic_item(sampler, ["id", "wav", "duration"], keys)
     dataset.set_output_keys(["id", *keys])
-
-
-class ReferenceCrop:
-    """Cuts a clean crop of an utterance's file: the item's function.
-
-    Arguments
-    ---------
-    sampler : ViewSampler
-        Cuts its one group.
-    """
-
-    def __init__(self, sampler: ViewSampler) -> None:
-        self.sampler = sampler
-
-    def __call__(self, utterance_id: str, wav: str) -> object:
-        # A recipe's manifest need not have a duration: ask the header.
-        return self.sampler(utterance_id, wav, audio_seconds(wav))
 
 
 def add_reference_view(
@@ -165,27 +114,27 @@ def add_reference_view(
     Arguments
     ---------
     dataset : DynamicItemDataset
-        Any SpeechBrain dataset; no column but `wav_key` is read.
+        Any SpeechBrain dataset; only the item `wav_key` is read.
     seconds : float
         Length of the crop in seconds (the paper: 4); shorter utterances are
         repeated.
     key : str
-        The new item's key: `batch.reference.data` is (batch, samples).
+        The new item's key: `batch.reference.data` is `(batch, samples)`.
     wav_key : str
         The item that is the audio file's path.
     seed : int
-        With the epoch and the utterance's id, all that decides the crop.
+        It decides the crop, together with the epoch and the utterance's id.
     epoch : SharedEpoch, optional
-        The present epoch, set before each one; None gives an utterance the
-        same crop in all of them.
+        The current epoch, to be set before each one; None gives an utterance
+        the same crop in all epochs.
     sample_rate : int
         Samples per second.
 
     Raises
     ------
     ValueError
-        `seconds` is not above 0, `wav_key` is no item of the dataset, or
-        `key` is one already.
+        `seconds` is not above 0, the dataset has no item `wav_key`, or it has
+        an item `key` already.
 
     Example
     -------
@@ -206,7 +155,8 @@ def add_reference_view(
         )
     if key in available:
         raise ValueError(
-            f"The dataset has an item '{key}' already: choose another key"
+            f"Expected a new item's key, got '{key}', which the dataset has "
+            "already: change key"
         )
     sampler = ViewSampler(
         [CropGroup(key, seconds, augmented=False)],
@@ -217,3 +167,54 @@ def add_reference_view(
     dataset.add_dynamic_item(ReferenceCrop(sampler), ["id", wav_key], [key])
     output_keys = dict(dataset.pipeline.output_mapping)
     dataset.set_output_keys({**output_keys, key: key})
+
+
+def make_view_groups(
+    crop_seconds: float,
+    reference_seconds: float | None = None,
+    num_views: int = 2,
+) -> list[CropGroup]:
+    """Make the groups of most methods: equal views and a reference segment.
+
+    Arguments
+    ---------
+    crop_seconds : float
+        Length of a view in seconds.
+    reference_seconds : float, optional
+        Length of the reference segment in seconds; None leaves it out.
+    num_views : int
+        Number of views.
+
+    Returns
+    -------
+    list of CropGroup
+        `views` and, not augmented, `reference`.
+
+    Example
+    -------
+    >>> groups = make_view_groups(2.0, reference_seconds=4.0)
+    >>> [(group.key, group.augmented) for group in groups]
+    [('views', True), ('reference', False)]
+    """
+    groups = [CropGroup("views", crop_seconds, num_views)]
+    if reference_seconds is not None:
+        groups.append(
+            CropGroup("reference", reference_seconds, augmented=False)
+        )
+    return groups
+
+
+class ReferenceCrop:
+    """Cut a crop of an utterance whose duration is not in the manifest.
+
+    Arguments
+    ---------
+    sampler : ViewSampler
+        It has one group.
+    """
+
+    def __init__(self, sampler: ViewSampler) -> None:
+        self.sampler = sampler
+
+    def __call__(self, utterance_id: str, wav: str) -> object:
+        return self.sampler(utterance_id, wav, audio_seconds(wav))

@@ -1,7 +1,7 @@
-"""The oracle: true positives, an upper bound that READS SPEAKER LABELS.
+"""Views with true positives: an upper bound that READS SPEAKER LABELS.
 
-Nothing else in this package's training data does. What is trained with it
-is supervised, and says what perfect positive sampling would give.
+No other training data of this package reads them. Training with these views is
+supervised, and shows what perfect positive sampling would reach.
 """
 
 from collections.abc import Sequence
@@ -12,8 +12,8 @@ from speechbrain.dataio.dataset import DynamicItemDataset
 from speechbrain.utils.logger import get_logger
 
 from ssps_plugin.dataio.audio import SAMPLE_RATE
-from ssps_plugin.dataio.dataset import column_of
-from ssps_plugin.dataio.views.items import add_crop_groups, view_groups
+from ssps_plugin.dataio.dataset import read_column
+from ssps_plugin.dataio.views.items import add_crop_groups, make_view_groups
 from ssps_plugin.dataio.views.view_sampler import (
     Augment,
     CropGroup,
@@ -25,22 +25,125 @@ from ssps_plugin.dataio.views.view_sampler import (
 logger = get_logger(__name__)
 
 
-class TruePositives:
-    """Draws another utterance of the same speaker, by the labels.
+def add_oracle_views(
+    dataset: DynamicItemDataset,
+    crop_seconds: float,
+    reference_seconds: float | None,
+    seed: int,
+    epoch: SharedEpoch,
+    num_views: int = 2,
+    augmentation: Augment | None = None,
+    sample_rate: int = SAMPLE_RATE,
+) -> None:
+    """Add views as `add_views` does, the second of them of a true positive.
 
-    From another recording where the speaker has one, else from the same
+    READS SPEAKER LABELS: an upper bound, not self-supervised training.
+
+    Arguments
+    ---------
+    dataset : DynamicItemDataset
+        Its rows have `wav`, `duration`, `speaker` and, for positives from
+        other recordings, `recording`.
+    crop_seconds, reference_seconds, seed, epoch
+        As for `add_views`.
+    num_views, augmentation, sample_rate
+        As for `add_views`.
+
+    Raises
+    ------
+    ValueError
+        As `add_views`, or the manifest has no speakers.
+    """
+    groups = make_view_groups(crop_seconds, reference_seconds, num_views)
+    sampler = OracleViewSampler(
+        dataset, groups, seed, epoch, augmentation, sample_rate
+    )
+    add_crop_groups(dataset, sampler)
+
+
+class OracleViewSampler(ViewSampler):
+    """Cut the crops of an utterance from its file and its true positives'.
+
+    Crops that are compared with each other come from different files: the
+    first crop and the reference segment from the utterance itself, every other
+    crop of the first group (two views, DINO's global ones) from a true
+    positive of its own, and those of each further group (DINO's local ones,
+    which are compared with global ones alone) from one more.
+
+    Arguments
+    ---------
+    dataset : DynamicItemDataset
+        The training set, with labels.
+    groups, seed, epoch, augmentation, sample_rate
+        As for `ViewSampler`.
+
+    Raises
+    ------
+    ValueError
+        As `ViewSampler` and `TruePositives`; or all crops are of one file.
+    """
+
+    def __init__(
+        self,
+        dataset: DynamicItemDataset,
+        groups: Sequence[CropGroup],
+        seed: int,
+        epoch: SharedEpoch,
+        augmentation: Augment | None = None,
+        sample_rate: int = SAMPLE_RATE,
+    ) -> None:
+        super().__init__(groups, seed, epoch, augmentation, sample_rate)
+        self.positives = TruePositives(dataset)
+        self.data = dataset.data
+        # The file of each crop: 0, the utterance's; n, its nth positive's.
+        self._sources = _assign_sources(self.groups)
+        if not any(self._sources):
+            raise ValueError(
+                "Expected at least 2 crops for true positives, got a single "
+                "one: change num_crops of the group (num_views of "
+                "add_oracle_views)"
+            )
+
+    def cut(
+        self, utterance_id: str, wav: str, seconds: float, epoch: int
+    ) -> list[torch.Tensor]:
+        """Cut the crops, with one read of each file."""
+        rng = self.generator(utterance_id, epoch, "true positive")
+        ids = self.positives.draw(utterance_id, rng, max(self._sources))
+        rows = [self.data[positive] for positive in ids]
+        files = [(wav, seconds)]
+        files += [(row["wav"], float(row["duration"])) for row in rows]
+        rng = self.generator(utterance_id, epoch, "crops")
+        cuts = []
+        for number, (file, length) in enumerate(files):
+            wanted = [
+                samples
+                for samples, source in zip(
+                    self.lengths(), self._sources, strict=True
+                )
+                if source == number
+            ]
+            cut = cut_crops(file, length, wanted, rng, self.sample_rate)
+            cuts.append(iter(cut))
+        return [next(cuts[source]) for source in self._sources]
+
+
+class TruePositives:
+    """Draw other utterances of the same speaker, by the labels.
+
+    They are of other recordings where the speaker has some, else of the same
     recording; a speaker's only utterance is its own positive.
 
     Arguments
     ---------
     dataset : DynamicItemDataset
-        Its rows have `speaker` and, for other recordings to be preferred,
+        Its rows have `speaker` and, for positives from other recordings,
         `recording`.
 
     Raises
     ------
     ValueError
-        Some row has no speaker.
+        A row has no speaker.
 
     Example
     -------
@@ -53,12 +156,12 @@ class TruePositives:
 
     def __init__(self, dataset: DynamicItemDataset) -> None:
         ids = list(dataset.data_ids)
-        labels = _labels(ids, dataset)
+        labels = _read_labels(ids, dataset)
         order = sorted(range(len(ids)), key=lambda index: labels[index])
         self._sorted_ids = [ids[index] for index in order]
         # Sorted so, a speaker is a range of positions, and so is a recording.
-        by_speaker = _ranges([labels[index][:1] for index in order])
-        by_recording = _ranges([labels[index] for index in order])
+        by_speaker = _find_ranges([labels[index][:1] for index in order])
+        by_recording = _find_ranges([labels[index] for index in order])
         self._position = {key: p for p, key in enumerate(self._sorted_ids)}
         self._speaker_range, self._recording_range = by_speaker, by_recording
         single = int(np.sum(by_speaker[:, 1] - by_speaker[:, 0] == 1))
@@ -82,12 +185,12 @@ class TruePositives:
         rng : numpy.random.Generator
             Draws them, one after the other.
         number : int
-            How many.
+            How many to draw.
 
         Returns
         -------
         list of str
-            The positives' ids: different ones, until there are no more.
+            The positives' ids: different ones, repeated where there are fewer.
         """
         own = self._position[utterance_id]
         start, stop = (int(p) for p in self._speaker_range[own])
@@ -96,7 +199,8 @@ class TruePositives:
             without = (own, own + 1)
         if without == (start, stop):
             return [utterance_id] * number
-        num_candidates = (stop - start) - (without[1] - without[0])
+        num_without = without[1] - without[0]
+        num_candidates = (stop - start) - num_without
         drawn: list[int] = []
         while len(drawn) < min(number, num_candidates):
             candidate = int(rng.integers(num_candidates - len(drawn)))
@@ -104,77 +208,15 @@ class TruePositives:
                 candidate += candidate >= earlier
             drawn.append(candidate)
         positions = [start + candidate for candidate in drawn]
-        hidden = without[1] - without[0]
         ids = [
-            self._sorted_ids[p + hidden if p >= without[0] else p]
+            self._sorted_ids[p + num_without if p >= without[0] else p]
             for p in positions
         ]
         return [ids[index % len(ids)] for index in range(number)]
 
 
-class OracleViewSampler(ViewSampler):
-    """Cuts crops that are compared with each other from different files.
-
-    The first crop and the reference segment come from the utterance itself,
-    every other crop of the first group (two views, DINO's global ones) from
-    a true positive of its own, and those of each further group (DINO's local
-    ones, which are compared with global ones alone) from one more.
-
-    Arguments
-    ---------
-    dataset : DynamicItemDataset
-        The training set, with labels.
-    groups, seed, epoch, augmentation, sample_rate
-        As for `ViewSampler`.
-    """
-
-    def __init__(
-        self,
-        dataset: DynamicItemDataset,
-        groups: Sequence[CropGroup],
-        seed: int,
-        epoch: SharedEpoch,
-        augmentation: Augment | None = None,
-        sample_rate: int = SAMPLE_RATE,
-    ) -> None:
-        super().__init__(groups, seed, epoch, augmentation, sample_rate)
-        self.positives = TruePositives(dataset)
-        self.data = dataset.data
-        # Where each crop comes from: 0, the utterance; n, its nth positive.
-        self._sources = _sources(self.groups)
-        if not any(self._sources):
-            raise ValueError(
-                "Expected at least 2 crops for true positives, got a single "
-                "one: change num_crops of the group (num_views of "
-                "add_oracle_views)"
-            )
-
-    def cut(
-        self, utterance_id: str, wav: str, seconds: float, epoch: int
-    ) -> list[torch.Tensor]:
-        """Cut the crops, one read for each of the files."""
-        rng = self.generator(utterance_id, epoch, "true positive")
-        ids = self.positives.draw(utterance_id, rng, max(self._sources))
-        rows = [self.data[positive] for positive in ids]
-        files = [(wav, seconds)]
-        files += [(row["wav"], float(row["duration"])) for row in rows]
-        rng = self.generator(utterance_id, epoch, "crops")
-        cuts = []
-        for number, (file, length) in enumerate(files):
-            wanted = [
-                samples
-                for samples, source in zip(
-                    self.lengths(), self._sources, strict=True
-                )
-                if source == number
-            ]
-            cut = cut_crops(file, length, wanted, rng, self.sample_rate)
-            cuts.append(iter(cut))
-        return [next(cuts[source]) for source in self._sources]
-
-
-def _sources(groups: Sequence[CropGroup]) -> list[int]:
-    """The file of each crop, see `OracleViewSampler`."""
+def _assign_sources(groups: Sequence[CropGroup]) -> list[int]:
+    """Return the number of each crop's file, see `OracleViewSampler`."""
     sources: list[int] = []
     num_files = 0
     for group in groups:
@@ -190,54 +232,14 @@ def _sources(groups: Sequence[CropGroup]) -> list[int]:
     return sources
 
 
-def add_oracle_views(
-    dataset: DynamicItemDataset,
-    crop_seconds: float,
-    reference_seconds: float | None,
-    seed: int,
-    epoch: SharedEpoch,
-    num_views: int = 2,
-    augmentation: Augment | None = None,
-    sample_rate: int = SAMPLE_RATE,
-) -> None:
-    """Do as `add_views`, the second view from another file of the speaker.
-
-    READS SPEAKER LABELS: an upper bound, not self-supervised training.
-
-    Arguments
-    ---------
-    dataset : DynamicItemDataset
-        Its rows have `wav`, `duration` and `speaker`, and best `recording`.
-    crop_seconds, reference_seconds, seed, epoch, num_views, augmentation, \
-sample_rate
-        As for `add_views`.
-
-    Raises
-    ------
-    ValueError
-        As `add_views`, or the manifest has no speakers.
-    """
-    groups = view_groups(crop_seconds, reference_seconds, num_views)
-    sampler = OracleViewSampler(
-        dataset, groups, seed, epoch, augmentation, sample_rate
-    )
-    add_crop_groups(dataset, sampler)
-
-
-def _ranges(labels: Sequence[tuple[str, ...]]) -> np.ndarray:
-    """Return the (start, stop) of each item's run of equal labels."""
-    changes = [p for p in range(1, len(labels)) if labels[p] != labels[p - 1]]
-    starts = np.array([0, *changes])
-    stops = np.array([*changes, len(labels)])
-    sizes = stops - starts
-    return np.stack([np.repeat(starts, sizes), np.repeat(stops, sizes)], axis=1)
-
-
-def _labels(
+def _read_labels(
     ids: Sequence[str], dataset: DynamicItemDataset
 ) -> list[tuple[str, str]]:
-    """Speaker and recording of every utterance; one of its own if unknown."""
-    speakers = column_of(dataset, "speaker")
+    """Return every utterance's speaker and recording.
+
+    An utterance without a recording is one of its own.
+    """
+    speakers = read_column(dataset, "speaker")
     for utterance_id, speaker in zip(ids, speakers, strict=True):
         if not speaker:
             raise ValueError(
@@ -246,10 +248,19 @@ def _labels(
                 f"{', '.join(dataset.data[utterance_id])}): add the column "
                 "speaker, or train without the oracle"
             )
-    recordings = column_of(dataset, "recording")
+    recordings = read_column(dataset, "recording")
     return [
         (str(speaker), str(recording or utterance_id))
         for utterance_id, speaker, recording in zip(
             ids, speakers, recordings, strict=True
         )
     ]
+
+
+def _find_ranges(labels: Sequence[tuple[str, ...]]) -> np.ndarray:
+    """Return the start and stop of each item's run of equal labels."""
+    changes = [p for p in range(1, len(labels)) if labels[p] != labels[p - 1]]
+    starts = np.array([0, *changes])
+    stops = np.array([*changes, len(labels)])
+    sizes = stops - starts
+    return np.stack([np.repeat(starts, sizes), np.repeat(stops, sizes)], axis=1)

@@ -1,4 +1,4 @@
-"""Random crops of an utterance as a function of seed, epoch and utterance."""
+"""Cut random crops of an utterance, decided by seed, epoch and utterance."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -9,99 +9,13 @@ import torch
 
 from ssps_plugin.dataio.audio import SAMPLE_RATE, read_audio, tile
 
+#: A function of a waveform and a generator that returns a waveform.
 Augment = Callable[[torch.Tensor, np.random.Generator], torch.Tensor]
-
-
-class SharedEpoch:
-    """An epoch number in shared memory.
-
-    A DataLoader's workers hold copies of the dataset, made when they started:
-    with `persistent_workers` a plain attribute stays what it was then. This
-    number is the same in all of them. Set it before the loader is iterated
-    (`on_stage_start`), since workers read ahead.
-
-    Arguments
-    ---------
-    epoch : int
-        The number to start with; SpeechBrain's epochs count from 1.
-
-    Example
-    -------
-    >>> epoch = SharedEpoch()
-    >>> epoch.set(7)
-    >>> epoch.value
-    7
-    """
-
-    def __init__(self, epoch: int = 1) -> None:
-        self._number = torch.tensor([epoch], dtype=torch.int64)
-        self._number.share_memory_()
-
-    @property
-    def value(self) -> int:
-        """The present epoch."""
-        return int(self._number)
-
-    def set(self, epoch: int) -> None:
-        """Set the epoch, in this process and in every worker.
-
-        Arguments
-        ---------
-        epoch : int
-            The epoch about to start.
-        """
-        self._number.fill_(epoch)
-
-    def __deepcopy__(self, memo: dict[int, object]) -> "SharedEpoch":
-        # SpeechBrain deep-copies a dataset's pipeline when it filters or
-        # sorts it: a copied tensor would not be shared any more.
-        return self
-
-
-def utterance_generator(
-    seed: int, epoch: int, utterance_id: str, purpose: str
-) -> np.random.Generator:
-    """Make the generator of one utterance in one epoch.
-
-    What it draws depends on nothing else: not on the number of workers or
-    ranks, the order of the utterances, or a resume inside the epoch.
-
-    Arguments
-    ---------
-    seed : int
-        The experiment's seed.
-    epoch : int
-        The epoch, from 1.
-    utterance_id : str
-        The utterance's id in the manifest.
-    purpose : str
-        What is drawn ("crops", "augmentation 0" ...): purposes are
-        independent of each other.
-
-    Returns
-    -------
-    numpy.random.Generator
-        A fresh generator.
-
-    Example
-    -------
-    >>> draws = [
-    ...     int(utterance_generator(1, epoch, "a", "crops").integers(1000))
-    ...     for epoch in (1, 1, 2)
-    ... ]
-    >>> draws[0] == draws[1], draws[0] == draws[2]
-    (True, False)
-    """
-    # Python's own hash of a string differs between processes.
-    key = "\0".join((str(seed), str(epoch), purpose, utterance_id))
-    digest = blake2b(key.encode("utf-8", "surrogatepass"), digest_size=16)
-    words = np.frombuffer(digest.digest(), dtype=np.uint64)
-    return np.random.Generator(np.random.Philox(key=words))
 
 
 @dataclass(frozen=True)
 class CropGroup:
-    """Crops of one length that end up in one item of the dataset.
+    """A group of crops of one length, which form one item of the dataset.
 
     Arguments
     ---------
@@ -110,8 +24,8 @@ class CropGroup:
     seconds : float
         Length of every crop in seconds.
     num_crops : int, optional
-        How many; the item is (num_crops, samples). None gives a single crop
-        without that dimension, (samples,); of 0 there is no item.
+        How many; the item is `(num_crops, samples)`. None gives a single crop
+        without that dimension, `(samples,)`; of 0 there is no item.
     augmented : bool
         Whether the crops are augmented.
 
@@ -150,80 +64,69 @@ class CropGroup:
         return [num_samples] * (1 if self.num_crops is None else self.num_crops)
 
     def stack(self, crops: Sequence[torch.Tensor]) -> torch.Tensor:
-        """Make the item of its crops."""
+        """Stack crops into the item."""
         return crops[0] if self.num_crops is None else torch.stack(list(crops))
 
 
-def cut_crops(
-    path: str,
-    seconds: float,
-    lengths: Sequence[int],
-    rng: np.random.Generator,
-    sample_rate: int = SAMPLE_RATE,
-) -> list[torch.Tensor]:
-    """Cut crops at independent, uniform positions with a single read.
+class SharedEpoch:
+    """The number of the current epoch, in memory that workers share.
 
-    What is read goes from the earliest start to the latest end. A crop
-    lies within the utterance; an utterance shorter than a crop is repeated.
-    (The authors repeat it up to the longest crop first, so that a shorter
-    crop may run over the seam; ours only does where it has to.)
+    A DataLoader's workers hold copies of the dataset, made when they started:
+    with `persistent_workers` a plain attribute keeps its value of then. This
+    number is the same in all workers. Set it before the loader is iterated
+    (`on_stage_start`), since workers read ahead.
 
     Arguments
     ---------
-    path : str
-        The utterance's file.
-    seconds : float
-        The utterance's length in seconds, from the manifest.
-    lengths : sequence of int
-        Each crop's length in samples.
-    rng : numpy.random.Generator
-        Draws the positions, in the order of `lengths`.
-    sample_rate : int
-        Samples per second of the crops.
-
-    Returns
-    -------
-    list of torch.Tensor
-        float32, one (length,) for each of `lengths`; they may share memory.
+    epoch : int
+        The number to start with; SpeechBrain's epochs count from 1.
 
     Example
     -------
-    >>> import soundfile
-    >>> path = str(getfixture("tmp_path") / "ramp.wav")
-    >>> soundfile.write(path, np.arange(16000) / 16000, 16000)
-    >>> rng = np.random.default_rng(0)
-    >>> [len(crop) for crop in cut_crops(path, 1.0, [100, 20000], rng)]
-    [100, 20000]
+    >>> epoch = SharedEpoch()
+    >>> epoch.set(7)
+    >>> epoch.value
+    7
     """
-    total = max(round(seconds * sample_rate), 1)
-    starts = [int(rng.integers(max(total - n, 0) + 1)) for n in lengths]
-    stops = [min(a + n, total) for a, n in zip(starts, lengths, strict=True)]
-    first = min(starts)
-    stretch = read_audio(
-        path,
-        first / sample_rate,
-        (max(stops) - first) / sample_rate,
-        sample_rate=sample_rate,
-    )
-    return [
-        tile(stretch[start - first : stop - first], length)
-        for start, stop, length in zip(starts, stops, lengths, strict=True)
-    ]
+
+    def __init__(self, epoch: int = 1) -> None:
+        self._number = torch.tensor([epoch], dtype=torch.int64)
+        self._number.share_memory_()
+
+    @property
+    def value(self) -> int:
+        """The current epoch."""
+        return int(self._number)
+
+    def set(self, epoch: int) -> None:
+        """Set the epoch, in this process and in every worker.
+
+        Arguments
+        ---------
+        epoch : int
+            The epoch that is about to start.
+        """
+        self._number.fill_(epoch)
+
+    def __deepcopy__(self, memo: dict[int, object]) -> "SharedEpoch":
+        # SpeechBrain deep-copies a dataset's pipeline when it filters or
+        # sorts it: a copied tensor would not be shared any more.
+        return self
 
 
 class ViewSampler:
-    """Cuts and augments an utterance's crops: the function behind the items.
+    """Cut and augment an utterance's crops: a function for dataset items.
 
     Arguments
     ---------
     groups : sequence of CropGroup
-        What to cut; those of no crops are left out. The positions are drawn
+        What to cut; groups of 0 crops are left out. The positions are drawn
         in this order, so a group added at the end leaves the crops of the
         others as they were.
     seed : int
         The experiment's seed.
     epoch : SharedEpoch
-        The present epoch.
+        The current epoch.
     augmentation : callable, optional
         `augment(samples, rng) -> samples`, applied to each augmented crop.
     sample_rate : int
@@ -232,7 +135,7 @@ class ViewSampler:
     Raises
     ------
     ValueError
-        No crops at all.
+        There are no crops.
 
     Example
     -------
@@ -272,7 +175,7 @@ class ViewSampler:
         Arguments
         ---------
         utterance_id : str
-            Its id: with seed and epoch, all that the randomness depends on.
+            Its id: it decides the crops, together with seed and epoch.
         wav : str
             Its file.
         duration : float or str
@@ -281,7 +184,8 @@ class ViewSampler:
         Returns
         -------
         torch.Tensor or tuple of torch.Tensor
-            The item of each group; SpeechBrain wants a lone one unwrapped.
+            The item of each group; not a tuple where there is one group, as
+            SpeechBrain wants it.
         """
         epoch = self.epoch.value
         crops = iter(self.cut(utterance_id, wav, float(duration), epoch))
@@ -303,7 +207,7 @@ class ViewSampler:
     def cut(
         self, utterance_id: str, wav: str, seconds: float, epoch: int
     ) -> list[torch.Tensor]:
-        """Cut the crops of all groups, in their order, un-augmented."""
+        """Cut the crops of all groups, in their order, not augmented."""
         rng = self.generator(utterance_id, epoch, "crops")
         return cut_crops(wav, seconds, self.lengths(), rng, self.sample_rate)
 
@@ -314,5 +218,104 @@ class ViewSampler:
     def generator(
         self, utterance_id: str, epoch: int, purpose: str
     ) -> np.random.Generator:
-        """Return the generator of one utterance, epoch and purpose."""
+        """Make the generator of one utterance, epoch and purpose."""
         return utterance_generator(self.seed, epoch, utterance_id, purpose)
+
+
+def cut_crops(
+    path: str,
+    seconds: float,
+    lengths: Sequence[int],
+    rng: np.random.Generator,
+    sample_rate: int = SAMPLE_RATE,
+) -> list[torch.Tensor]:
+    """Cut crops at independent, uniform positions with a single read.
+
+    The file is read from the earliest start to the latest end. A crop lies
+    within the utterance; an utterance shorter than a crop is repeated. (The
+    authors first repeat it up to the longest crop, so that a shorter crop may
+    run over the seam; here a crop does so only where it has to.)
+
+    Arguments
+    ---------
+    path : str
+        The utterance's file.
+    seconds : float
+        The utterance's length in seconds, from the manifest.
+    lengths : sequence of int
+        Each crop's length in samples.
+    rng : numpy.random.Generator
+        Draws the positions, in the order of `lengths`.
+    sample_rate : int
+        Samples per second of the crops.
+
+    Returns
+    -------
+    list of torch.Tensor
+        float32, one of `(length,)` for each of `lengths`; they may share
+        memory.
+
+    Example
+    -------
+    >>> import soundfile
+    >>> path = str(getfixture("tmp_path") / "ramp.wav")
+    >>> soundfile.write(path, np.arange(16000) / 16000, 16000)
+    >>> rng = np.random.default_rng(0)
+    >>> [len(crop) for crop in cut_crops(path, 1.0, [100, 20000], rng)]
+    [100, 20000]
+    """
+    total = max(round(seconds * sample_rate), 1)
+    starts = [int(rng.integers(max(total - n, 0) + 1)) for n in lengths]
+    stops = [min(a + n, total) for a, n in zip(starts, lengths, strict=True)]
+    first = min(starts)
+    stretch = read_audio(
+        path,
+        first / sample_rate,
+        (max(stops) - first) / sample_rate,
+        sample_rate=sample_rate,
+    )
+    return [
+        tile(stretch[start - first : stop - first], length)
+        for start, stop, length in zip(starts, stops, lengths, strict=True)
+    ]
+
+
+def utterance_generator(
+    seed: int, epoch: int, utterance_id: str, purpose: str
+) -> np.random.Generator:
+    """Make the random generator of one utterance in one epoch.
+
+    Its draws depend on nothing but the arguments: not on the number of workers
+    or ranks, the order of the utterances, or a resume inside the epoch.
+
+    Arguments
+    ---------
+    seed : int
+        The experiment's seed.
+    epoch : int
+        The epoch, from 1.
+    utterance_id : str
+        The utterance's id in the manifest.
+    purpose : str
+        What is drawn ("crops", "augmentation 0" …): the draws of different
+        purposes are independent.
+
+    Returns
+    -------
+    numpy.random.Generator
+        A fresh generator.
+
+    Example
+    -------
+    >>> draws = [
+    ...     int(utterance_generator(1, epoch, "a", "crops").integers(1000))
+    ...     for epoch in (1, 1, 2)
+    ... ]
+    >>> draws[0] == draws[1], draws[0] == draws[2]
+    (True, False)
+    """
+    # Python's own hash of a string differs between processes.
+    key = "\0".join((str(seed), str(epoch), purpose, utterance_id))
+    digest = blake2b(key.encode("utf-8", "surrogatepass"), digest_size=16)
+    words = np.frombuffer(digest.digest(), dtype=np.uint64)
+    return np.random.Generator(np.random.Philox(key=words))

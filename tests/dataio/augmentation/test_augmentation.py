@@ -1,3 +1,5 @@
+"""Claims about reverberation, noise, and how often they come."""
+
 import pickle
 
 import numpy as np
@@ -33,8 +35,10 @@ def rirs(tmp_path):
     return tmp_path / "rirs"
 
 
-def _speech():
-    speech = torch.randn(8000, generator=torch.Generator().manual_seed(0))
+def _speech(num_samples=8000, seed=0):
+    """Noise whose mean is 0, so that the sign of what was added shows."""
+    generator = torch.Generator().manual_seed(seed)
+    speech = torch.randn(num_samples, generator=generator)
     return speech - speech.mean()
 
 
@@ -145,7 +149,7 @@ def test_only_the_stretch_that_is_added_is_read(musan, count_reads):
     assert [frames for _, frames in count_reads] == [8000]
 
 
-def test_folders_and_numbers_are_checked(tmp_path):
+def test_wrong_folders_and_numbers_are_errors_that_name_the_key(tmp_path):
     with pytest.raises(FileNotFoundError, match="change noise_folder"):
         Augmentation(noise_folder=tmp_path / "absent")
     with pytest.raises(ValueError, match="change rir_folder"):
@@ -156,14 +160,9 @@ def test_folders_and_numbers_are_checked(tmp_path):
         Augmentation(snr_db={"noise": [15, 0]})
 
 
-def _speech_of(num_samples=4000, seed=0):
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randn(num_samples, generator=generator)
-
-
 def test_reverberation_is_the_convolution_from_the_direct_path_on():
-    speech, response = _speech_of(500), torch.zeros(200)
-    response[20:] = _speech_of(180, seed=1) * 0.1
+    speech, response = _speech(500), torch.zeros(200)
+    response[20:] = _speech(180, seed=1) * 0.1
     response[37] = 1.0
     wet = np.convolve(speech.numpy(), response.numpy())[37:537]
     wet *= np.sqrt(np.mean(speech.numpy() ** 2) / np.mean(wet**2))
@@ -174,14 +173,14 @@ def test_reverberation_is_the_convolution_from_the_direct_path_on():
 def test_a_response_of_one_late_peak_changes_nothing_but_the_sign(peak):
     response = torch.zeros(1000)
     response[777] = peak
-    wet = reverberate(_speech_of(), response)
-    expected = _speech_of() * np.sign(peak)
+    wet = reverberate(_speech(), response)
+    expected = _speech() * np.sign(peak)
     assert torch.allclose(wet, expected, atol=1e-5)
 
 
 def test_reverberation_keeps_length_and_power():
-    speech = _speech_of()
-    response = _speech_of(9000, seed=1) * torch.exp(-torch.arange(9000) / 500)
+    speech = _speech()
+    response = _speech(9000, seed=1) * torch.exp(-torch.arange(9000) / 500)
     wet = reverberate(speech, response)
     assert len(wet) == len(speech)
     assert power(wet) == pytest.approx(power(speech), rel=1e-4)
@@ -189,14 +188,14 @@ def test_reverberation_keeps_length_and_power():
 
 @pytest.mark.parametrize("snr_db", [-5.0, 0.0, 13.7, 20.0])
 def test_noise_is_added_at_the_ratio_that_was_asked_for(snr_db):
-    speech, noise = 3 * _speech_of(), 0.01 * _speech_of(seed=1)
+    speech, noise = 3 * _speech(), 0.01 * _speech(seed=1)
     added = add_noise(speech, noise, snr_db) - speech
     measured = 10 * np.log10(power(speech) / power(added))
     assert measured == pytest.approx(snr_db, abs=1e-2)
 
 
 def test_silence_makes_no_nan():
-    silence, speech = torch.zeros(4000), _speech_of()
+    silence, speech = torch.zeros(8000), _speech()
     assert reverberate(silence, speech).eq(0).all()
     assert torch.equal(reverberate(speech, torch.zeros(10)), speech)
     assert torch.equal(add_noise(speech, silence, 5.0), speech)
@@ -204,7 +203,7 @@ def test_silence_makes_no_nan():
 
 
 def test_the_input_is_left_as_it_is():
-    speech = _speech_of()
-    reverberate(speech, _speech_of(100, seed=1))
-    add_noise(speech, _speech_of(seed=2), 0.0)
-    assert torch.equal(speech, _speech_of())
+    speech = _speech()
+    reverberate(speech, _speech(100, seed=1))
+    add_noise(speech, _speech(seed=2), 0.0)
+    assert torch.equal(speech, _speech())

@@ -1,4 +1,4 @@
-"""Claims about lengths remembered from one preparation to the next."""
+"""Claims about lengths kept from one preparation to the next."""
 
 import os
 
@@ -51,21 +51,21 @@ def test_a_new_file_alone_is_read(corpus, tmp_path, write_noise, count_reads):
 
 def test_a_changed_file_is_read_again(corpus, write_noise):
     headers = HeaderCache(corpus)
-    assert headers.seconds("a/r/1.wav") == 1.0
+    assert headers.read_seconds("a/r/1.wav") == 1.0
     headers.save()
     write_noise("data/a/r/1.wav", 2.0)
-    assert HeaderCache(corpus).seconds("a/r/1.wav") == 2.0
+    assert HeaderCache(corpus).read_seconds("a/r/1.wav") == 2.0
     written = os.stat(corpus / "a/r/1.wav")
     write_noise("data/a/r/1.wav", 4.0, rate=8000)
     assert os.stat(corpus / "a/r/1.wav").st_size == written.st_size
-    assert HeaderCache(corpus).seconds("a/r/1.wav") == 4.0
+    assert HeaderCache(corpus).read_seconds("a/r/1.wav") == 4.0
 
 
-def test_a_remembered_manifest_is_the_one_that_was_read(corpus, tmp_path):
-    prepare_manifest(corpus, tmp_path / "read.csv")
-    prepare_manifest(corpus, tmp_path / "remembered.csv")
-    read, remembered = tmp_path / "read.csv", tmp_path / "remembered.csv"
-    assert read.read_bytes() == remembered.read_bytes()
+def test_a_manifest_from_the_cache_is_the_one_that_was_read(corpus, tmp_path):
+    read, cached = tmp_path / "read.csv", tmp_path / "cached.csv"
+    prepare_manifest(corpus, read)
+    prepare_manifest(corpus, cached)
+    assert read.read_bytes() == cached.read_bytes()
 
 
 def test_a_killed_preparation_goes_on_where_it_was(
@@ -93,16 +93,18 @@ def test_a_killed_preparation_goes_on_where_it_was(
 def test_a_row_that_was_cut_off_is_read_again(corpus, count_reads, cut):
     headers = HeaderCache(corpus)
     for name in ("a/r/1.wav", "a/r/2.flac"):
-        headers.seconds(name)
+        headers.read_seconds(name)
     headers.save()
     with open(headers.path, "r+b") as file:
         file.truncate(os.path.getsize(headers.path) - 1 - cut)
     again = HeaderCache(corpus)
-    again.seconds("b/r/1.wav")
+    again.read_seconds("b/r/1.wav")
     again.save()
     count_reads.clear()
     last = HeaderCache(corpus)
-    assert last.seconds("a/r/1.wav") == last.seconds("a/r/2.flac") == 1.0
+    assert (
+        last.read_seconds("a/r/1.wav") == last.read_seconds("a/r/2.flac") == 1.0
+    )
     # The row that was appended to the rest of another is lost with it.
     assert paths_read(count_reads, corpus) == ["a/r/2.flac"]
 
@@ -112,7 +114,7 @@ def test_what_cannot_be_read_is_tried_again(corpus):
     for _ in range(2):
         headers = HeaderCache(corpus)
         with pytest.raises(AudioError):
-            headers.seconds("a/r/3.wav")
+            headers.read_seconds("a/r/3.wav")
         headers.save()
     assert len(HeaderCache(corpus)) == 0
 
@@ -130,7 +132,7 @@ def test_without_a_place_to_write_files_are_read_again(
 def test_an_empty_variable_switches_it_off(corpus, monkeypatch):
     monkeypatch.setenv("SSPS_PLUGIN_CACHE", "")
     headers = HeaderCache(corpus)
-    assert headers.seconds("a/r/1.wav") == 1.0
+    assert headers.read_seconds("a/r/1.wav") == 1.0
     headers.save()
     assert len(HeaderCache(corpus)) == 0
 

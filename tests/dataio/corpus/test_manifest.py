@@ -1,3 +1,5 @@
+"""Claims about the manifest that a preparation writes, and writes again."""
+
 import csv
 import os
 
@@ -177,9 +179,9 @@ def test_damaged_settings_beside_the_manifest_make_another(corpus, tmp_path):
     assert not prepare_manifest(corpus, tmp_path / "train.csv").reused
 
 
-def test_somebody_elses_manifest_is_not_overwritten(corpus, tmp_path):
+def test_a_manifest_without_settings_is_not_overwritten(corpus, tmp_path):
     (tmp_path / "train.csv").write_text("mine")
-    with pytest.raises(FileExistsError, match="train.csv"):
+    with pytest.raises(FileExistsError, match="train.csv.*train_manifest"):
         prepare_manifest(corpus, tmp_path / "train.csv")
     assert (tmp_path / "train.csv").read_text() == "mine"
 
@@ -228,7 +230,7 @@ def test_a_new_folder_is_seen_in_any_layout(tmp_path, write_noise):
     assert (summary.reused, summary.num_utterances) == (False, 2)
 
 
-def test_a_tree_whose_audio_is_all_in_the_trials_is_refused(
+def test_a_corpus_whose_audio_is_all_in_the_trials_is_refused(
     tmp_path, write_noise
 ):
     write_noise("data/a.wav", 1.0)

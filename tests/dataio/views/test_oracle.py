@@ -1,3 +1,5 @@
+"""Claims about true positives, drawn by the speakers' labels."""
+
 from collections import Counter
 
 import numpy as np

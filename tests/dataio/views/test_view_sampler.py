@@ -1,3 +1,5 @@
+"""Claims about crops, decided by seed, epoch and utterance alone."""
+
 import copy
 import pickle
 import subprocess
