@@ -1,4 +1,4 @@
-"""Speech corpora with simulated recordings."""
+"""Simulate recordings: MiniVox, and recordings over real speech."""
 
 from ssps_plugin.simulation.minivox import make_minivox
 from ssps_plugin.simulation.real_speech import simulate_recordings

@@ -1,4 +1,4 @@
-"""Command line: ``python -m ssps_plugin.simulation minivox OUT``."""
+"""Command line: `python -m ssps_plugin.simulation minivox OUT`."""
 
 import argparse
 import inspect
@@ -21,7 +21,7 @@ def build_parser() -> argparse.ArgumentParser:
     Returns
     -------
     argparse.ArgumentParser
-        With the commands ``minivox`` and ``recordings``.
+        With the commands `minivox` and `recordings`.
 
     Example
     -------
@@ -54,7 +54,7 @@ def _add_arguments(
         default = parameter.default
         parser.add_argument(
             f"--{name}",
-            # The one default that tells no type is that of num_jobs
+            # Only num_jobs has a default that says nothing about its type.
             type=int if default is None else type(default),
             default=default,
             help="default: %(default)s",
@@ -62,12 +62,12 @@ def _add_arguments(
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run a command.
+    """Run the command of a command line.
 
     Arguments
     ---------
     arguments : sequence of str, optional
-        The command line; by default that of the process.
+        The command line, by default that of the process.
     """
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     options = vars(build_parser().parse_args(arguments))

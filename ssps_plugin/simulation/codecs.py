@@ -1,4 +1,4 @@
-"""Codecs: what storage and telephone lines do to speech."""
+"""Codecs: the losses of storage formats and telephone lines."""
 
 import io
 from dataclasses import dataclass
@@ -9,19 +9,19 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 from scipy.signal import resample_poly
 
-SAMPLE_RATE = 16000  # Hz, that codecs are given and give back
+from ssps_plugin.simulation.corpus import SAMPLE_RATE
 
 
 @dataclass(frozen=True)
 class Codec:
-    """A lossy format of libsndfile.
+    """Lossy format of libsndfile.
 
     Arguments
     ---------
     container, subtype : str
-        As soundfile names them, such as ``"OGG"`` and ``"VORBIS"``.
+        As soundfile names them, such as `"OGG"` and `"VORBIS"`.
     sample_rate : int
-        The rate that the codec works at, 16000 or 8000 Hz.
+        Rate that the codec works at, 16000 or 8000 Hz.
     compression : float, optional
         0 (best quality) to 1 (smallest file); None where the format has none.
     """
@@ -36,13 +36,13 @@ class Codec:
 
         Arguments
         ---------
-        waveform : ndarray, shape (samples,)
-            At 16 kHz, within [-1, 1].
+        waveform : numpy.ndarray
+            `(samples,)` at 16 kHz, within [-1, 1].
 
         Returns
         -------
-        ndarray, shape (samples,)
-            At 16 kHz.
+        numpy.ndarray
+            `(samples,)` at 16 kHz.
 
         Example
         -------
@@ -66,14 +66,14 @@ class Codec:
         decoded = soundfile.read(memory, dtype="float64")[0]
         if factor > 1:
             decoded = resample_poly(decoded, factor, 1)
-        # Codecs work in frames, so they may give back a few samples more
+        # Codecs work in frames, so they may return a few samples more.
         decoded = decoded[: len(waveform)]
         return np.pad(decoded, (0, len(waveform) - len(decoded)))
 
 
-# Telephone codecs halve the band; they stay few, for a recording should have
-# near neighbours rather than fall into one of a handful of classes.
-# Opus is the slowest by far, hence its small share.
+# Fractions of the recordings. Few have telephone codecs, which halve the band:
+# a recording should have near neighbours rather than be in one of a handful of
+# classes. Few have Opus, because it is the slowest by far.
 _CODECS: tuple[tuple[float, Codec | None], ...] = (
     (0.40, None),
     (0.16, Codec("OGG", "VORBIS", compression=1.0)),
@@ -97,10 +97,10 @@ def draw_codec(rng: Generator) -> Codec | None:
     Returns
     -------
     Codec or None
-        With its compression, if any, from a continuous range.
+        Its compression, if any, is from a continuous range.
     """
-    shares = [share for share, _ in _CODECS]
-    codec = _CODECS[int(rng.choice(len(_CODECS), p=shares))][1]
+    fractions = [fraction for fraction, _ in _CODECS]
+    codec = _CODECS[int(rng.choice(len(_CODECS), p=fractions))][1]
     compression = float(rng.uniform(0.3, 0.99))
     if codec is None or codec.compression is None:
         return codec

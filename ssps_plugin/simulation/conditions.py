@@ -1,4 +1,4 @@
-"""What a recording does to speech: room, noise, microphone, codec, level."""
+"""Recording conditions: room, noise, microphone, codec and level."""
 
 from dataclasses import dataclass
 
@@ -7,25 +7,26 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 from scipy.fft import next_fast_len
 
-from ssps_plugin.simulation.codecs import SAMPLE_RATE, Codec, draw_codec
+from ssps_plugin.simulation.codecs import Codec, draw_codec
+from ssps_plugin.simulation.corpus import SAMPLE_RATE
 from ssps_plugin.simulation.noise import BackgroundNoise, draw_noise
 from ssps_plugin.simulation.rooms import draw_room, reverberate
 
-_PEAK = 0.9  # no waveform comes closer to full scale
-_CODEC_LEVEL_DB = -23.0
-_CODEC_TAIL_SECONDS = 0.1
-_JITTER_DB = 1.0  # utterances of a recording differ this much
-_CURVE_HZ = np.geomspace(60.0, 8000.0, 10)
+_PEAK = 0.9  # largest magnitude of a waveform, of full scale
+_CODEC_LEVEL_DB = -23.0  # root mean square of what a codec is given
+_CODEC_TAIL_SECONDS = 0.1  # put after the speech, and cut off after the codec
+_JITTER_DB = 1.0  # how much utterances of a recording differ
+_CURVE_HZ = np.geomspace(60.0, 8000.0, 10)  # where a microphone's gain is set
 
 
 @dataclass(frozen=True, eq=False)
 class Microphone:
-    """A microphone's frequency response.
+    """Frequency response of a microphone.
 
     Arguments
     ---------
-    curve_db : ndarray, shape (10,)
-        Gain at 60 Hz to 8 kHz, evenly spaced in octaves.
+    curve_db : numpy.ndarray
+        `(10,)`, the gain at 60 Hz to 8 kHz, evenly spaced in octaves.
     low_hz, high_hz : float
         Edges of the band, beyond which the response falls by 24 dB an octave.
     """
@@ -35,7 +36,7 @@ class Microphone:
     high_hz: float
 
     def apply(self, waveform: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Filter a 16 kHz waveform of shape ``(samples,)``."""
+        """Filter a 16 kHz waveform of shape `(samples,)`."""
         length = next_fast_len(len(waveform), real=True)
         frequencies = np.fft.rfftfreq(length, 1 / SAMPLE_RATE)
         octave = np.log2(np.maximum(frequencies, 20.0))
@@ -49,18 +50,18 @@ class Microphone:
 
 @dataclass(frozen=True, eq=False)
 class RecordingCondition:
-    """The condition that all utterances of a recording share.
+    """Condition that all utterances of a recording share.
 
     Arguments
     ---------
-    impulse_response : ndarray, shape (taps,)
-        From the speaker to the microphone, at 16 kHz.
+    impulse_response : numpy.ndarray
+        `(taps,)` at 16 kHz, from the speaker to the microphone.
     noise : BackgroundNoise
-        The noise of the place.
+        Noise of the place.
     snr_db : float
         Power of the reverberant speech over that of the noise.
     microphone : Microphone
-        Filters speech and noise alike.
+        Filter of both speech and noise.
     codec : Codec, optional
         None for a lossless recording.
     level_db : float
@@ -81,15 +82,15 @@ class RecordingCondition:
 
         Arguments
         ---------
-        speech : ndarray, shape (samples,)
-            Clean speech at 16 kHz, at any level but not silent.
+        speech : numpy.ndarray
+            `(samples,)`, clean speech at 16 kHz, at any level but not silent.
         rng : numpy.random.Generator
-            Draws the noise, and small differences in SNR and level.
+            Source of the noise, and of small differences in SNR and level.
 
         Returns
         -------
-        ndarray, shape (samples,)
-            Within [-0.9, 0.9].
+        numpy.ndarray
+            `(samples,)` within [-0.9, 0.9].
         """
         tail = round(_CODEC_TAIL_SECONDS * SAMPLE_RATE)
         recording = reverberate(
@@ -109,8 +110,8 @@ class RecordingCondition:
 def draw_condition(rng: Generator) -> RecordingCondition:
     """Draw a recording's condition.
 
-    All but the kind of codec comes from a continuous range, so that among many
-    recordings each has near ones.
+    All but the kind of codec is from a continuous range, so that each of many
+    recordings has near ones.
 
     Arguments
     ---------
@@ -125,7 +126,7 @@ def draw_condition(rng: Generator) -> RecordingCondition:
     Raises
     ------
     RuntimeError
-        If the demo extra is missing.
+        The demo extra is missing.
     """
     return RecordingCondition(
         impulse_response=draw_room(rng).impulse_response(SAMPLE_RATE),
@@ -138,7 +139,7 @@ def draw_condition(rng: Generator) -> RecordingCondition:
 
 
 def draw_microphone(rng: Generator) -> Microphone:
-    """Draw a smooth response: a tilt, bumps, and the edges of the band."""
+    """Draw a microphone: a tilt, bumps, and the edges of its band."""
     octaves = np.log2(_CURVE_HZ / 1000)
     curve_db = rng.normal(0.0, 1.5) * octaves + rng.normal(
         0.0, 3.0, len(octaves)

@@ -1,10 +1,10 @@
-"""Text to speech by espeak-ng, the same samples for the same request.
+"""Text to speech by espeak-ng, with the same samples for the same texts.
 
 espeak-ng keeps state from one call to the next: the phase of its flutter,
-noise generators, resonators. A waveform would then depend on everything a
-process had said before, and a corpus on how it was spread over processes.
-Its own re-initialisation does not clear that state; unloading the library does,
-at a price of a few milliseconds.
+noise generators, resonators. So a waveform would depend on all that a process
+had spoken before, and a corpus on the number of processes. Its own
+re-initialisation does not clear that state. Unloading the library does, and
+takes a few milliseconds.
 """
 
 import _ctypes
@@ -16,16 +16,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ssps_plugin.simulation.corpus import import_extra
+from ssps_plugin.simulation.runtime import import_extra
 
 SAMPLE_RATE = 22050  # Hz, of every espeak-ng voice
 
-# From speak_lib.h
+# From espeak-ng's speak_lib.h.
 _AUDIO_OUTPUT_SYNCHRONOUS = 2
 _CHARS_UTF8 = 1
 _RATE, _VOLUME, _PITCH, _RANGE = 1, 2, 3, 4
 
-# The default of 100 leaves the louder voice variants no headroom
+# The default of 100 leaves no headroom to the louder voice variants.
 _VOLUME_PERCENT = 60
 
 _Callback = ctypes.CFUNCTYPE(
@@ -50,9 +50,9 @@ def synthesize(
     Arguments
     ---------
     texts : sequence of str
-        What to say.
+        What to speak.
     voice : str
-        Language, and optionally a voice variant: ``"en"``, ``"de+m3"``.
+        Language, and optionally a voice variant: `"en"`, `"de+m3"`.
     pitch : int
         Base pitch, 0 to 100.
     pitch_range : int
@@ -62,13 +62,13 @@ def synthesize(
 
     Returns
     -------
-    list of ndarray
-        A waveform for each text, within [-1, 1], at ``SAMPLE_RATE``.
+    list of numpy.ndarray
+        A waveform `(samples,)` for each text, within [-1, 1], at `SAMPLE_RATE`.
 
     Raises
     ------
     RuntimeError
-        If the demo extra is missing or espeak-ng does not know the voice.
+        The demo extra is missing, or espeak-ng has no such voice.
 
     Example
     -------
@@ -112,9 +112,9 @@ def _load(callback: Any) -> ctypes.CDLL:
 def _set_voice(library: ctypes.CDLL, voice: str) -> None:
     if library.espeak_SetVoiceByName(voice.encode()) != 0:
         raise RuntimeError(
-            f"espeak-ng does not know the voice {voice!r}. Expected a language "
-            "code of its data folder's lang/, with or without '+' and a file "
-            "name of its voices/!v/."
+            "Expected a language code of lang/ in espeak-ng's data folder, "
+            "with or without '+' and a file name of its voices/!v/, got "
+            f"{voice!r}: change voice."
         )
 
 
@@ -145,7 +145,7 @@ def _unload(library: ctypes.CDLL) -> None:
 
 
 def _seed_c_random() -> None:
-    # Aspiration and roughness come from the C library's rand()
+    # Aspiration and roughness are made with the C library's rand().
     if sys.platform == "win32":
         ctypes.cdll.msvcrt.srand(1)
     else:

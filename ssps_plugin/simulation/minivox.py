@@ -1,7 +1,7 @@
 """MiniVox: a synthetic corpus in VoxCeleb's layout.
 
-Speaker and recording are independent factors, which makes it a small model
-of the problem that positive sampling solves: within an utterance, both stay.
+Speaker and recording are independent factors, and neither changes within an
+utterance: a small model of the problem that positive sampling solves.
 """
 
 import logging
@@ -19,37 +19,32 @@ from ssps_plugin.simulation.corpus import (
     TRIAL_STREAM,
     corpus_in_progress,
     draw_recording_name,
-    draw_trials,
     has_corpus,
-    import_extra,
-    list_utterances,
-    run_tasks,
-    write_speakers,
-    write_trials,
+    write_lists,
     write_wav,
 )
+from ssps_plugin.simulation.runtime import import_extra, run_tasks
 from ssps_plugin.simulation.voices import Speaker, draw_speakers
 
 logger = logging.getLogger(__name__)
 
-FORMAT_VERSION = 2  # raise it when the same settings give other bytes
+_FORMAT_VERSION = 2  # raise it when the same settings give other bytes
+_DESCRIPTION_NAME = "minivox.json"
 
-DESCRIPTION_NAME = "minivox.json"
-
-# Said before the cut, so that it starts in the middle of an echo
+# Spoken before an utterance starts, so that it starts within an echo.
 _LEAD_SECONDS = 0.3
 
 
 @dataclass(frozen=True)
 class MiniVoxSettings:
-    """What determines the bytes of a MiniVox.
+    """Settings that determine the bytes of a MiniVox.
 
     Arguments
     ---------
     num_speakers : int
         Number of speakers, women and men in turn.
     num_trial_speakers : int
-        How many of them, the last ones, are kept for the trials.
+        How many of them, the last ones, are for the trials only.
     num_recordings : int
         Recordings per speaker, each in a condition of its own.
     num_utterances : int
@@ -64,7 +59,7 @@ class MiniVoxSettings:
     Raises
     ------
     ValueError
-        If a number is out of its range.
+        A number is out of its range.
     """
 
     num_speakers: int = 130
@@ -88,20 +83,21 @@ class MiniVoxSettings:
             value = getattr(self, name)
             if value < lowest:
                 raise ValueError(
-                    f"{name} must be at least {lowest}, got {value}."
+                    f"Expected {name} of at least {lowest}, got {value}: "
+                    f"change {name}."
                 )
         if not 0 < self.min_seconds <= self.max_seconds:
             raise ValueError(
                 "Expected 0 < min_seconds <= max_seconds, got "
-                f"{self.min_seconds} and {self.max_seconds}."
+                f"{self.min_seconds} and {self.max_seconds}: change them."
             )
 
     def description(self) -> dict[str, Any]:
-        """The content of ``minivox.json``."""
+        """Return the content of `minivox.json`."""
         num_recordings = self.num_speakers * self.num_recordings
         return {
             "corpus": "MiniVox",
-            "format_version": FORMAT_VERSION,
+            "format_version": _FORMAT_VERSION,
             "num_files": num_recordings * self.num_utterances,
             **asdict(self),
         }
@@ -121,18 +117,18 @@ def make_minivox(
 ) -> Path:
     """Make the MiniVox corpus, unless it is there already.
 
-    The folder gets ``wav/<speaker>/<recording>/<utterance>.wav`` (16 kHz mono,
-    16 bit), ``trials.txt`` (``label enrolment test``, paths below ``wav``),
-    ``speakers.csv`` and ``minivox.json`` with the settings. The same settings
+    The folder gets `wav/<speaker>/<recording>/<utterance>.wav` (16 kHz mono,
+    16 bit), `trials.txt` (`label enrolment test`, paths below `wav`),
+    `speakers.csv` and `minivox.json` with the settings. The same settings
     give the same bytes, whatever the number of jobs. A MiniVox that is
     incomplete or has other settings is replaced.
 
     Arguments
     ---------
     folder : str or Path
-        Where to make it.
+        The corpus' folder.
     num_speakers, num_trial_speakers, num_recordings, num_utterances : int
-        See `MiniVoxSettings`, as for all that follow.
+        As in `MiniVoxSettings`.
     min_seconds, max_seconds : float
         Range of the utterances' lengths.
     num_trials : int
@@ -141,7 +137,7 @@ def make_minivox(
         Seed of everything.
     num_jobs : int, optional
         Number of processes; None takes one for each core. Several need a
-        calling script to have an ``if __name__ == "__main__":`` guard.
+        calling script to have an `if __name__ == "__main__":` guard.
 
     Returns
     -------
@@ -151,11 +147,11 @@ def make_minivox(
     Raises
     ------
     ValueError
-        If a setting is out of range.
+        A setting is out of range.
     FileExistsError
-        If the folder holds anything that is not a MiniVox.
+        The folder holds anything that is not a MiniVox.
     RuntimeError
-        If the demo extra is missing.
+        The demo extra is missing.
     """
     folder = Path(folder)
     settings = MiniVoxSettings(
@@ -169,16 +165,16 @@ def make_minivox(
         seed=seed,
     )
     description = settings.description()
-    if has_corpus(folder, DESCRIPTION_NAME, description):
+    if has_corpus(folder, _DESCRIPTION_NAME, description):
         logger.info("MiniVox is already in %s", folder)
         return folder
     for name in ("espeakng_loader", "pyroomacoustics"):
         import_extra(name)
     logger.info("Making MiniVox in %s", folder)
     with corpus_in_progress(
-        folder, DESCRIPTION_NAME, description
-    ) as partial_folder:
-        _write_corpus(partial_folder, settings, num_jobs)
+        folder, _DESCRIPTION_NAME, description
+    ) as unfinished:
+        _write_corpus(unfinished, settings, num_jobs)
     return folder
 
 
@@ -195,21 +191,17 @@ def _write_corpus(
         partial(_write_recording, folder, settings), tasks, num_jobs, "MiniVox"
     )
     genders = {speaker.name: speaker.gender for speaker in speakers}
-    trial_speakers = list(genders)[-settings.num_trial_speakers :]
-    write_speakers(folder / "speakers.csv", genders, set(trial_speakers))
-    write_trials(
-        folder / "trials.txt",
-        draw_trials(
-            list_utterances(folder / "wav", trial_speakers),
-            genders,
-            settings.num_trials,
-            np.random.default_rng([settings.seed, TRIAL_STREAM]),
-        ),
+    write_lists(
+        folder,
+        genders,
+        set(list(genders)[-settings.num_trial_speakers :]),
+        settings.num_trials,
+        np.random.default_rng([settings.seed, TRIAL_STREAM]),
     )
 
 
 class RecordingTask(NamedTuple):
-    """One recording to make: of whom, and its number."""
+    """Recording to make: its speaker and its number."""
 
     speaker: Speaker
     speaker_index: int
@@ -228,8 +220,8 @@ def _write_recording(
     seconds = rng.uniform(
         settings.min_seconds, settings.max_seconds, settings.num_utterances
     )
-    # Few distinct lengths: utterances of one length are embedded together,
-    # and that is what verification after every epoch takes most time for.
+    # Few distinct lengths, since utterances of one length are embedded together
+    # and embedding takes most time of the verification after every epoch.
     seconds = seconds.round(1).clip(settings.min_seconds, settings.max_seconds)
     speech = task.speaker.speak(list(seconds + _LEAD_SECONDS), rng)
     for number, waveform in enumerate(speech, start=1):

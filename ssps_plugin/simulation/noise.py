@@ -13,17 +13,17 @@ _NUM_HARMONICS = 12
 
 @dataclass(frozen=True)
 class BackgroundNoise:
-    """The noise of one place.
+    """Noise of one place.
 
     Arguments
     ---------
-    weights : tuple of 3 floats
-        Shares of coloured noise, babble and hum in the power.
+    weights : tuple of float
+        Fractions of coloured noise, babble and hum in the power.
     slope_db : float
         Fall of the coloured noise's spectrum per octave: 0 is white, 3 pink, 6
         brown.
     babble_hz : float
-        Where the babble's spectrum starts to fall.
+        Frequency from which the babble's spectrum falls.
     liveliness : float
         How much the babble's loudness varies; 0 is steady.
     mains_hz : float
@@ -44,16 +44,16 @@ class BackgroundNoise:
         Arguments
         ---------
         num_samples : int
-            Its length.
+            Length of the stretch.
         sample_rate : int
-            In Hz.
+            Sample rate in Hz.
         rng : numpy.random.Generator
             Source of randomness.
 
         Returns
         -------
-        ndarray, shape (num_samples,)
-            Noise with a mean power of 1.
+        numpy.ndarray
+            `(num_samples,)`, with a mean power of 1.
 
         Example
         -------
@@ -62,7 +62,7 @@ class BackgroundNoise:
         >>> round(float(np.mean(noise**2)), 6)
         1.0
         """
-        # Fourier transforms of a length with large prime factors are slow
+        # Fourier transforms of a length with large prime factors are slow.
         length = next_fast_len(num_samples, real=True)
         frequencies = np.fft.rfftfreq(length, 1 / sample_rate)
         parts = (
@@ -85,7 +85,7 @@ class BackgroundNoise:
     def _babble(
         self, frequencies: NDArray[np.floating], length: int, rng: Generator
     ) -> NDArray[np.float64]:
-        # The long-term spectrum of speech: flat, then 9 dB an octave
+        # The long-term spectrum of speech: flat, then -9 dB an octave.
         octaves = np.log2(np.maximum(frequencies, 1.0) / self.babble_hz)
         gain_db = -9.0 * np.maximum(octaves, 0.0)
         gain_db[frequencies < 80] = -60.0
@@ -122,7 +122,7 @@ def draw_noise(rng: Generator) -> BackgroundNoise:
     BackgroundNoise
         Every property from a continuous range.
     """
-    # Hum is the smallest share: it masks little, so it would soon dominate
+    # The least of it is hum: it masks little, so it would soon dominate.
     weights = rng.dirichlet((1.0, 1.0, 0.3))
     return BackgroundNoise(
         weights=(float(weights[0]), float(weights[1]), float(weights[2])),
@@ -136,6 +136,6 @@ def draw_noise(rng: Generator) -> BackgroundNoise:
 def _shape(
     rng: Generator, length: int, gain_db: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Gaussian noise with the given gain at each rfft frequency."""
+    """Draw Gaussian noise with the given gain at each rfft frequency."""
     spectrum = np.fft.rfft(rng.standard_normal(length))
     return np.fft.irfft(spectrum * 10 ** (gain_db / 20), length)

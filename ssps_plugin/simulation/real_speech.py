@@ -1,4 +1,4 @@
-"""Simulated recordings laid over clean, real speech."""
+"""Simulate recordings of clean, real speech."""
 
 import hashlib
 import logging
@@ -18,20 +18,16 @@ from ssps_plugin.simulation.corpus import (
     TRIAL_STREAM,
     corpus_in_progress,
     draw_recording_name,
-    draw_trials,
     has_corpus,
-    import_extra,
-    list_utterances,
-    run_tasks,
-    write_speakers,
-    write_trials,
+    write_lists,
     write_wav,
 )
+from ssps_plugin.simulation.runtime import import_extra, run_tasks
 
 logger = logging.getLogger(__name__)
 
-FORMAT_VERSION = 1  # raise it when the same settings give other bytes
-DESCRIPTION_NAME = "recordings.json"
+_FORMAT_VERSION = 1  # raise it when the same settings give other bytes
+_DESCRIPTION_NAME = "recordings.json"
 
 _SUFFIXES = {".wav", ".flac", ".ogg"}
 _SILENCE = 1e-4  # root mean square, below the noise of 16-bit recordings
@@ -48,28 +44,28 @@ def simulate_recordings(
 ) -> Path:
     """Divide clean speech over recordings, each in a condition of its own.
 
-    The folder gets the layout of MiniVox, with a ``recordings.json``, and is
-    kept or replaced by the same rules.
+    The folder has the layout of MiniVox, with a `recordings.json`, and is kept
+    or replaced by the same rules.
 
     Arguments
     ---------
     clean_folder : str or Path
-        Holds a folder for each speaker, and in it, at any depth, WAV, FLAC or
-        OGG files at any rate.
+        Folder with a folder for each speaker, and in it, at any depth, WAV,
+        FLAC or OGG files at any rate.
     folder : str or Path
-        Where to make the corpus.
+        The corpus' folder.
     num_recordings : int
         Recordings for each speaker; fewer for one with fewer utterances.
     num_trial_speakers : int
-        How many speakers, drawn at random, are kept for trials: 0, or at least
-        2. Genders are not known, so impostors are of any.
+        How many speakers, drawn at random, are for the trials only: 0, or at
+        least 2. Genders are not known, so impostors are of any.
     num_trials : int
         Number of trials, half of them target trials.
     seed : int
         Seed of everything.
     num_jobs : int, optional
         Number of processes; None takes one for each core. Several need a
-        calling script to have an ``if __name__ == "__main__":`` guard.
+        calling script to have an `if __name__ == "__main__":` guard.
 
     Returns
     -------
@@ -79,20 +75,20 @@ def simulate_recordings(
     Raises
     ------
     FileNotFoundError
-        If the clean folder holds no speech.
+        The clean folder holds no speech.
     ValueError
-        If a number is out of range, or an utterance is silent.
+        A number is out of range, or an utterance is silent.
     FileExistsError
-        If the folder holds anything that is not such a corpus.
+        The folder holds anything that is not such a corpus.
     RuntimeError
-        If the demo extra is missing.
+        The demo extra is missing.
     """
     clean_folder, folder = Path(clean_folder), Path(folder)
     speech = find_speech(clean_folder)
     _check_numbers(num_recordings, num_trial_speakers, len(speech))
     description = {
         "corpus": "simulated recordings",
-        "format_version": FORMAT_VERSION,
+        "format_version": _FORMAT_VERSION,
         "num_files": sum(map(len, speech.values())),
         "clean_speech": speech_fingerprint(clean_folder, speech),
         "num_recordings": num_recordings,
@@ -100,13 +96,13 @@ def simulate_recordings(
         "num_trials": num_trials,
         "seed": seed,
     }
-    if has_corpus(folder, DESCRIPTION_NAME, description):
+    if has_corpus(folder, _DESCRIPTION_NAME, description):
         logger.info("The simulated recordings are already in %s", folder)
         return folder
     import_extra("pyroomacoustics")
     tasks = _divide(speech, num_recordings, seed)
     with corpus_in_progress(
-        folder, DESCRIPTION_NAME, description
+        folder, _DESCRIPTION_NAME, description
     ) as unfinished:
         function = partial(_write_recording, unfinished / "wav", seed)
         run_tasks(function, tasks, num_jobs, "Recordings")
@@ -121,17 +117,19 @@ def _check_numbers(
 ) -> None:
     if num_recordings < 1:
         raise ValueError(
-            f"num_recordings must be at least 1, got {num_recordings}."
+            f"Expected num_recordings of at least 1, got {num_recordings}: "
+            "change num_recordings."
         )
     if num_trial_speakers != 0 and not 2 <= num_trial_speakers <= num_speakers:
         raise ValueError(
-            f"num_trial_speakers must be 0 or between 2 and {num_speakers}, "
-            f"the number of speakers; got {num_trial_speakers}."
+            f"Expected num_trial_speakers of 0, or between 2 and "
+            f"{num_speakers}, the number of speakers, got "
+            f"{num_trial_speakers}: change num_trial_speakers."
         )
 
 
 class CleanRecordingTask(NamedTuple):
-    """One recording to make: whose, its number, and of which utterances."""
+    """Recording to make: its speaker, its number and its utterances."""
 
     speaker: str
     speaker_index: int
@@ -147,8 +145,8 @@ def _divide(
         rng = np.random.default_rng([seed, 0, index])
         order = [utterances[i] for i in rng.permutation(len(utterances))]
         for recording in range(min(num_recordings, len(order))):
-            share = order[recording::num_recordings]
-            tasks.append(CleanRecordingTask(speaker, index, recording, share))
+            own = order[recording::num_recordings]
+            tasks.append(CleanRecordingTask(speaker, index, recording, own))
     return tasks
 
 
@@ -176,12 +174,7 @@ def _write_lists(
     chosen = rng.permutation(len(speakers))[:num_trial_speakers]
     trial_speakers = {speakers[index] for index in chosen}
     genders = dict.fromkeys(speakers, "")
-    write_speakers(folder / "speakers.csv", genders, trial_speakers)
-    utterances = list_utterances(folder / "wav", sorted(trial_speakers))
-    if not trial_speakers:
-        num_trials = 0
-    trials = draw_trials(utterances, genders, num_trials, rng)
-    write_trials(folder / "trials.txt", trials)
+    write_lists(folder, genders, trial_speakers, num_trials, rng)
 
 
 def find_speech(folder: Path) -> dict[str, list[Path]]:
@@ -190,17 +183,17 @@ def find_speech(folder: Path) -> dict[str, list[Path]]:
     Arguments
     ---------
     folder : Path
-        Holds a folder for each speaker.
+        Folder with a folder for each speaker.
 
     Returns
     -------
-    dict
-        From a speaker's name to the sorted files below its folder.
+    dict of str to list of Path
+        For each speaker's name, the sorted files below its folder.
 
     Raises
     ------
     FileNotFoundError
-        If there are none.
+        There are no such files.
     """
     speech: dict[str, list[Path]] = {}
     for path in sorted(folder.glob("*/**/*")):
@@ -209,8 +202,8 @@ def find_speech(folder: Path) -> dict[str, list[Path]]:
             speech.setdefault(speaker, []).append(path)
     if not speech:
         raise FileNotFoundError(
-            f"No speech found in {folder}: expected <speaker>/<utterance>.wav, "
-            ".flac or .ogg."
+            f"Expected <speaker>/<utterance>.wav, .flac or .ogg in {folder}, "
+            "got no such file: change clean_folder."
         )
     return speech
 
@@ -221,24 +214,25 @@ def read_speech(path: Path) -> NDArray[np.float64]:
     Arguments
     ---------
     path : Path
-        An audio file at any rate, with any number of channels.
+        Audio file at any rate, with any number of channels.
 
     Returns
     -------
-    ndarray, shape (samples,)
-        The waveform.
+    numpy.ndarray
+        `(samples,)`, the waveform.
 
     Raises
     ------
     ValueError
-        If the file is empty or silent.
+        The file is empty or silent.
     """
     channels, rate = soundfile.read(path, dtype="float64", always_2d=True)
     waveform = channels.mean(axis=1)
     if not len(waveform) or np.sqrt(np.mean(waveform**2)) < _SILENCE:
         raise ValueError(
-            f"{path} is empty or silent: no signal-to-noise ratio can be set. "
-            "Remove it from the clean speech."
+            f"Expected speech in {path}, got an empty or silent file, for "
+            "which no signal-to-noise ratio can be set: remove it from "
+            "clean_folder."
         )
     if rate == SAMPLE_RATE:
         return waveform
@@ -246,19 +240,19 @@ def read_speech(path: Path) -> NDArray[np.float64]:
 
 
 def speech_fingerprint(folder: Path, speech: dict[str, list[Path]]) -> str:
-    """Digest names and sizes of the files, to notice when they change.
+    """Return a SHA-256 of the files' names and sizes, to notice a change.
 
     Arguments
     ---------
     folder : Path
-        Where the names start.
-    speech : dict
-        As from `find_speech`.
+        Folder to which the names are relative.
+    speech : dict of str to list of Path
+        As `find_speech` returns it.
 
     Returns
     -------
     str
-        In hexadecimal.
+        Hexadecimal digits.
     """
     digest = hashlib.sha256()
     for utterances in speech.values():

@@ -7,26 +7,27 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 from scipy.signal import fftconvolve
 
-from ssps_plugin.simulation.corpus import import_extra
+from ssps_plugin.simulation.runtime import import_extra
 
 _SPEED_OF_SOUND = 343.0  # m/s
-_WALL_DISTANCE = 0.3  # m, of source and microphone at least
-# Image sources grow with the cube of the order: 24 cost about 10 ms
+_WALL_DISTANCE = 0.3  # m, at least, of source and microphone
+# The number of image sources grows with the cube of the order: 24 takes 10 ms.
 _MAX_ORDER = 24
 
 
 @dataclass(frozen=True, eq=False)
 class Room:
-    """A shoebox room with a speaker and a microphone in it.
+    """Shoebox room with a speaker and a microphone in it.
 
     Arguments
     ---------
-    dimensions : ndarray, shape (3,)
-        Length, width and height in metres.
-    source, microphone : ndarray, shape (3,)
-        Positions in metres.
+    dimensions : numpy.ndarray
+        `(3,)`, length, width and height in metres.
+    source, microphone : numpy.ndarray
+        `(3,)`, positions in metres.
     rt60_seconds : float
-        Time in which sound decays by 60 dB, wanted of the walls.
+        Time in which the sound is to decay by 60 dB; it sets the walls'
+        absorption.
     """
 
     dimensions: NDArray[np.float64]
@@ -40,17 +41,18 @@ class Room:
         Arguments
         ---------
         sample_rate : int
-            In Hz.
+            Sample rate in Hz.
 
         Returns
         -------
-        ndarray, shape (samples,)
-            The direct sound at sample 0, with amplitude about 1.
+        numpy.ndarray
+            `(taps,)`, with the direct sound at tap 0 and an amplitude of 1
+            there.
 
         Raises
         ------
         RuntimeError
-            If the demo extra is missing.
+            The demo extra is missing.
         """
         pra = import_extra("pyroomacoustics")
         room = pra.ShoeBox(
@@ -62,7 +64,8 @@ class Room:
         room.add_source(self.source)
         room.add_microphone(self.microphone)
         num_threads = pra.constants.get("num_threads")
-        # One thread: the order of summation, so the last bit, depends on it
+        # One thread, since the order of summation, and with it the last bit,
+        # depends on their number.
         pra.constants.set("num_threads", 1)
         try:
             room.compute_rir()
@@ -73,7 +76,7 @@ class Room:
         return response[direct:] / np.abs(response[direct])
 
     def _absorption(self) -> float:
-        # Eyring's formula for the energy that a wall takes away
+        # Eyring's formula for the fraction of energy that a wall absorbs.
         length, width, height = self.dimensions
         surface = 2 * (length * width + length * height + width * height)
         volume = length * width * height
@@ -102,7 +105,7 @@ def draw_room(rng: Generator) -> Room:
     dimensions = rng.uniform((2.5, 2.2, 2.2), (9.0, 7.0, 3.8))
     low, high = np.full(3, _WALL_DISTANCE), dimensions - _WALL_DISTANCE
     source = rng.uniform(low, high)
-    # Microphones are near more often than far: log-uniform, in any direction
+    # Microphones are near more often than far: the distance is log-uniform.
     direction = rng.standard_normal(3)
     distance = np.exp(rng.uniform(np.log(0.2), np.log(4.0)))
     direction *= distance / np.linalg.norm(direction)
@@ -121,15 +124,15 @@ def reverberate(
 
     Arguments
     ---------
-    speech : ndarray, shape (samples,)
-        The dry waveform.
-    response : ndarray, shape (taps,)
-        The impulse response.
+    speech : numpy.ndarray
+        `(samples,)`, the dry waveform.
+    response : numpy.ndarray
+        `(taps,)`, the impulse response.
 
     Returns
     -------
-    ndarray, shape (samples,)
-        The reverberant waveform.
+    numpy.ndarray
+        `(samples,)`, the reverberant waveform.
 
     Example
     -------

@@ -1,4 +1,4 @@
-"""Synthetic speakers: drawn, and what they say."""
+"""Synthetic speakers: their voices, and the sentences that they speak."""
 
 import math
 from collections.abc import Sequence
@@ -11,33 +11,33 @@ from numpy.typing import NDArray
 from scipy.signal import resample_poly
 
 from ssps_plugin.simulation import espeak
+from ssps_plugin.simulation.corpus import SAMPLE_RATE
 
-SAMPLE_RATE = 16000  # Hz, of the corpus
-
-_WORDS_PER_SECOND = 3.5  # most say less, so there is enough to cut from
-_MARGIN_SECONDS = 0.1
+# Most speak fewer words, so there is enough to cut from.
+_WORDS_PER_SECOND = 3.5
+_MARGIN_SECONDS = 0.1  # of silence that is kept around speech
 _MAX_DENOMINATOR = 200  # shifts formants to within 0.01 %
 
-# Variants with an echo or with breath are left out: espeak-ng reads memory
-# it never set for them, so their samples differ from run to run. So are the
-# whispering and robotic ones, and those that sound like another.
+# Variants with an echo or with breath are left out: espeak-ng reads memory for
+# them that it never set, so their samples differ from run to run. Whispering
+# and robotic ones are left out too, and those that sound like another.
 _MALE_VARIANTS = """m1 m3 m4 m5 m6 m7 m8 Alex Andy Denis Diogo Gene Jacky Lee
 Mario Mike Nguyen Reed Storm Tweaky adam antonio benjamin boris david ed edward
 gustave ian iven john kaukovalta klatt klatt2 klatt3 klatt4 klatt5 marcelo max
 mike2 norbert paul pedro quincy robert travis"""
 _FEMALE_VARIANTS = """f1 Andrea Annie anika aunty belinda grandma linda shelby
 steph steph3"""
-# Variants that state no gender; higher and with a shorter vocal tract they
-# make women's voices too.
+# Variants without a gender: with a higher pitch and a shorter vocal tract they
+# are women's voices too.
 _NEUTRAL_VARIANTS = """Gene Reed adam benjamin boris edward iven klatt2 klatt3
 klatt4 norbert max"""
-# English read by the rules of these languages comes out as accents.
+# English read by the rules of these languages has their accents.
 _LANGUAGES = """en en-us en-gb-scotland en-gb-x-rp en-gb-x-gbclan
 en-gb-x-gbcwmd en-029 en-us-nyc de fr es it nl sv pt-br pl cs ro da fi hu id sw
 tr hr et"""
 
-_NUM_CANDIDATES = 32
-_OTHER_VARIANT_DISTANCE = 0.5
+_NUM_CANDIDATES = 32  # of which the farthest from all others is taken
+_OTHER_VARIANT_DISTANCE = 0.5  # added between two variants
 
 _DETERMINERS = """the a this that every some another one my your our their his
 her no any each"""
@@ -66,25 +66,25 @@ thousand eighteen"""
 
 @dataclass(frozen=True)
 class Speaker:
-    """A synthetic speaker.
+    """Synthetic speaker.
 
     Arguments
     ---------
     name : str
-        VoxCeleb-like name, ``id10001`` …
+        Name as VoxCeleb's, `id10001` and up.
     gender : str
-        ``"m"`` or ``"f"``.
+        `"m"` or `"f"`.
     language : str
-        espeak-ng language whose rules the speaker reads English by.
+        espeak-ng language by whose rules the speaker reads English.
     variant : str
         espeak-ng voice variant.
     pitch, pitch_range : int
-        espeak-ng's settings, 0 to 100.
+        Settings of espeak-ng, 0 to 100.
     rate : int
         Words per minute, before the formants are shifted.
     formant_factor : float
-        Every frequency is multiplied by this: above 1, a shorter vocal tract
-        (and faster speech).
+        Factor of every frequency: above 1, the vocal tract is shorter (and the
+        speech faster).
     """
 
     name: str
@@ -99,21 +99,21 @@ class Speaker:
     def speak(
         self, lengths_seconds: Sequence[float], rng: Generator
     ) -> list[NDArray[np.float64]]:
-        """Say something new for each length, cut to it at a random place.
+        """Speak a new text for each length, cut to it at a random place.
 
         Arguments
         ---------
         lengths_seconds : sequence of float
             Lengths of the waveforms.
         rng : numpy.random.Generator
-            Draws the words and the cuts.
+            Source of the words and the cuts.
 
         Returns
         -------
-        list of ndarray, each of shape (round(seconds * 16000),)
-            The waveforms, at 16 kHz.
+        list of numpy.ndarray
+            Waveforms `(round(seconds * 16000),)` at 16 kHz.
         """
-        speech = self._say(
+        speech = self._synthesize(
             [
                 draw_sentence(rng, math.ceil(_WORDS_PER_SECOND * seconds))
                 for seconds in lengths_seconds
@@ -123,13 +123,13 @@ class Speaker:
         for waveform, seconds in zip(speech, lengths_seconds, strict=True):
             num_samples = round(seconds * SAMPLE_RATE)
             while len(waveform) < num_samples:
-                more = self._say([draw_sentence(rng)])
+                more = self._synthesize([draw_sentence(rng)])
                 waveform = np.concatenate([waveform, *more])
             start = int(rng.integers(len(waveform) - num_samples + 1))
             cuts.append(waveform[start : start + num_samples])
         return cuts
 
-    def _say(self, texts: list[str]) -> list[NDArray[np.float64]]:
+    def _synthesize(self, texts: list[str]) -> list[NDArray[np.float64]]:
         waveforms = espeak.synthesize(
             texts,
             f"{self.language}+{self.variant}",
@@ -156,21 +156,21 @@ def _trim_silence(waveform: NDArray[np.float64]) -> NDArray[np.float64]:
 def draw_speakers(num_speakers: int, seed: int) -> list[Speaker]:
     """Draw distinct speakers, women and men in turn.
 
-    Each is the candidate that lies farthest from the speakers of the same
-    gender so far, in formants, pitch, liveliness and rate; the first speakers
-    are the same however many follow.
+    Each is the candidate that is farthest from the speakers of the same gender
+    so far, in formants, pitch, pitch range and rate. The first speakers are
+    the same however many follow.
 
     Arguments
     ---------
     num_speakers : int
         How many speakers to draw.
     seed : int
-        The corpus' seed.
+        Seed of the corpus.
 
     Returns
     -------
     list of Speaker
-        Named ``id10001`` and up.
+        Named `id10001` and up.
 
     Example
     -------
@@ -225,7 +225,7 @@ def _distance_to_nearest(speaker: Speaker, others: list[Speaker]) -> float:
 
 
 def _distance(one: Speaker, other: Speaker) -> float:
-    # Formants and pitch tell voices apart best, so they weigh most
+    # Voices differ most by formants and pitch, so they weigh most.
     difference = (
         (one.formant_factor - other.formant_factor) / 0.2,
         (one.pitch - other.pitch) / 60,
@@ -246,7 +246,7 @@ def draw_sentence(rng: Generator, min_words: int = 12) -> str:
     rng : numpy.random.Generator
         Source of randomness.
     min_words : int
-        Clauses are added until the sentence has at least this many words.
+        Clauses are added until there are at least this many words.
 
     Returns
     -------

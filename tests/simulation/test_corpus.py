@@ -1,14 +1,10 @@
-"""Corpus folders: whole or not at all, and never over other files."""
+"""Corpus folders, whole or not at all, and the trials drawn in them."""
 
-import importlib
 import logging
-import sys
 
 import numpy as np
 import pytest
 
-from ssps_plugin.simulation import make_minivox, simulate_recordings
-from ssps_plugin.simulation.__main__ import main
 from ssps_plugin.simulation.corpus import (
     Trial,
     corpus_in_progress,
@@ -29,7 +25,7 @@ UTTERANCES = [
 ]
 
 
-def write(folder, description=DESCRIPTION):
+def write_corpus(folder, description=DESCRIPTION):
     with corpus_in_progress(folder, NAME, description) as partial:
         (partial / "wav/a/b").mkdir(parents=True)
         (partial / "wav/a/b/1.wav").touch()
@@ -52,7 +48,7 @@ def interrupt(folder):
 
 
 def test_finished_corpus_is_found(folder):
-    write(folder)
+    write_corpus(folder)
     assert has_corpus(folder, NAME, DESCRIPTION)
     assert not folder.with_name("corpus.partial").exists()
 
@@ -64,45 +60,47 @@ def test_interrupted_run_leaves_no_corpus(folder):
 
 def test_interrupted_run_is_started_again(folder):
     interrupt(folder)
-    write(folder)
+    write_corpus(folder)
     assert has_corpus(folder, NAME, DESCRIPTION)
 
 
 def test_interrupted_run_keeps_the_older_corpus(folder):
-    write(folder)
+    write_corpus(folder)
     interrupt(folder)
     assert has_corpus(folder, NAME, DESCRIPTION)
 
 
 def test_corpus_of_another_description_is_replaced(folder):
-    write(folder, {"seed": 2, "num_files": 1})
+    write_corpus(folder, {"seed": 2, "num_files": 1})
     assert not has_corpus(folder, NAME, DESCRIPTION)
-    write(folder)
+    write_corpus(folder)
     assert has_corpus(folder, NAME, DESCRIPTION)
 
 
 def test_missing_waveform_makes_it_incomplete(folder):
-    write(folder)
+    write_corpus(folder)
     (folder / "wav/a/b/1.wav").unlink()
     assert not has_corpus(folder, NAME, DESCRIPTION)
 
 
 def test_broken_description_makes_it_incomplete(folder):
-    write(folder)
+    write_corpus(folder)
     (folder / NAME).write_text("{")
     assert not has_corpus(folder, NAME, DESCRIPTION)
 
 
 def test_empty_folder_is_used(folder):
     folder.mkdir()
-    write(folder)
+    write_corpus(folder)
     assert has_corpus(folder, NAME, DESCRIPTION)
 
 
 def test_file_in_the_way_is_refused(folder):
     folder.touch()
-    with pytest.raises(FileExistsError, match="is a file"):
-        write(folder)
+    with pytest.raises(
+        FileExistsError, match="got a file: choose another folder"
+    ):
+        write_corpus(folder)
 
 
 def test_foreign_folder_of_the_partial_name_is_kept(folder):
@@ -110,15 +108,15 @@ def test_foreign_folder_of_the_partial_name_is_kept(folder):
     precious.parent.mkdir()
     precious.touch()
     with pytest.raises(FileExistsError, match="left alone"):
-        write(folder)
+        write_corpus(folder)
     assert precious.exists()
 
 
 def test_foreign_file_in_an_older_corpus_is_kept(folder):
-    write(folder, {"seed": 2, "num_files": 1})
+    write_corpus(folder, {"seed": 2, "num_files": 1})
     (folder / "precious").touch()
     with pytest.raises(FileExistsError, match="precious"):
-        write(folder)
+        write_corpus(folder)
     assert (folder / "precious").exists()
 
 
@@ -188,44 +186,7 @@ def test_too_few_utterances_give_fewer_trials_and_a_warning(caplog):
     assert "Only 3" in caplog.text
 
 
-def test_lists_are_written_as_those_of_voxceleb(tmp_path):
+def test_trials_are_written_as_those_of_voxceleb(tmp_path):
     path = tmp_path / "trials.txt"
     write_trials(path, [Trial(1, "a/x/1.wav", "a/y/1.wav")])
     assert path.read_bytes() == b"1 a/x/1.wav a/y/1.wav\n"
-
-
-@pytest.mark.parametrize("module", ["espeakng_loader", "pyroomacoustics"])
-def test_minivox_without_an_extra_says_what_to_install(
-    tmp_path, monkeypatch, module
-):
-    monkeypatch.setitem(sys.modules, module, None)
-    with pytest.raises(RuntimeError, match=rf"{module}.*\[demo\]"):
-        make_minivox(tmp_path / "minivox")
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_recordings_without_the_extra_say_what_to_install(
-    tmp_path, monkeypatch
-):
-    (tmp_path / "clean/anna").mkdir(parents=True)
-    (tmp_path / "clean/anna/1.wav").touch()
-    monkeypatch.setitem(sys.modules, "pyroomacoustics", None)
-    with pytest.raises(RuntimeError, match=r"\[demo\]"):
-        simulate_recordings(tmp_path / "clean", tmp_path / "out")
-
-
-def test_import_does_not_need_the_extras(monkeypatch):
-    for name in list(sys.modules):
-        if name.startswith("ssps_plugin.simulation"):
-            monkeypatch.delitem(sys.modules, name)
-    for name in ("pyroomacoustics", "espeakng_loader"):
-        monkeypatch.setitem(sys.modules, name, None)
-    importlib.import_module("ssps_plugin.simulation.__main__")
-
-
-def test_minivox_command_makes_the_same_as_the_function(
-    tmp_path, tiny_minivox, tiny_settings, digest
-):
-    options = [f"--{name}={value}" for name, value in tiny_settings.items()]
-    main(["minivox", str(tmp_path / "out"), *options, "--num_jobs=1"])
-    assert digest(tmp_path / "out") == digest(tiny_minivox)

@@ -11,6 +11,7 @@ import pytest
 import soundfile
 
 from ssps_plugin.simulation import make_minivox
+from ssps_plugin.simulation.__main__ import main
 
 
 def read_speakers(folder):
@@ -175,6 +176,14 @@ def test_speakers_do_not_depend_on_how_many_recordings_follow(
     settings = {**tiny_settings, "num_recordings": 3}
     more = make_minivox(tmp_path / "more", **settings, num_jobs=1)
     assert digest(more / "wav").items() >= digest(tiny_minivox / "wav").items()
+
+
+def test_command_makes_the_same_as_the_function(
+    tmp_path, tiny_minivox, tiny_settings, digest
+):
+    options = [f"--{name}={value}" for name, value in tiny_settings.items()]
+    main(["minivox", str(tmp_path / "out"), *options, "--num_jobs=1"])
+    assert digest(tmp_path / "out") == digest(tiny_minivox)
 
 
 @pytest.mark.slow
