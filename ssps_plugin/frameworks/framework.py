@@ -123,9 +123,8 @@ def flatten_view_pair(views: Sequence[Tensor]) -> Tensor:
     shapes = [tuple(group.shape) for group in views]
     if len(shapes) != 1 or len(shapes[0]) != 3 or shapes[0][1] != 2:
         raise ValueError(
-            "Expected one group of two views, (batch, 2, samples), got "
-            f"{len(shapes)}: {shapes}: change crop_groups to one group of 2 "
-            "crops."
+            "Expected one group of two views, (batch, 2, samples), got shapes "
+            f"{shapes}: change crop_groups to one group of 2 crops."
         )
     return views[0].transpose(0, 1).flatten(0, 1)
 
