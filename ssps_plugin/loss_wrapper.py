@@ -97,6 +97,7 @@ class PositiveSamplingLoss(nn.Module):
         positives: Tensor,
         ids: Sequence[str] | Tensor | None = None,
         reference: Tensor | None = None,
+        remember: bool = True,
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Substitute the positives only.
 
@@ -106,6 +107,9 @@ class PositiveSamplingLoss(nn.Module):
         ---------
         positives, ids, reference
             As in `forward`.
+        remember : bool
+            False leaves it to the caller to call the sampler's `remember`, or
+            `discard`, once it is known whether the step counts.
 
         Returns
         -------
@@ -116,15 +120,18 @@ class PositiveSamplingLoss(nn.Module):
             `groups` and `positive_groups`, `(batch,)` int64, the clusters of
             the anchors and of the utterances that the positives come from.
         """
-        substituted = self.sampler(ids, reference, positives)
+        substituted = self.sampler.substitute(ids, reference, positives)
+        groups: dict[str, Tensor] = {}
         masks = self.mask_false_negatives and self.sampler.substituting
-        if not masks or ids is None:
-            return substituted, {}
-        groups = self.sampler.cluster_of(ids)
-        return substituted, {
-            "groups": groups,
-            "positive_groups": self._positive_groups(groups),
-        }
+        if masks and ids is not None:
+            own = self.sampler.cluster_of(ids)
+            groups = {
+                "groups": own,
+                "positive_groups": self._positive_groups(own),
+            }
+        if remember:
+            self.sampler.remember()
+        return substituted, groups
 
     def _positive_groups(self, groups: Tensor) -> Tensor:
         """Clusters of the utterances that this rank's positives come from."""

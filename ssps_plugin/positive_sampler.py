@@ -145,6 +145,7 @@ class PositiveSampler(nn.Module):
         #: Of the last step, all ranks: anchors' and drawn utterances (or -1).
         self.last_draw: tuple[Tensor, Tensor] | None = None
         self._last_rows: Tensor | None = None
+        self._pending: tuple[Step, Tensor] | None = None
         self._is_checked = False
 
     @property
@@ -360,6 +361,32 @@ class PositiveSampler(nn.Module):
             Shapes, devices or ids that do not fit; a batch over all ranks
             larger than the queue.
         """
+        substituted = self.substitute(ids, reference, positives)
+        self.remember()
+        return substituted
+
+    def substitute(
+        self,
+        ids: Sequence[str] | Tensor | None,
+        reference: Tensor | None,
+        positives: Tensor,
+    ) -> Tensor:
+        """Substitute positives, and remember nothing yet.
+
+        The first half of `forward`, for a recipe that only knows later whether
+        its step counts: `remember` or `discard` follows, on every rank.
+
+        Arguments
+        ---------
+        ids, reference, positives
+            As for `forward`.
+
+        Returns
+        -------
+        torch.Tensor
+            As from `forward`.
+        """
+        self._pending = None
         if not self.training:
             return positives
         self._bound()
@@ -374,14 +401,39 @@ class PositiveSampler(nn.Module):
         with self._full_precision():
             step = self._checked(ids, reference, positives)
             if not self.substituting:
-                self._remember(step, torch.full_like(step.index, -1))
+                self._gather(step, torch.full_like(step.index, -1))
                 return positives
             anchors = Anchors(step.index, step.reference, self.seed, self.epoch)
             rows = self.strategy.select(anchors, self.queue)
             pool = self.strategy.pool(self.queue)
             substituted = substitute(step.positives, pool, rows)
-            self._remember(step, rows)
+            self._gather(step, rows)
         return self.layout.restore(substituted, positives)
+
+    def remember(self) -> None:
+        """Write what the last `substitute` saw: the second half of `forward`.
+
+        References and original positives of all ranks. A row that is not
+        finite is not remembered, and counted.
+        """
+        if self._pending is None:
+            return
+        (step, rows), self._pending = self._pending, None
+        with self._full_precision():
+            valid = step.finite_rows()
+            repeats = resolve_repeats(step.index)
+            self.bank.write(step.index, step.reference, valid, repeats)
+            slots = self.queue.enqueue(
+                step.index, step.positives, valid, repeats
+            )
+            self.strategy.on_enqueued(slots, step.index, self.bank, self.queue)
+        self._counts[0] += len(rows)
+        self._counts[1] += (rows >= 0).count_nonzero()
+        self._counts[2] += (~valid).count_nonzero()
+
+    def discard(self) -> None:
+        """Forget what the last `substitute` saw: its step does not count."""
+        self._pending = self.last_draw = None
 
     def warm_start(
         self,
@@ -401,7 +453,8 @@ class PositiveSampler(nn.Module):
         for ids, reference, positives in batches:
             step = self._checked(ids, reference, positives)
             with self._full_precision():
-                self._remember(step, torch.full_like(step.index, -1))
+                self._gather(step, torch.full_like(step.index, -1))
+            self.remember()
         self._counts.zero_()
 
     def _full_precision(self) -> AbstractContextManager[Any]:
@@ -450,8 +503,8 @@ class PositiveSampler(nn.Module):
                 "least the global batch size."
             )
 
-    def _remember(self, step: Step, rows: Tensor) -> None:
-        """Write what all ranks saw: references and original positives."""
+    def _gather(self, step: Step, rows: Tensor) -> None:
+        """Keep what all ranks saw, until it is remembered or discarded."""
         index, reference, positives, rows = gather_rows(
             step.index,
             step.reference,
@@ -462,15 +515,7 @@ class PositiveSampler(nn.Module):
         self._check_fits_queue(len(step.index))
         drawn = self.strategy.drawn_utterances(rows, self.queue)
         self.last_draw, self._last_rows = (step.index, drawn), rows
-        # A row that is not finite is not remembered, and counted.
-        valid = step.finite_rows()
-        repeats = resolve_repeats(step.index)
-        self.bank.write(step.index, step.reference, valid, repeats)
-        slots = self.queue.enqueue(step.index, step.positives, valid, repeats)
-        self.strategy.on_enqueued(slots, step.index, self.bank, self.queue)
-        self._counts[0] += len(rows)
-        self._counts[1] += (rows >= 0).count_nonzero()
-        self._counts[2] += (~valid).count_nonzero()
+        self._pending = step, rows
 
     # -- what others ask ---------------------------------------------------
 

@@ -62,7 +62,21 @@ class Sampler(Protocol):
         reference: Tensor | None,
         positives: Tensor,
     ) -> Tensor:
-        """Return positives, substituted or not."""
+        """Return positives, substituted or not, and remember the step."""
+
+    def substitute(
+        self,
+        ids: Sequence[str] | Tensor | None,
+        reference: Tensor | None,
+        positives: Tensor,
+    ) -> Tensor:
+        """Return positives, substituted or not; `remember` follows."""
+
+    def remember(self) -> None:
+        """Remember the step of the last `substitute`."""
+
+    def discard(self) -> None:
+        """Forget the step of the last `substitute`."""
 
 
 class SameUtterancePositives(nn.Module):
@@ -117,6 +131,21 @@ class SameUtterancePositives(nn.Module):
     ) -> Tensor:
         """Return `positives` itself."""
         return positives
+
+    def substitute(
+        self,
+        ids: Sequence[str] | Tensor | None,
+        reference: Tensor | None,
+        positives: Tensor,
+    ) -> Tensor:
+        """Return `positives` itself."""
+        return positives
+
+    def remember(self) -> None:
+        """Do nothing: there is nothing to remember."""
+
+    def discard(self) -> None:
+        """Do nothing: there is nothing to forget."""
 
     def get_extra_state(self) -> Tensor:
         """Return an empty tensor: SpeechBrain warns of an empty state."""

@@ -138,3 +138,21 @@ def test_a_state_from_before_bind_is_taken_up():
     bound = sampler_of(["a", "b"])
     bound.load_state_dict(state, strict=False)
     assert bound.epoch is None
+
+
+def test_a_discarded_step_leaves_the_state_as_it_was():
+    sampler = sampler_of(["a", "b", "c"])
+    sampler.begin_epoch(1)
+    step(sampler, ["a", "b"])
+    sampler.begin_epoch(2)
+    before = {k: v.clone() for k, v in sampler.state_dict().items()}
+    arguments = (["c", "a"], torch.eye(2), torch.full((2, 1), 9.0))
+    drawn = sampler.substitute(*arguments)
+    assert sampler.last_draw is not None
+    sampler.discard()
+    sampler.remember()  # nothing is left to remember
+    after = sampler.state_dict()
+    assert all(torch.equal(after[k], v) for k, v in before.items())
+    assert sampler.last_draw is None
+    assert torch.equal(sampler(*arguments), drawn)
+    assert sampler.bank.seen.all()
