@@ -24,7 +24,7 @@ from ssps_plugin import dataio, reference_representation
 
 
 class ContrastiveBrain(sb.Brain):
-    """Learns to tell an augmented copy of a crop from those of others."""
+    """Learn to tell the augmented copy of a crop from those of others."""
 
     def embed(self, wavs: torch.Tensor, lens: torch.Tensor) -> torch.Tensor:
         """Embed waveforms, `(batch, samples)` -> `(batch, emb_dim)`."""
@@ -72,7 +72,7 @@ class ContrastiveBrain(sb.Brain):
 def contrastive_loss(
     anchors: torch.Tensor, positives: torch.Tensor, temperature: float
 ) -> torch.Tensor:
-    """InfoNCE: pick an anchor's positive among the batch's, in every copy.
+    """Compute InfoNCE: each anchor picks its positive among the batch's.
 
     Arguments
     ---------
@@ -96,7 +96,7 @@ def contrastive_loss(
 
 
 def dataio_prepare(hparams: dict[str, Any]) -> DynamicItemDataset:
-    """Read the CSV; a random crop of every utterance, clean, as `sig`."""
+    """Read the CSV; give a clean random crop of each utterance as `sig`."""
     train_data = DynamicItemDataset.from_csv(
         csv_path=hparams["train_csv"],
         replacements={"data_root": hparams["data_folder"]},
@@ -122,7 +122,7 @@ def dataio_prepare(hparams: dict[str, Any]) -> DynamicItemDataset:
 def dataloader_options(
     hparams: dict[str, Any], train_data: DynamicItemDataset
 ) -> dict[str, Any]:
-    """Batches of a fixed number of crops, or of a total duration."""
+    """Choose batches of a fixed number of crops, or of a total duration."""
     if not hparams["dynamic_batching"]:
         return hparams["train_dataloader_opts"]
     batch_sampler = DynamicBatchSampler(

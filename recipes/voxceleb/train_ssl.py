@@ -20,13 +20,7 @@ from typing import Any
 import speechbrain as sb
 from speechbrain.utils.distributed import if_main_process, run_on_main
 from speechbrain.utils.logger import get_logger
-from voxceleb_prepare import (
-    load_cohort,
-    load_verifications,
-    prepare_data_folder,
-    prepare_training_trials,
-    prepare_voxceleb,
-)
+from voxceleb_prepare import Trials, prepare_trials, prepare_voxceleb
 
 from ssps_plugin.dataio import (
     CropGroup,
@@ -46,9 +40,14 @@ from ssps_plugin.evaluation.results import (
     write_verification,
 )
 from ssps_plugin.evaluation.sampling_report import SamplingReport
-from ssps_plugin.evaluation.scoring import Cohort
+from ssps_plugin.evaluation.scoring import Cohort, draw_cohort
+from ssps_plugin.simulation import make_minivox
 from ssps_plugin.training.brain import SSLBrain
-from ssps_plugin.training.checks import check_same_run
+from ssps_plugin.training.checks import (
+    check_same_experiment,
+    find_resumable_run,
+    log_changed_settings,
+)
 from ssps_plugin.training.configuration import (
     Configuration,
     parse_configuration,
@@ -57,9 +56,9 @@ from ssps_plugin.training.runtime import process_group
 
 logger = get_logger(__name__)
 
-# Above recipes/, where hparams/ is, in a clone as where pip installs both.
+# Above recipes/, where hparams/ is: in a clone, and where pip installs both.
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-MINIVOX = "hparams/minivox.yaml"
+MINIVOX_OVERLAY = "hparams/minivox.yaml"
 
 
 def main(argv: list[str]) -> None:
@@ -71,35 +70,26 @@ def main(argv: list[str]) -> None:
 
 def train(configuration: Configuration) -> None:
     """Prepare, train, verify."""
-    own_manifest = "train_manifest" in configuration.overrides
-    if configuration["data_folder"] is None and not own_manifest:
-        use_minivox(configuration)
-    if isinstance(configuration["data_folder"], list):
-        join_data_folders(configuration)
-    hparams = configuration.load()
-    check_true_positives(hparams)
-    going_on = if_main_process() and check_same_run(configuration)
-    sb.create_experiment_directory(hparams["output_folder"])
-    if if_main_process() and not going_on:  # else once it is known to fit
-        configuration.save(hparams["output_folder"])
-    for note in configuration.notes:
-        logger.info(note)
-    for warning in configuration.warnings:
-        logger.warning(warning)
+    hparams = load_hparams(configuration)
+    open_output_folder(configuration)
+    check_start_epoch(hparams)
+    warn_unusual_settings(hparams)
+    log_augmentation(hparams)
+    if "train_manifest" in configuration.overrides:
+        warn_missing_manifest(hparams["train_manifest"])
 
-    say_what_is_unusual(hparams)
-    say_what_augments(hparams)
-    if own_manifest:
-        say_what_is_made(hparams["train_manifest"])
-    run_on_main(prepare_data_folder, kwargs={"hparams": hparams})
-    run_on_main(prepare_training_trials, kwargs={"hparams": hparams})
-    # Before a corpus is read: what is wrong with the trials is told at once.
-    verifications = load_verifications(hparams)
-    run_on_main(prepare_voxceleb, kwargs={"hparams": hparams})
+    trials = prepare_corpus(hparams)
     epoch = SharedEpoch()
     train_data = training_data(hparams, epoch)
     hparams["sampler"].bind(train_data)
-    cohort = load_cohort(hparams, train_data) if verifications else None
+    cohort = None
+    if trials.verifications and hparams["cohort_size"]:
+        cohort = draw_cohort(
+            read_column(train_data, "wav"),
+            hparams["cohort_size"],
+            hparams["cohort_top_n"],
+            hparams["seed"],
+        )
 
     brain = SSLBrain(
         modules=hparams["modules"],
@@ -109,7 +99,7 @@ def train(configuration: Configuration) -> None:
         checkpointer=hparams["checkpointer"],
         epoch=epoch,
         report=SamplingReport.of_dataset(train_data),
-        verifications=verifications,
+        verifications=trials.verifications,
         warm_start_from=hparams.get("warm_start_from"),
     )
     brain.fit(
@@ -121,50 +111,26 @@ def train(configuration: Configuration) -> None:
             hparams["num_workers"],
         ),
     )
+    verify_final_model(brain, hparams, configuration, cohort)
 
-    conclude(brain, hparams, configuration, cohort)
+
+# -- configuration ---------------------------------------------------------
 
 
-def conclude(
-    brain: SSLBrain,
-    hparams: dict[str, Any],
-    configuration: Configuration,
-    cohort: Cohort | None,
-) -> None:
-    """Verify the final model by every list, and write what came of it.
-
-    The first list's outcome goes to the output folder, those of others to
-    where `verify.py` writes them.
-    """
-    results, averaged_epochs = brain.verify_average(cohort)
-    if not if_main_process():
-        return
-    output_folder, history = hparams["output_folder"], brain.history
-    configuration.save(output_folder)
-    for number, result in enumerate(results):
-        verification = brain.verifications[number]
-        write_verification(
-            results_folder(output_folder, verification)
-            if number
-            else output_folder,
-            verification,
-            result,
-            config=configuration.hparams_file,
-            epochs=hparams["epoch_counter"].current,
-            averaged_epochs=averaged_epochs,
-            coverage=history.rows[-1].get("coverage") if history.rows else None,
-            **run_settings(hparams, cohort),
-        )
-    summarize_training(
-        output_folder,
-        history,
-        hparams["sampler"].start_epoch,
-        next(iter(results), None),
-    )
+def load_hparams(configuration: Configuration) -> dict[str, Any]:
+    """Settle the data folder, and build what the YAML describes."""
+    own_manifest = "train_manifest" in configuration.overrides
+    if configuration["data_folder"] is None and not own_manifest:
+        use_minivox(configuration)
+    if isinstance(configuration["data_folder"], list):
+        join_data_folders(configuration)
+    hparams = configuration.load()
+    check_true_positives(hparams)
+    return hparams
 
 
 def use_minivox(configuration: Configuration) -> None:
-    """Without a corpus of one's own: MiniVox, and settings that suit it."""
+    """Train on MiniVox, with settings that suit it."""
     folder = configuration["minivox_folder"]
     configuration.overrides["data_folder"] = folder
     configuration.notes.append(
@@ -174,31 +140,30 @@ def use_minivox(configuration: Configuration) -> None:
         "--trials voxceleb1-o --trials_folder VOXCELEB1"
     )
     if not configuration.overlays:
-        configuration.lay_over(MINIVOX)
+        configuration.apply_overlay(MINIVOX_OVERLAY)
 
 
 def join_data_folders(configuration: Configuration) -> None:
-    """Go on with one folder that holds links to those that are given."""
-    joined = os.path.abspath(
-        os.path.join(configuration.resolved("output_folder"), "data")
-    )
-    roots = [str(root) for root in configuration["data_folder"]]
-    run_on_main(link_data_folders, [roots, joined])
+    """Replace several data folders by one, with a link to each of them."""
+    output_folder = configuration.settings()["output_folder"]
+    joined = os.path.abspath(os.path.join(output_folder, "data"))
+    folders = [str(folder) for folder in configuration["data_folder"]]
+    run_on_main(link_data_folders, [folders, joined])
     configuration.overrides["data_folder"] = joined
     configuration.notes.append(
-        f"{', '.join(roots)} are joined by links in {joined}."
+        f"{', '.join(folders)} are joined by links in {joined}."
     )
 
 
 def check_true_positives(hparams: dict[str, Any]) -> None:
-    """Keep the upper bound apart from SSPS.
+    """Check that the upper bound is trained without SSPS.
 
     Raises
     ------
     ValueError
-        True positives together with SSPS.
+        True positives and SSPS are both on.
     """
-    if hparams["true_positives"] and hparams["sampler"].start_epoch is not None:
+    if hparams["true_positives"] and hparams["sampler"].enabled:
         raise ValueError(
             "Expected true_positives without SSPS, which would replace them by "
             f"pseudo-positives from epoch {hparams['sampler'].start_epoch} on: "
@@ -206,45 +171,88 @@ def check_true_positives(hparams: dict[str, Any]) -> None:
         )
 
 
-def say_what_is_unusual(hparams: dict[str, Any]) -> None:
-    """Warn of settings that take away what a run is likely meant to do.
+def open_output_folder(configuration: Configuration) -> None:
+    """Create the output folder and its log, and save the configuration.
+
+    That of a run that is resumed is saved at the end, once it is known to fit.
 
     Raises
     ------
     ValueError
-        SSPS from the first epoch on, which no epoch can fill memories before.
+        The folder holds a run of another experiment.
     """
-    start_epoch = hparams["sampler"].start_epoch
-    if start_epoch == 1:
+    settings, started = configuration.settings(), None
+    output_folder = settings["output_folder"]
+    if if_main_process():
+        started = find_resumable_run(settings)
+        if started is not None:
+            check_same_experiment(settings, started)
+    sb.create_experiment_directory(output_folder)
+    if if_main_process() and started is None:
+        configuration.save(output_folder)
+    for note in configuration.notes:
+        logger.info(note)
+    if started is not None:
+        log_changed_settings(settings, started)
+    for warning in configuration.warnings:
+        logger.warning(warning)
+
+
+def check_start_epoch(hparams: dict[str, Any]) -> None:
+    """Check that an epoch can fill the memories before SSPS starts.
+
+    Raises
+    ------
+    ValueError
+        SSPS starts in the first epoch.
+    """
+    if hparams["sampler"].start_epoch == 1:
         raise ValueError(
             "Expected ssps_start_epoch of at least 2, since the epoch before "
             "fills the memories, got 1: set 2, or start from a finished run "
             "by warm_start_from."
         )
-    if start_epoch is not None and hparams["num_epochs"] < start_epoch:
+
+
+def warn_unusual_settings(hparams: dict[str, Any]) -> None:
+    """Warn of settings that have another effect than is likely meant."""
+    sampler, num_epochs = hparams["sampler"], hparams["num_epochs"]
+    if sampler.enabled and num_epochs < sampler.start_epoch:
         logger.warning(
             "SSPS never starts: num_epochs is %d, ssps_start_epoch %d",
-            hparams["num_epochs"],
-            start_epoch,
+            num_epochs,
+            sampler.start_epoch,
         )
-    if start_epoch is None and hparams.get("mask_false_negatives"):
+    if not sampler.enabled and hparams.get("mask_false_negatives"):
         logger.warning(
             "mask_false_negatives does nothing without SSPS: there are no "
             "clusters to tell false negatives by"
         )
     framework, length = hparams["framework"], hparams["schedule_epochs"]
-    if framework.final_momentum == 1.0 and hparams["num_epochs"] > length:
+    if framework.final_momentum == 1.0 and num_epochs > length:
         logger.warning(
             "The momentum network, which is verified, stands still after "
             "epoch %d: num_epochs is %d, schedule_epochs %d",
             length,
-            hparams["num_epochs"],
+            num_epochs,
             length,
         )
 
 
-def say_what_is_made(manifest: str) -> None:
-    """Warn of a manifest that is given, and is not there yet."""
+def log_augmentation(hparams: dict[str, Any]) -> None:
+    """Log which folders noise and rooms come from; warn if from none."""
+    if hparams["noise_folder"] is None and hparams["rir_folder"] is None:
+        logger.warning(
+            "No augmentation: noise_folder and rir_folder are not given. The "
+            "published results on VoxCeleb use both (MUSAN, simulated RIRs)."
+        )
+    # An augmentation of one's own need not have notes.
+    for note in getattr(hparams["augmentation"], "notes", []):
+        logger.info(note)
+
+
+def warn_missing_manifest(manifest: str) -> None:
+    """Warn if a manifest that is given is not there, and so will be made."""
     if not pathlib.Path(manifest).is_file():
         logger.warning(
             "There is no train_manifest %s: it is made, of what is found in "
@@ -253,19 +261,63 @@ def say_what_is_made(manifest: str) -> None:
         )
 
 
-def say_what_augments(hparams: dict[str, Any]) -> None:
-    """Log which folders noise and rooms come from; warn if from none."""
-    if hparams["noise_folder"] is None and hparams["rir_folder"] is None:
-        logger.warning(
-            "No augmentation: noise_folder and rir_folder are not given. The "
-            "published results on VoxCeleb use both (MUSAN, simulated RIRs)."
-        )
-    # An augmentation of one's own need not tell.
-    for note in getattr(hparams["augmentation"], "notes", []):
-        logger.info(note)
+# -- data ------------------------------------------------------------------
 
 
-def say_what_is_short(train_data: Any, groups: list[CropGroup]) -> None:
+def prepare_corpus(hparams: dict[str, Any]) -> Trials:
+    """Make MiniVox, the trial lists and the manifest, where they are missing.
+
+    The main process writes; the others read what it has written.
+    """
+    if hparams["data_folder"] == hparams["minivox_folder"]:
+        run_on_main(make_minivox, [hparams["minivox_folder"]])
+    trials = Trials.from_hparams(hparams)
+    manifest, layout = hparams["train_manifest"], hparams["folder_layout"]
+    run_on_main(
+        prepare_trials,
+        [trials, manifest, layout],
+        {
+            "num_speakers": hparams["num_held_out_speakers"],
+            "num_trials": hparams["num_made_trials"],
+            "seed": hparams["seed"],
+            "min_seconds": hparams["min_seconds"],
+        },
+    )
+    # Read before the corpus: what is wrong with them ends the run at once.
+    trials.read()
+    run_on_main(
+        prepare_voxceleb, [trials, manifest, layout, hparams["min_seconds"]]
+    )
+    return trials
+
+
+def training_data(hparams: dict[str, Any], epoch: SharedEpoch) -> Any:
+    """Read the manifest and add the views, and SSPS's reference segment."""
+    train_data = load_manifest(
+        hparams["train_manifest"], hparams["data_folder"]
+    )
+    warn_short_utterances(train_data, hparams["crop_groups"])
+    groups = list(hparams["crop_groups"])
+    if hparams["sampler"].enabled:
+        seconds = hparams["reference_seconds"]
+        groups.append(CropGroup("reference", seconds, augmented=False))
+    options = {
+        "groups": groups,
+        "seed": hparams["seed"],
+        "epoch": epoch,
+        "augmentation": hparams["augmentation"],
+        "sample_rate": hparams["sample_rate"],
+    }
+    if hparams["true_positives"]:
+        logger.warning("true_positives: READS SPEAKER LABELS, an upper bound")
+        views = OracleViewSampler(train_data, **options)
+    else:
+        views = ViewSampler(**options)
+    add_crop_groups(train_data, views)
+    return train_data
+
+
+def warn_short_utterances(train_data: Any, groups: list[CropGroup]) -> None:
     """Warn of utterances that are repeated to fill a view.
 
     All views of them are the same audio.
@@ -284,30 +336,46 @@ def say_what_is_short(train_data: Any, groups: list[CropGroup]) -> None:
         )
 
 
-def training_data(hparams: dict[str, Any], epoch: SharedEpoch) -> Any:
-    """Read the manifest and add the views, and SSPS's reference segment."""
-    train_data = load_manifest(
-        hparams["train_manifest"], hparams["data_folder"]
+# -- results ---------------------------------------------------------------
+
+
+def verify_final_model(
+    brain: SSLBrain,
+    hparams: dict[str, Any],
+    configuration: Configuration,
+    cohort: Cohort | None,
+) -> None:
+    """Verify the final model by every list, and write the results.
+
+    Those of the first list go to the output folder, those of the others to
+    where `verify.py` writes them.
+    """
+    results, averaged_epochs = brain.verify_average(cohort)
+    if not if_main_process():
+        return
+    output_folder, history = hparams["output_folder"], brain.history
+    configuration.save(output_folder)
+    for number, result in enumerate(results):
+        verification = brain.verifications[number]
+        folder = output_folder
+        if number > 0:
+            folder = results_folder(output_folder, verification)
+        write_verification(
+            folder,
+            verification,
+            result,
+            config=configuration.hparams_file,
+            epochs=hparams["epoch_counter"].current,
+            averaged_epochs=averaged_epochs,
+            coverage=history.rows[-1].get("coverage") if history.rows else None,
+            **run_settings(hparams, cohort),
+        )
+    summarize_training(
+        output_folder,
+        history,
+        hparams["sampler"].start_epoch,
+        next(iter(results), None),
     )
-    say_what_is_short(train_data, hparams["crop_groups"])
-    groups = list(hparams["crop_groups"])
-    if hparams["sampler"].start_epoch is not None:
-        seconds = hparams["reference_seconds"]
-        groups.append(CropGroup("reference", seconds, augmented=False))
-    options = {
-        "groups": groups,
-        "seed": hparams["seed"],
-        "epoch": epoch,
-        "augmentation": hparams["augmentation"],
-        "sample_rate": hparams["sample_rate"],
-    }
-    if hparams["true_positives"]:
-        logger.warning("true_positives: READS SPEAKER LABELS, an upper bound")
-        views = OracleViewSampler(train_data, **options)
-    else:
-        views = ViewSampler(**options)
-    add_crop_groups(train_data, views)
-    return train_data
 
 
 if __name__ == "__main__":

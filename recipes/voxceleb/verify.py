@@ -24,13 +24,10 @@ from speechbrain.utils.distributed import (
     run_on_main,
 )
 from speechbrain.utils.logger import setup_logging
-from voxceleb_prepare import (
-    load_cohort,
-    load_verifications,
-    prepare_trials,
-    warn_of_trained_speakers,
-)
+from voxceleb_prepare import Trials, warn_trained_speakers
 
+from ssps_plugin.dataio import load_manifest
+from ssps_plugin.dataio.dataset import read_column
 from ssps_plugin.evaluation.embeddings import EmbeddingCache
 from ssps_plugin.evaluation.results import (
     History,
@@ -38,6 +35,7 @@ from ssps_plugin.evaluation.results import (
     run_settings,
     write_verification,
 )
+from ssps_plugin.evaluation.scoring import Cohort, draw_cohort
 from ssps_plugin.training.checkpoints import Snapshots
 from ssps_plugin.training.configuration import (
     Configuration,
@@ -54,25 +52,27 @@ def main(argv: list[str]) -> None:
 
 
 def verify(configuration: Configuration) -> None:
-    """Load the last epochs' encoder, embed, score, write."""
+    """Load the average of the last epochs, embed, score, write."""
     if configuration.hparams_file.name == "hyperparams.yaml":
-        look_beside(configuration)
+        use_paths_of_run(configuration)
     hparams = configuration.load()
     setup_logging()
-    run_on_main(prepare_trials, kwargs={"hparams": hparams})
-    verifications = load_verifications(hparams)
-    if not verifications:
+    trials = Trials.from_hparams(hparams)
+    run_on_main(trials.download)
+    trials.read()
+    if not trials.verifications:
         raise ValueError(
-            "No trials to score: set --trials and --trials_folder."
+            "Expected trials to score, got none: change trials and "
+            "trials_folder."
         )
-    run_on_main(warn_of_trained_speakers, kwargs={"hparams": hparams})
-    cohort, cache = load_cohort(hparams), EmbeddingCache()
+    run_on_main(warn_trained_speakers, [trials, hparams["train_manifest"]])
+    cohort = read_cohort(hparams) if hparams["cohort_size"] else None
 
     device = configuration.run_opts["device"] or infer_device()
-    facts = load_trained(hparams)
-    facts |= run_settings(hparams, cohort)
+    settings = load_averaged_model(hparams) | run_settings(hparams, cohort)
     framework = hparams["framework"].to(device).eval()
-    for verification in verifications:
+    cache = EmbeddingCache()
+    for verification in trials.verifications:
         result = verification.run(
             framework.embed,
             device,
@@ -86,25 +86,26 @@ def verify(configuration: Configuration) -> None:
                 verification,
                 result,
                 config=configuration.hparams_file,
-                **facts,
+                **settings,
             )
 
 
-def look_beside(configuration: Configuration) -> None:
-    """Find a run by its saved configuration, and augment nothing.
+def use_paths_of_run(configuration: Configuration) -> None:
+    """Use the files beside a saved configuration, and no augmentation.
 
-    From any folder, whatever folder the training was started in.
+    A run can so be verified from any folder, after it was moved, and where the
+    noise that it was trained with is missing.
     """
     folder = configuration.hparams_file.parent
-    # References are resolved in what is saved: the objects that a path goes to
-    # are told it, too.
+    # References are resolved in what is saved, so the arguments of the objects
+    # that take these paths are overridden, too.
     save, log = str(folder / "save"), str(folder / "train_log.txt")
     arguments = {
         "checkpointer": {"checkpoints_dir": save},
         "train_logger": {"save_file": log},
         "augmentation": {"noise_folder": None, "rir_folder": None},
     }
-    found: dict[str, Any] = {
+    paths: dict[str, Any] = {
         "output_folder": str(folder),
         "save_folder": save,
         "made_trials": str(folder / "trials.txt"),
@@ -112,27 +113,52 @@ def look_beside(configuration: Configuration) -> None:
         "noise_folder": None,
         "rir_folder": None,
     }
-    for key, changed in arguments.items():
-        given = configuration[key] or {}
-        if changed.keys() <= given.keys():  # not an object of one's own
-            found[key] = changed
+    for key, overridden in arguments.items():
+        present = configuration[key] or {}
+        if overridden.keys() <= present.keys():  # not an object of one's own
+            paths[key] = overridden
     manifest = pathlib.Path(configuration["train_manifest"])
     beside = folder / manifest.name
     moved = not manifest.is_absolute() or not manifest.is_file()
     if moved and beside.is_file():
-        found["train_manifest"] = str(beside)
-    for key, value in found.items():
+        paths["train_manifest"] = str(beside)
+    for key, value in paths.items():
         configuration.overrides.setdefault(key, value)
 
 
-def load_trained(hparams: dict[str, Any]) -> dict[str, Any]:
-    """Load the average of the last epochs; returns what is known of them."""
+def read_cohort(hparams: dict[str, Any]) -> Cohort:
+    """Read the manifest, and draw the cohort of score normalisation from it."""
+    train_data = load_manifest(
+        hparams["train_manifest"], hparams["data_folder"]
+    )
+    return draw_cohort(
+        read_column(train_data, "wav"),
+        hparams["cohort_size"],
+        hparams["cohort_top_n"],
+        hparams["seed"],
+    )
+
+
+def load_averaged_model(hparams: dict[str, Any]) -> dict[str, Any]:
+    """Load the average of the last epochs into the framework.
+
+    Returns
+    -------
+    dict
+        `epochs`, `averaged_epochs` and `coverage`, as for
+        `verification_results`.
+
+    Raises
+    ------
+    FileNotFoundError
+        There is no checkpoint.
+    """
     framework, counter = hparams["framework"], hparams["epoch_counter"]
-    trained = {"framework": framework, "epoch_counter": counter}
-    checkpoint = Checkpointer(hparams["save_folder"], trained)
-    if checkpoint.recover_if_possible() is None:
+    recoverables = {"framework": framework, "epoch_counter": counter}
+    checkpointer = Checkpointer(hparams["save_folder"], recoverables)
+    if checkpointer.recover_if_possible() is None:
         raise FileNotFoundError(
-            f"Expected a checkpoint in {hparams['save_folder']}, found none: "
+            f"Expected a checkpoint in {hparams['save_folder']}, got none: "
             "train first, with the same output_folder."
         )
     output_folder = pathlib.Path(hparams["output_folder"])

@@ -52,7 +52,7 @@ logger = get_logger(__name__)
 
 
 class Predictions(NamedTuple):
-    """What a forward pass gives: anchors, positives, and references."""
+    """Anchors, positives and references of a forward pass."""
 
     anchors: Tensor
     positives: Tensor
@@ -60,26 +60,26 @@ class Predictions(NamedTuple):
 
 
 class SSLBrain(sb.Brain):
-    """Train a framework on views, verify speakers, keep the history.
+    """Train a framework on views, verify speakers, and keep the history.
 
-    `modules` holds `framework` (a `Framework`) and `sampler`; what else is in
-    it (an `ObjectiveModule`) is passed to the loss by its name. `hparams` holds
-    `crop_groups` (the views), `loss`, `lr_schedule` (a function of the epochs
-    that have passed), `schedule_epochs` (the length of momentum's schedule),
-    `clip_gradients` (a function of the parameters, or null),
-    `reference_in_eval_mode`, `verify_interval` (epochs), `averaged_epochs`,
-    `num_checkpoints`, `train_logger`, `use_tensorboard`, `sync_batchnorm`,
-    `compile_backend` and `output_folder`.
+    `modules` holds `framework` (a `Framework`) and `sampler` (a `Sampler`);
+    every other entry (an `ObjectiveModule`, say) is passed to the loss by its
+    name. `hparams` holds `crop_groups` (the views), `loss`, `lr_schedule` (a
+    function of the epochs passed), `schedule_epochs` (the length of the
+    momentum's schedule), `clip_gradients` (a function of the parameters, or
+    null), `reference_in_eval_mode`, `verify_interval` (epochs),
+    `averaged_epochs`, `num_checkpoints`, `train_logger`, `use_tensorboard`,
+    `sync_batchnorm`, `compile_backend` and `output_folder`.
 
     Arguments
     ---------
     epoch : SharedEpoch
-        The epoch that crops and augmentation follow.
+        The epoch, as crops and augmentation see it.
     report : SamplingReport
         Diagnostics of the draws, empty without labels.
     verifications : sequence of Verification
-        A trial list each: epochs are verified by the first, the final model by
-        all. Without any, no error rates are computed.
+        One for each trial list: epochs are verified by the first, the final
+        model by all. Without any, no error rates are computed.
     warm_start_from : str, optional
         The `save` folder of a finished run, for SSPS to start from.
     *args, **kwargs
@@ -119,17 +119,17 @@ class SSLBrain(sb.Brain):
             check_recoverables(self.modules, self.checkpointer.recoverables)
             self.checkpointer.add_recoverable("sampling_report", self.report)
 
-    # -- what it is composed of --------------------------------------------
+    # -- its parts ---------------------------------------------------------
 
     @property
     def framework(self) -> Framework:
-        """The framework itself, without the wrapper of parallel training."""
+        """The framework, without the wrapper of parallel training."""
         bare: Framework = without_wrapper(self.modules.framework)
         return bare
 
     @property
     def operands(self) -> dict[str, nn.Module]:
-        """What is passed to the loss by its name, wrapped as it is called."""
+        """Modules that are passed to the loss by name, wrapped."""
         return {
             name: module
             for name, module in self.modules.items()
@@ -138,9 +138,11 @@ class SSLBrain(sb.Brain):
 
     @property
     def objective_modules(self) -> list[ObjectiveModule]:
-        """Operands that take part in more than the loss, unwrapped."""
+        """Operands with an update and metrics of their own, unwrapped."""
         bare = map(without_wrapper, self.operands.values())
-        return [one for one in bare if isinstance(one, ObjectiveModule)]
+        return [
+            module for module in bare if isinstance(module, ObjectiveModule)
+        ]
 
     @property
     def _parts(self) -> list[Framework | ObjectiveModule]:
@@ -150,8 +152,7 @@ class SSLBrain(sb.Brain):
 
     def compute_forward(self, batch: Any, stage: sb.Stage) -> Predictions:
         """Embed the views, and the reference segment once SSPS needs it."""
-        # Batches are pinned where there is a GPU: the copy need not be waited
-        # for.
+        # Batches are pinned where there is a GPU: nobody waits for the copy.
         batch = batch.to(self.device, non_blocking=True)
         reference = None
         if self.modules.sampler.remembering or stage != sb.Stage.TRAIN:
@@ -188,29 +189,30 @@ class SSLBrain(sb.Brain):
         return loss
 
     def embed(self, wavs: Tensor, lengths: Tensor | None = None) -> Tensor:
-        """Return speaker embeddings, `(batch, dim)`; see the framework's."""
+        """Return speaker embeddings, `(batch, dim)`; see `Framework.embed`."""
         return self.framework.embed(wavs, lengths)
 
     def init_optimizers(self) -> None:
-        """Make the optimiser, with hooks on the steps that it really takes.
+        """Make the optimiser, with hooks on the steps that it takes.
 
-        A step that is left out (gradients accumulate, or are not finite under
-        mixed precision) neither moves a momentum network nor clips.
+        Where no step is taken (gradients accumulate, or are not finite under
+        mixed precision), no momentum network is updated and nothing is
+        clipped.
         """
         super().init_optimizers()
         self.optimizer.register_step_pre_hook(self._before_step)
         self.optimizer.register_step_post_hook(self._after_step)
 
     def check_loss_isfinite(self, loss: Tensor) -> None:
-        """Leave out a step with a loss that is not finite, of any rank.
+        """Leave a step out if the loss of any rank is not finite.
 
-        SpeechBrain would take it, and set the weights to nan. Under fp16 its
-        scaler does this.
+        SpeechBrain would take the step, and set the weights to nan. Under fp16
+        its scaler leaves the step out.
 
         Raises
         ------
         ValueError
-            More such losses than `nonfinite_patience`.
+            There are more such losses than `nonfinite_patience`.
         """
         finite = sum_over_ranks(loss.isfinite().float()) == world_size()
         if bool(finite):
@@ -223,14 +225,14 @@ class SSLBrain(sb.Brain):
         )
         if self.nonfinite_count > self.nonfinite_patience:
             raise ValueError(
-                f"{message}, and neither were {self.nonfinite_patience} before "
-                "it: lower the learning rate or, if it is with --precision "
-                "that it happens, train in fp32."
+                f"Expected finite losses, got {self.nonfinite_count} that are "
+                f"not. {message}: lower the learning rate or, if it happens "
+                "with --precision alone, train in fp32."
             )
         logger.warning("%s: the step is left out", message)
 
     def optimizers_step(self) -> None:
-        """Step as SpeechBrain does, unless a loss was not finite."""
+        """Step as SpeechBrain does, unless the step is left out."""
         if self._leaves_step_out:
             self._leaves_step_out = False
             self.optimizer.zero_grad(set_to_none=True)
@@ -262,10 +264,10 @@ class SSLBrain(sb.Brain):
     # -- one epoch ---------------------------------------------------------
 
     def on_stage_start(self, stage: sb.Stage, epoch: int | None = None) -> None:
-        """Bring data, sampler and objective to the epoch."""
+        """Begin the epoch in the data, the sampler and the objective."""
         if stage != sb.Stage.TRAIN or epoch is None:
             return
-        # Of the last step taken: a resume may find no step left to take.
+        # That of the last step taken: a resume may find no step left to take.
         self._set_learning_rate(steps_before=max(self.step - 1, 0))
         self.shared_epoch.set(epoch)
         self.modules.sampler.begin_epoch(epoch)
@@ -275,11 +277,11 @@ class SSLBrain(sb.Brain):
     def on_stage_end(
         self, stage: sb.Stage, stage_loss: float, epoch: int | None = None
     ) -> None:
-        """Verify, log, and save a checkpoint."""
+        """Verify the epoch, log it, and save a checkpoint."""
         if stage != sb.Stage.TRAIN or epoch is None:
             return
-        # Without SyncBatchNorm the last step's batch statistics are each
-        # rank's own: all verify, and go on with, those that are saved.
+        # Without SyncBatchNorm each rank has batch statistics of its own. All
+        # ranks verify, and go on with, those that are saved.
         broadcast_buffers(self.framework)
         row = {
             "epoch": epoch,
@@ -299,11 +301,11 @@ class SSLBrain(sb.Brain):
         if if_main_process():
             self.history.record(row)
             self.snapshots.save(epoch, self.framework.exported_model)
-        # Loggers write on the main process, and wait for all of them.
+        # Loggers write on the main process, and wait for the others.
         self._log(row)
         if self.checkpointer is not None:
-            # SpeechBrain resets these after this hook; saved as they are, a
-            # resume would go on averaging from this epoch's last step.
+            # SpeechBrain resets these after this hook. Were they saved before,
+            # a resume would go on averaging from this epoch's last step.
             self.step, self.avg_train_loss = 0, 0.0
             self.checkpointer.save_and_keep_only(
                 meta=meta, num_to_keep=self.hparams.num_checkpoints
@@ -331,7 +333,17 @@ class SSLBrain(sb.Brain):
     def fit(
         self, epoch_counter: Any, train_set: Any, *args: Any, **kwargs: Any
     ) -> None:
-        """Fit as SpeechBrain does; remembers what a warm start reads."""
+        """Fit as SpeechBrain does, with a warm start where one is asked for.
+
+        Arguments
+        ---------
+        epoch_counter : speechbrain.utils.epoch_loop.EpochCounter
+            Counts the epochs, from 1.
+        train_set : speechbrain.dataio.dataset.DynamicItemDataset
+            The training set, with the views.
+        *args, **kwargs
+            As for `speechbrain.Brain.fit`.
+        """
         self.epoch_counter = epoch_counter
         loader_kwargs = kwargs.get("train_loader_kwargs", {})
         self.train_data = train_set, loader_kwargs
@@ -354,13 +366,13 @@ class SSLBrain(sb.Brain):
                 )
 
     def _compile(self) -> None:
-        """Compile as SpeechBrain does, and the encoders where asked for."""
+        """Compile as SpeechBrain does, and the encoders if asked to."""
         super()._compile()
         if self.hparams.compile_backend is not None:
             compile_encoders(self.framework, self.hparams.compile_backend)
 
     def _wrap_distributed(self) -> None:
-        """Wrap as SpeechBrain does; SyncBatchNorm only where asked for."""
+        """Wrap as SpeechBrain does; synchronise batch norms if asked to."""
         synchronise = self.hparams.sync_batchnorm and self.device_type != "cpu"
         with nullcontext() if synchronise else unsynchronised_batch_norm():
             super()._wrap_distributed()
@@ -368,12 +380,12 @@ class SSLBrain(sb.Brain):
     # -- warm start --------------------------------------------------------
 
     def _warm_start(self, folder: str) -> None:
-        """Load a finished run, and fill the memories by its encoder.
+        """Load a finished run, and fill the memories with its encoder.
 
-        Model, optimiser and epoch go on from there. The memories are filled by
-        one pass in eval mode over the training set, with the training
-        augmentation, in the order of the last epoch; no training epoch is
-        lost.
+        Model, optimiser and epoch continue those of the run. The memories are
+        filled in one pass over the training set, in eval mode, with the
+        training augmentation, in the order of the last epoch. It takes the
+        place of the epoch that would otherwise fill them.
 
         Source: Lepage and Dehak, SSPS, Interspeech 2025 (arXiv 2505.14561).
         """
@@ -387,12 +399,12 @@ class SSLBrain(sb.Brain):
             self.modules.sampler.warm_start(self._embedded_batches(bar))
 
     def _recover_finished_run(self, folder: str) -> int:
-        """Recover what the run trained; returns its last epoch.
+        """Recover what the run trained, and return its last epoch.
 
         Raises
         ------
         FileNotFoundError
-            No checkpoint in the folder.
+            There is no checkpoint in the folder.
         ValueError
             Its last epoch is not the one before SSPS starts.
         """
@@ -406,16 +418,17 @@ class SSLBrain(sb.Brain):
         checkpoint = finished.recover_if_possible()
         if checkpoint is None:
             raise FileNotFoundError(
-                "warm_start_from expects the save folder of a finished run, "
-                f"with a checkpoint in it; found none in {folder}."
+                "Expected the save folder of a finished run, with a checkpoint "
+                f"in it, got {folder}, with none: change warm_start_from."
             )
         epoch: int = self.epoch_counter.current
         start_epoch = self.modules.sampler.start_epoch
         if epoch + 1 != start_epoch:
             raise ValueError(
-                f"The run in {folder} ended after epoch {epoch}, but SSPS "
-                f"starts in epoch {start_epoch}: set ssps_start_epoch to "
-                f"{epoch + 1}, and num_epochs to more than that."
+                f"Expected SSPS to start after the last epoch of the run in "
+                f"{folder}, which is {epoch}, got a start in epoch "
+                f"{start_epoch}: change ssps_start_epoch to {epoch + 1}, and "
+                "num_epochs to more than that."
             )
         logger.info("Warm start from %s, epoch %d", checkpoint.path, epoch)
         return epoch
@@ -447,7 +460,9 @@ class SSLBrain(sb.Brain):
     # -- speaker verification ----------------------------------------------
 
     def verify(self, cohort: Cohort | None = None) -> VerificationResult | None:
-        """Score the first list with the present encoder, on all ranks.
+        """Score the first trial list with the present encoder.
+
+        All ranks call it: the utterances are shared among them.
 
         Arguments
         ---------
@@ -457,14 +472,16 @@ class SSLBrain(sb.Brain):
         Returns
         -------
         VerificationResult or None
-            None without trials, and on the other processes.
+            None without trials, and on all processes but the main one.
         """
         return next(iter(self._verify(self.verifications[:1], cohort)), None)
 
     def verify_average(
         self, cohort: Cohort | None = None
     ) -> tuple[list[VerificationResult], int]:
-        """Score all lists with the last epochs' average; it is not kept.
+        """Score all trial lists with the average of the last epochs.
+
+        All ranks call it. The model is afterwards what it was before.
 
         Arguments
         ---------
@@ -474,7 +491,7 @@ class SSLBrain(sb.Brain):
         Returns
         -------
         list of VerificationResult
-            One a list; empty on all processes but the main one.
+            One for each list; empty on all processes but the main one.
         int
             How many epochs were averaged.
         """
@@ -492,7 +509,7 @@ class SSLBrain(sb.Brain):
     def _verify(
         self, verifications: Sequence[Verification], cohort: Cohort | None
     ) -> list[VerificationResult]:
-        """Score lists; an utterance of several is embedded once."""
+        """Score trial lists; an utterance of several is embedded once."""
         if not verifications:
             return []
         self.modules.eval()
@@ -511,7 +528,7 @@ class SSLBrain(sb.Brain):
         return [result for result in results if result is not None]
 
     def _error_rates(self) -> dict[str, float]:
-        """Verify, and return the error rates as the history keeps them."""
+        """Verify, and return the error rates by the history's names."""
         result = self.verify()
         if result is None:
             return {}

@@ -16,20 +16,36 @@ from speechbrain.utils.checkpoints import (
 from speechbrain.utils.distributed import ddp_barrier, if_main_process
 from torch import Tensor, nn
 
-# What torch says of a state that is another module's.
-_MISFIT = "Error(s) in loading state_dict"
-_SHOWN_CHARACTERS = 300
+# The name of the file that marks a checkpoint, until all others are written.
 _UNFINISHED = METAFNAME + ".unfinished"
-
-_PATTERN = "epoch_*.ckpt"
+# How PyTorch's message begins when a state is of another module.
+_MISFIT = "Error(s) in loading state_dict"
+# Its message names every entry, of which the first few say what is wrong.
+_SHOWN_CHARACTERS = 300
 
 
 class AtomicCheckpointer(Checkpointer):
-    """SpeechBrain's Checkpointer, safe against a process killed while saving.
+    """Save checkpoints that a process killed while saving cannot spoil.
 
     SpeechBrain writes the file that marks a folder as a checkpoint first, so a
     process killed while saving leaves a newest checkpoint that cannot be
     loaded. Here that file gets its name last.
+
+    Arguments
+    ---------
+    *args, **kwargs
+        As for `speechbrain.utils.checkpoints.Checkpointer`.
+
+    Example
+    -------
+    >>> module = nn.Linear(1, 1)
+    >>> folder = getfixture("tmp_path")
+    >>> checkpointer = AtomicCheckpointer(folder, {"module": module})
+    >>> checkpointer.recover_if_possible() is None
+    True
+    >>> checkpoint = checkpointer.save_checkpoint(meta={"epoch": 3})
+    >>> checkpointer.recover_if_possible().meta["epoch"]
+    3
     """
 
     def save_checkpoint(self, *args: Any, **kwargs: Any) -> Checkpoint | None:
@@ -48,7 +64,7 @@ class AtomicCheckpointer(Checkpointer):
         Raises
         ------
         RuntimeError
-            A checkpoint of other modules, or of other sizes.
+            The checkpoint is of other modules, or of other sizes.
         """
         if if_main_process():
             pattern = f"{CKPT_PREFIX}*/{_UNFINISHED}"
@@ -60,10 +76,10 @@ class AtomicCheckpointer(Checkpointer):
         except (KeyError, RuntimeError) as error:
             if isinstance(error, RuntimeError) and _MISFIT not in str(error):
                 raise
-            first = " ".join(str(error).split())[:_SHOWN_CHARACTERS]
+            shown = " ".join(str(error).split())[:_SHOWN_CHARACTERS]
             raise RuntimeError(
                 f"Expected checkpoints in {self.checkpoints_dir} that fit what "
-                f"the configuration builds, got: {first} ... Go on with the "
+                f"the configuration builds, got: {shown} ... Go on with the "
                 "settings that they were made with (hyperparams.yaml beside "
                 "that folder), or change output_folder."
             ) from error
@@ -80,15 +96,20 @@ class AtomicCheckpointer(Checkpointer):
 class Snapshots:
     """Keep the embedding model of the last epochs, to average its weights.
 
-    One file an epoch with nothing but the embedding model in it: averaging ten
-    epochs keeps no ten copies of memories or of an optimiser's state.
+    There is one file an epoch, with the embedding model alone: to average ten
+    epochs takes no ten copies of memories and of an optimiser's state.
 
     Arguments
     ---------
     folder : str or os.PathLike
-        Where they lie.
+        The folder of the files.
     num_kept : int
         How many epochs are averaged; 0 or 1 keeps nothing.
+
+    Raises
+    ------
+    ValueError
+        `num_kept` is negative.
 
     Source: the evaluation of Lepage and Dehak (arXiv 2505.14561) averages the
     parameters of the last ten epochs.
@@ -111,25 +132,36 @@ class Snapshots:
     ) -> None:
         if num_kept < 0:
             raise ValueError(
-                f"averaged_epochs must be at least 0, got {num_kept}."
+                f"Expected at least 0 epochs to average, got {num_kept}: "
+                "change averaged_epochs."
             )
         self.folder = pathlib.Path(folder)
         self.num_kept = num_kept
 
     def save(self, epoch: int, model: nn.Module) -> None:
-        """Keep the model as it is after an epoch, and drop what is too old."""
+        """Keep the model of an epoch, and delete the snapshots out of range.
+
+        Those are of epochs too old, and of later epochs of a longer run.
+
+        Arguments
+        ---------
+        epoch : int
+            The epoch that has ended.
+        model : torch.nn.Module
+            The embedding model after it.
+        """
         if self.num_kept < 2:
             return
         self.folder.mkdir(parents=True, exist_ok=True)
         path = self._path(epoch)
-        # Whole or not at all: a process may be killed while it writes.
+        # A process may be killed while it writes.
         unfinished = path.with_suffix(".unfinished")
         torch.save(model.state_dict(), unfinished)
         os.replace(unfinished, path)
         wanted = self._paths(epoch)
-        for kept in self.folder.glob(_PATTERN):
-            if kept not in wanted:
-                kept.unlink()
+        for present in self.folder.glob("epoch_*.ckpt"):
+            if present not in wanted:
+                present.unlink()
 
     def average_into(self, model: nn.Module, last_epoch: int) -> int:
         """Load the average of the last epochs into a model.
@@ -140,20 +172,20 @@ class Snapshots:
         Arguments
         ---------
         model : torch.nn.Module
-            Of the snapshots' structure; unchanged where there is nothing to
-            average.
+            Of the snapshots' structure. It stays as it is where there is
+            nothing to average.
         last_epoch : int
-            The newest epoch that counts.
+            The newest epoch to average.
 
         Returns
         -------
         int
-            How many epochs were averaged, 1 where the model stayed as it was.
+            How many epochs were averaged, 1 where the model stayed as it is.
         """
         paths = [path for path in self._paths(last_epoch) if path.exists()]
         if len(paths) < 2:
             return 1
-        states = (torch.load(p, "cpu", weights_only=True) for p in paths)
+        states = (torch.load(path, "cpu", weights_only=True) for path in paths)
         model.load_state_dict(_average(states, len(paths)))
         return len(paths)
 
@@ -166,9 +198,9 @@ class Snapshots:
 
 
 def _average(
-    states: Iterable[dict[str, Tensor]], num: int
+    states: Iterable[dict[str, Tensor]], num_states: int
 ) -> dict[str, Tensor]:
-    """Average one state after the other, in float64."""
+    """Average states in float64; one of them is in memory at a time."""
     total: dict[str, Tensor] = {}
     last: dict[str, Tensor] = {}
     for last in states:
@@ -176,6 +208,8 @@ def _average(
             if value.is_floating_point():
                 total[name] = total.get(name, 0) + value.double()
     return {
-        name: (total[name] / num).to(value.dtype) if name in total else value
+        name: (total[name] / num_states).to(value.dtype)
+        if name in total
+        else value
         for name, value in last.items()
     }

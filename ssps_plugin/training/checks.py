@@ -1,17 +1,20 @@
-"""Checks before training: what is composed, and what is resumed."""
+"""Checks before training: of what is composed, and of what is resumed."""
 
 import pathlib
 from collections.abc import Mapping
 from typing import Any
 
 import speechbrain as sb
+from speechbrain.utils.logger import get_logger
 from torch import Tensor, nn
 
 from ssps_plugin.frameworks import Framework
 from ssps_plugin.training.configuration import Configuration
 
-# Places, which may change without anything being trained otherwise.
-_PLACES = {
+logger = get_logger(__name__)
+
+# Keys that hold files and folders: a run may move, and train the same.
+_PATHS = {
     "data_folder",
     "made_trials",
     "minivox_folder",
@@ -24,12 +27,20 @@ _PLACES = {
 
 
 def check_spaces(framework: Framework, sampler: nn.Module) -> None:
-    """Refuse to draw references where positives live in another space.
+    """Check that references may be substituted for positives.
+
+    Arguments
+    ---------
+    framework : Framework
+        What makes the positives.
+    sampler : torch.nn.Module
+        A `PositiveSampler`, or what is used in place of it.
 
     Raises
     ------
     ValueError
-        A strategy that substitutes centroids, and a framework with a head.
+        The sampler substitutes centroids of references, and the positives
+        live in another space than these: the framework has a head.
     """
     strategy = getattr(sampler, "strategy", None)
     if (
@@ -37,17 +48,25 @@ def check_spaces(framework: Framework, sampler: nn.Module) -> None:
         and not framework.positives_are_embeddings
     ):
         raise ValueError(
-            f"{type(strategy).__name__} substitutes centroids of "
-            f"references, but the positives of {type(framework).__name__} do "
-            "not live in their space: there is a head between them. Use "
-            "ClusteringSampling, or a framework without a head."
+            "Expected positives in the space of the references, whose "
+            f"centroids {type(strategy).__name__} substitutes, got those of "
+            f"{type(framework).__name__}: there is a head between them. "
+            "Change the sampler's strategy to ClusteringSampling, or take a "
+            "framework without a head."
         )
 
 
 def check_recoverables(
     modules: Mapping[str, nn.Module], recoverables: Mapping[str, Any]
 ) -> None:
-    """Refuse to train what would not be saved.
+    """Check that all that is trained is saved.
+
+    Arguments
+    ---------
+    modules : mapping
+        The Brain's modules, by name.
+    recoverables : mapping
+        What the checkpointer saves, by name.
 
     Raises
     ------
@@ -56,22 +75,22 @@ def check_recoverables(
     """
     saved = {
         id(part)
-        for one in recoverables.values()
-        if isinstance(one, nn.Module)
-        for part in one.modules()
+        for recoverable in recoverables.values()
+        if isinstance(recoverable, nn.Module)
+        for part in recoverable.modules()
     }
     lost = [
         name
         for name, module in modules.items()
         if id(module) not in saved
         and any(
-            isinstance(value, Tensor) or value
+            value.numel() if isinstance(value, Tensor) else value
             for value in module.state_dict().values()
         )
     ]
     if lost:
         raise ValueError(
-            f"Expected every entry of modules among the checkpointer's "
+            "Expected every entry of modules among the checkpointer's "
             f"recoverables, got {', '.join(recoverables)} without "
             f"{', '.join(lost)}, whose state a resume would lose: add "
             f"{' and '.join(lost)} to recoverables."
@@ -79,15 +98,20 @@ def check_recoverables(
 
 
 def check_run_options(brain: sb.Brain) -> None:
-    """Refuse SpeechBrain's options that would train something else in silence.
+    """Check for run options that would silently train something else.
+
+    Arguments
+    ---------
+    brain : speechbrain.Brain
+        As SpeechBrain's constructor leaves it.
 
     Raises
     ------
     ValueError
-        Whole modules compiled or scripted, which hides what a Brain calls
+        Whole modules are compiled or scripted, which hides what a Brain calls
         besides `forward`; data parallelism without torchrun, which cuts
         outputs along their first dimension, the views; a limit to the gradient
-        that is not above 0, by which SpeechBrain turns the gradient round.
+        that is not above 0, by which SpeechBrain reverses the gradient.
     """
     for option in ("compile", "compile_module_keys", "jit", "jit_module_keys"):
         if getattr(brain, option):
@@ -99,71 +123,101 @@ def check_run_options(brain: sb.Brain) -> None:
     if brain.data_parallel_backend:
         raise ValueError(
             "Expected no --data_parallel_backend, which cuts a batch of views "
-            "in the wrong place: start the recipe by torchrun "
+            "along the wrong dimension: start the recipe by torchrun "
             "--nproc_per_node=<number of GPUs>."
         )
     if not brain.max_grad_norm > 0:
         raise ValueError(
             "Expected max_grad_norm above 0, got "
-            f"{brain.max_grad_norm}, by which SpeechBrain would turn the "
-            "gradient round: .inf clips nothing."
+            f"{brain.max_grad_norm}, by which SpeechBrain would reverse "
+            "the gradient: change max_grad_norm; .inf clips nothing."
         )
 
 
-def check_same_run(configuration: Configuration) -> bool:
-    """Refuse to go on with another experiment's run, and note what changed.
-
-    What differs from the settings that the run was started with is added to
-    the configuration's notes.
+def find_resumable_run(settings: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Find the run that the output folder holds, if it has a checkpoint.
 
     Arguments
     ---------
-    configuration : Configuration
-        Of a recipe with the keys `output_folder`, `save_folder`, `experiment`
-        and `true_positives`.
+    settings : mapping
+        Plain values of a recipe, `output_folder` and `save_folder` among them;
+        see `Configuration.settings`.
 
     Returns
     -------
-    bool
-        Whether there is a run to go on with.
+    dict or None
+        The settings that the run was started with.
+    """
+    saved = pathlib.Path(settings["output_folder"], "hyperparams.yaml")
+    checkpoints = pathlib.Path(settings["save_folder"]).glob("CKPT*")
+    if not saved.is_file() or not any(checkpoints):
+        return None
+    return Configuration(saved, None, {}).settings()
+
+
+def check_same_experiment(
+    settings: Mapping[str, Any], started: Mapping[str, Any]
+) -> None:
+    """Check that a run is resumed as the experiment that it was started as.
+
+    Arguments
+    ---------
+    settings : mapping
+        Those to resume with; `output_folder`, `save_folder`, `experiment` and
+        `true_positives` among them.
+    started : mapping
+        Those that the run was started with, by `find_resumable_run`.
 
     Raises
     ------
     ValueError
-        The folder holds a run of another `experiment`, or of another
-        `true_positives`.
+        The run is of another `experiment`, or of another `true_positives`.
     """
-    now = configuration.settings()
-    folder, save = (
-        pathlib.Path(now[key]) for key in ("output_folder", "save_folder")
-    )
-    saved = folder / "hyperparams.yaml"
-    if not saved.is_file() or not any(save.glob("CKPT*")):
-        return False
-    before = Configuration(saved, None, {}).settings()
-    if before["experiment"] != now["experiment"]:
-        start = ""
-        if "warm_start_from" in now:
-            start = f" (and start from it by --warm_start_from {save})"
+    folder = settings["output_folder"]
+    if started["experiment"] != settings["experiment"]:
+        warm_start = ""
+        if "warm_start_from" in settings:
+            warm_start = (
+                " (and start from that run by --warm_start_from "
+                f"{settings['save_folder']})"
+            )
         raise ValueError(
-            f"Expected to go on with {before['experiment']}, whose run is in "
-            f"{folder}, got {now['experiment']}: change output_folder{start}."
+            f"Expected to go on with {started['experiment']}, whose run is in "
+            f"{folder}, got {settings['experiment']}: change output_folder"
+            f"{warm_start}."
         )
-    if before["true_positives"] != now["true_positives"]:
+    if started["true_positives"] != settings["true_positives"]:
         raise ValueError(
-            f"Expected to go on with true_positives "
-            f"{before['true_positives']}, as the run in {folder} was started, "
-            f"got {now['true_positives']}: change output_folder or "
+            "Expected to go on with true_positives "
+            f"{started['true_positives']}, as the run in {folder} was started, "
+            f"got {settings['true_positives']}: change output_folder or "
             "true_positives."
         )
+
+
+def log_changed_settings(
+    settings: Mapping[str, Any], started: Mapping[str, Any]
+) -> None:
+    """Log which settings differ from those that a run was started with.
+
+    Files and folders are left out: a run may move.
+
+    Arguments
+    ---------
+    settings : mapping
+        Those to resume with.
+    started : mapping
+        Those that the run was started with, by `find_resumable_run`.
+    """
     changed = [
-        f"{key} {before[key]} -> {value}"
-        for key, value in now.items()
-        if key in before and key not in _PLACES and before[key] != value
+        f"{key} {started[key]} -> {value}"
+        for key, value in settings.items()
+        if key in started and key not in _PATHS and started[key] != value
     ]
     if changed:
-        configuration.notes.append(
-            f"Going on with the run in {folder}, with other settings than it "
-            f"was started with: {', '.join(changed)}."
+        logger.info(
+            "Going on with the run in %s, with other settings than it was "
+            "started with: %s.",
+            settings["output_folder"],
+            ", ".join(changed),
         )
-    return True

@@ -1,4 +1,4 @@
-"""Learning rates as functions of the epochs passed, and gradient clipping."""
+"""Schedules of the learning rate, and gradient clipping."""
 
 import math
 from collections.abc import Iterable
@@ -19,6 +19,11 @@ class StepDecay:
     interval_epochs : int
         Epochs between two decays.
 
+    Raises
+    ------
+    ValueError
+        A number for which there is no such schedule.
+
     Example
     -------
     >>> learning_rate = StepDecay(1.0, factor=0.5, interval_epochs=2)
@@ -32,24 +37,35 @@ class StepDecay:
         if initial <= 0 or factor <= 0 or interval_epochs < 1:
             raise ValueError(
                 "Expected initial > 0, factor > 0 and interval_epochs >= 1, "
-                f"got {initial}, {factor} and {interval_epochs}."
+                f"got {initial}, {factor} and {interval_epochs}: change lr, "
+                "lr_factor or lr_interval_epochs."
             )
         self.initial = initial
         self.factor = factor
         self.interval_epochs = interval_epochs
 
     def __call__(self, epochs_passed: float) -> float:
-        """Return the learning rate after a number of epochs."""
+        """Return the learning rate after a number of epochs.
+
+        Arguments
+        ---------
+        epochs_passed : float
+            Epochs since the start, with the fraction of the present one.
+
+        Returns
+        -------
+        float
+        """
         num_decays = math.floor(epochs_passed / self.interval_epochs)
         return float(self.initial * self.factor**num_decays)
 
 
 class WarmupCosine:
-    """Rise linearly to a peak, then fall along a cosine.
+    """Raise the learning rate linearly, then lower it along a cosine.
 
-    The cosine begins after the warm-up and is `cosine_epochs` long. Where
-    training ends before it does, it is cut off: the published DINO runs warm
-    up for 10 epochs, then follow a cosine over 100 epochs for the other 90.
+    The cosine begins after the warm-up and is `cosine_epochs` long. Training
+    may end before the cosine does: the published DINO runs warm up for 10
+    epochs, then follow a cosine over 100 epochs for the other 90.
 
     Arguments
     ---------
@@ -61,6 +77,11 @@ class WarmupCosine:
         Length of the warm-up from 0; 0 for none.
     cosine_epochs : float
         Length of the cosine.
+
+    Raises
+    ------
+    ValueError
+        A number for which there is no such schedule.
 
     Source: the authors' DINO configuration (Lepage and Dehak, arXiv
     2505.14561).
@@ -82,8 +103,9 @@ class WarmupCosine:
         if not 0 <= final <= peak or warmup_epochs < 0 or cosine_epochs <= 0:
             raise ValueError(
                 "Expected 0 <= final <= peak, warmup_epochs >= 0 and "
-                f"cosine_epochs > 0, got final {final}, peak {peak}, "
-                f"{warmup_epochs} and {cosine_epochs} epochs."
+                f"cosine_epochs > 0, got {final}, {peak}, {warmup_epochs} and "
+                f"{cosine_epochs}: change lr, final_lr, warmup_epochs or "
+                "cosine_epochs."
             )
         self.peak = peak
         self.final = final
@@ -91,11 +113,21 @@ class WarmupCosine:
         self.cosine_epochs = cosine_epochs
 
     def __call__(self, epochs_passed: float) -> float:
-        """Return the learning rate after a number of epochs."""
+        """Return the learning rate after a number of epochs.
+
+        Arguments
+        ---------
+        epochs_passed : float
+            Epochs since the start, with the fraction of the present one.
+
+        Returns
+        -------
+        float
+        """
         if epochs_passed < self.warmup_epochs:
             return self.peak * epochs_passed / self.warmup_epochs
-        share = (epochs_passed - self.warmup_epochs) / self.cosine_epochs
-        height = (1 + math.cos(math.pi * min(share, 1.0))) / 2
+        fraction = (epochs_passed - self.warmup_epochs) / self.cosine_epochs
+        height = (1 + math.cos(math.pi * min(fraction, 1.0))) / 2
         return self.final + (self.peak - self.final) * height
 
 
@@ -110,6 +142,11 @@ class ClipPerParameter:
     max_norm : float
         Largest Euclidean norm of one parameter's gradient.
 
+    Raises
+    ------
+    ValueError
+        `max_norm` is not above 0.
+
     Source: M. Caron et al., DINO, ICCV 2021 (arXiv 2104.14294).
 
     Example
@@ -123,12 +160,21 @@ class ClipPerParameter:
 
     def __init__(self, max_norm: float) -> None:
         if not max_norm > 0:
-            raise ValueError(f"max_norm must be > 0, got {max_norm}.")
+            raise ValueError(
+                f"Expected max_norm > 0, got {max_norm}: change "
+                "max_parameter_grad_norm."
+            )
         self.max_norm = max_norm
 
     @torch.no_grad()
     def __call__(self, parameters: Iterable[nn.Parameter]) -> None:
-        """Clip the gradients in place; waits for no device."""
+        """Clip the gradients in place, without waiting for the GPU.
+
+        Arguments
+        ---------
+        parameters : iterable of torch.nn.Parameter
+            Those without a gradient are left out.
+        """
         gradients: list[Tensor] = [
             parameter.grad
             for parameter in parameters
@@ -137,6 +183,6 @@ class ClipPerParameter:
         if not gradients:
             return
         # A few fused operations instead of several for every parameter.
-        scales = torch.stack(torch._foreach_norm(gradients))
-        scales = (self.max_norm / (scales + 1e-6)).clamp(max=1.0)
+        norms = torch.stack(torch._foreach_norm(gradients))
+        scales = (self.max_norm / (norms + 1e-6)).clamp(max=1.0)
         torch._foreach_mul_(gradients, list(scales.unbind()))

@@ -1,4 +1,7 @@
-"""Devices and processes, compilation, and what is patched in SpeechBrain."""
+"""Devices, processes and compiled code of a run, and two patches.
+
+One is of how SpeechBrain converts batch norms, one of how glibc frees memory.
+"""
 
 import ctypes
 import os
@@ -17,6 +20,7 @@ from ssps_plugin.frameworks.framework import EmbeddingModel
 # Parameters of glibc's mallopt, from malloc.h.
 _TRIM_THRESHOLD = -1
 _MMAP_THRESHOLD = -3
+# More than a tensor of a step on a CPU takes, and no more than fits in an int.
 _LARGE_BYTES = 1 << 30
 
 
@@ -25,14 +29,15 @@ def process_group(run_opts: Mapping[str, Any]) -> Iterator[None]:
     """Join the processes that torchrun started, and leave them at the end.
 
     About one process in twenty that ends without leaving is aborted by gloo's
-    own threads, and so may be one that still holds a brain when it leaves:
-    train and verify in a function of its own. After an error the group is
-    left to torchrun, since leaving may wait for ranks that never come.
+    own threads. The same may happen to one that still holds a Brain when it
+    leaves: train and verify in a function of its own. After an error, no
+    process leaves, since it might wait for ranks that never come: torchrun
+    ends them.
 
     Arguments
     ---------
     run_opts : mapping
-        SpeechBrain's run options. Without torchrun, only the device counts.
+        SpeechBrain's run options. Without torchrun, only the device is used.
 
     Raises
     ------
@@ -53,20 +58,18 @@ def process_group(run_opts: Mapping[str, Any]) -> Iterator[None]:
 
 
 def check_devices(run_opts: Mapping[str, Any]) -> None:
-    """Refuse a command that asks for more GPUs than this machine has.
+    """Check that this machine has the GPUs that a command asks for.
 
-    Before PyTorch does, late and by an ordinal. Without `--device`,
-    SpeechBrain takes a GPU where there is one, under torchrun one for each
-    process, and else the CPU: then there is nothing to check, but that
-    processes which talk over NCCL have a GPU each. Nothing is checked with a
-    device that is no GPU.
+    PyTorch would refuse later, and name no more than a number. Without
+    `--device`, SpeechBrain takes the CPU where there is no GPU, else a GPU,
+    under torchrun one for each process; processes that communicate over NCCL
+    need a GPU each. A device that is no GPU is not checked.
 
     Arguments
     ---------
     run_opts : mapping
-        SpeechBrain's run options, of which `device` and `distributed_backend`
-        count. How many processes torchrun started on this machine is in the
-        environment.
+        SpeechBrain's run options: `device` and `distributed_backend`. The
+        environment says how many processes torchrun started on this machine.
 
     Raises
     ------
@@ -87,14 +90,14 @@ def check_devices(run_opts: Mapping[str, Any]) -> None:
     num_gpus, num_processes = _num_gpus(), _num_processes()
     one_each = backend == "nccl" or (device is None and num_gpus > 0)
     if one_each and num_processes > num_gpus:
-        raise ValueError(_too_many_processes(num_processes, num_gpus))
+        raise ValueError(_describe_too_many(num_processes, num_gpus))
     if device is None:
         return
     if (torch.device(device).index or 0) >= num_gpus:
         raise ValueError(
             f"Expected --device to be a GPU of this machine, got {device} "
-            f"where {_gpus_there(num_gpus)}: leave --device out to take what "
-            "there is, or give --device cpu"
+            f"where {_describe_gpus(num_gpus)}: leave --device out to take "
+            "what there is, or give --device cpu"
         )
     if one_each and num_processes > 1:
         raise ValueError(
@@ -104,19 +107,19 @@ def check_devices(run_opts: Mapping[str, Any]) -> None:
         )
 
 
-def _too_many_processes(num_processes: int, num_gpus: int) -> str:
+def _describe_too_many(num_processes: int, num_gpus: int) -> str:
     fewer = ""
     if num_gpus:
         fewer = f"start {num_gpus} (--nproc_per_node={num_gpus}), or "
     return (
         f"Expected a GPU for each process, got {num_processes} processes "
-        f"started on this machine where {_gpus_there(num_gpus)}: {fewer}train "
-        "on the CPU (--device cpu --distributed_backend gloo)"
+        f"started on this machine where {_describe_gpus(num_gpus)}: {fewer}"
+        "train on the CPU (--device cpu --distributed_backend gloo)"
     )
 
 
-def _gpus_there(num_gpus: int) -> str:
-    """How many GPUs there are, and what may hide some."""
+def _describe_gpus(num_gpus: int) -> str:
+    """Name the GPUs that there are, and what may hide others."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     hidden = "" if visible is None else f" (CUDA_VISIBLE_DEVICES={visible})"
     if num_gpus == 0:
@@ -130,7 +133,7 @@ def _num_gpus() -> int:
 
 
 def _num_processes() -> int:
-    """Return how many processes torchrun started here; without it, none."""
+    """Count the processes that torchrun started here: without it, none."""
     if "LOCAL_RANK" not in os.environ:
         return 0
     ranks_below = int(os.environ["LOCAL_RANK"])
@@ -140,17 +143,17 @@ def _num_processes() -> int:
 def compile_encoders(framework: nn.Module, backend: str) -> int:
     """Compile the encoder of every embedding model in a framework, in place.
 
-    Student and teacher, queries and keys. What is compiled keeps its class
-    and the names of its parameters, so checkpoints are the same with and
-    without; the code is made when an encoder is first called.
+    These are those of student and teacher, or of queries and keys. A compiled
+    encoder keeps its class and the names of its parameters, so checkpoints are
+    the same. The code is made when an encoder is first called.
 
     Arguments
     ---------
     framework : torch.nn.Module
-        What holds `EmbeddingModel`s, at any depth.
+        A module with `EmbeddingModel`s in it, at any depth.
     backend : str
-        `inductor` (which needs a C++ compiler on a CPU), or another one that
-        `torch.compile` knows.
+        `inductor` (which needs a C++ compiler on a CPU), or another backend of
+        `torch.compile`.
 
     Returns
     -------
@@ -160,7 +163,7 @@ def compile_encoders(framework: nn.Module, backend: str) -> int:
     Raises
     ------
     ValueError
-        An unknown backend.
+        There is no such backend.
 
     Example
     -------
@@ -168,10 +171,10 @@ def compile_encoders(framework: nn.Module, backend: str) -> int:
     >>> compile_encoders(nn.ModuleList([model]), "eager")
     1
     """
-    known = torch.compiler.list_backends(exclude_tags=())
-    if backend not in known:
+    backends = torch.compiler.list_backends(exclude_tags=())
+    if backend not in backends:
         raise ValueError(
-            f"Expected a backend of torch.compile ({', '.join(known)}), got "
+            f"Expected a backend of torch.compile ({', '.join(backends)}), got "
             f"{backend!r}: change compile_backend"
         )
     models = [
@@ -186,16 +189,16 @@ def compile_encoders(framework: nn.Module, backend: str) -> int:
 
 @contextmanager
 def uncompiled() -> Iterator[None]:
-    """Run what is compiled as it was written.
+    """Run compiled modules as they are written.
 
-    For whole utterances: each of another length would compile anew.
+    Use it for whole utterances: every new length would compile anew.
     """
     with torch.compiler.set_stance("force_eager"):
         yield
 
 
 class _KeepBatchNorm:
-    """Stands for SyncBatchNorm and converts nothing."""
+    """Used in place of SyncBatchNorm: it converts nothing."""
 
     @staticmethod
     def convert_sync_batchnorm(module: nn.Module) -> nn.Module:
@@ -205,34 +208,35 @@ class _KeepBatchNorm:
 
 @contextmanager
 def unsynchronised_batch_norm() -> Iterator[None]:
-    """Keep SpeechBrain from converting batch norms while it wraps modules.
+    """Patch SpeechBrain so that batch norms stay as they are.
 
-    It converts every BatchNorm for distributed training, and the converted
-    ones refuse to train on a CPU; some methods want statistics per rank.
+    SpeechBrain converts every BatchNorm to a SyncBatchNorm when it wraps
+    modules for distributed training. That one refuses to train on a CPU, and
+    some methods need batch statistics of each rank.
     """
-    converting = sb.core.SyncBatchNorm
+    original = sb.core.SyncBatchNorm
     sb.core.SyncBatchNorm = _KeepBatchNorm
     try:
         yield
     finally:
-        sb.core.SyncBatchNorm = converting
+        sb.core.SyncBatchNorm = original
 
 
 def keep_freed_memory() -> bool:
-    """Tell glibc not to hand large blocks back to the system at once.
+    """Set glibc's allocator to keep large blocks that are freed.
 
-    By default every activation above some size is mapped afresh in each step,
-    and zeroed by the kernel page by page: a quarter of a small encoder's step
-    on a CPU. Changes no result. Elsewhere than on glibc, nothing is done.
+    By default every large activation is mapped anew in each step, and zeroed
+    by the kernel page by page: a quarter of a small encoder's step on a CPU.
+    No result changes. Without glibc nothing is done.
 
     Returns
     -------
     bool
-        Whether the allocator was told.
+        Whether the allocator was set.
     """
     try:
         mallopt = ctypes.CDLL("libc.so.6").mallopt
     except (OSError, AttributeError):
         return False
-    told = mallopt(_MMAP_THRESHOLD, _LARGE_BYTES)
-    return bool(told and mallopt(_TRIM_THRESHOLD, 2 * _LARGE_BYTES - 1))
+    is_set = mallopt(_MMAP_THRESHOLD, _LARGE_BYTES)
+    return bool(is_set and mallopt(_TRIM_THRESHOLD, 2 * _LARGE_BYTES - 1))

@@ -78,7 +78,7 @@ def final_model(output):
 
 
 def assert_same_run(one, other):
-    # A resume reports the same figures, whatever it cost to get there.
+    # A resume reports the same metrics, whatever it cost to get there.
     assert history(one) == history(other)
     left, right = final_model(one), final_model(other)
     assert left.keys() == right.keys()

@@ -82,7 +82,7 @@ class Run:
 
 
 class Interrupted(Exception):
-    """Stands for the end of a job's time."""
+    """Raised where a job's time would end."""
 
 
 @pytest.fixture(scope="module")
@@ -217,9 +217,9 @@ def test_pseudo_positives_are_drawn_from_the_start_epoch_on(ssps: Run) -> None:
     anchors, drawn = sampler.last_draw
     assert (drawn >= 0).any()
     assert not (drawn == anchors).any()
-    figures = sampler.metrics()
-    assert figures["coverage"] == ssps.coverage(NUM_EPOCHS)
-    assert figures["queue_fill"] == figures["seen"] == 1.0
+    metrics = sampler.metrics()
+    assert metrics["coverage"] == ssps.coverage(NUM_EPOCHS)
+    assert metrics["queue_fill"] == metrics["seen"] == 1.0
 
 
 def test_dynamic_batches_of_uneven_size_are_substituted(
@@ -311,7 +311,7 @@ def test_readme_goes_on_from_a_run_without_ssps(
     assert "    allow_partial_load: true\n" in README.read_text("utf-8")
 
 
-def test_readme_repeats_ids_and_logs_figures(
+def test_readme_repeats_ids_and_logs_metrics(
     corpus: Options, tmp_path: Path
 ) -> None:
     # The README's two variants, in one run: copies laid below each other

@@ -152,7 +152,7 @@ def test_empty_truncated_and_other_audio_does_not_stop_training(tmp_path):
         assert len(list(csv.DictReader(file))) == 3
 
 
-def test_what_spoils_a_run_is_told(corpus, tmp_path):
+def test_what_spoils_a_run_is_warned_of(corpus, tmp_path):
     log = run(
         "simclr_ssps.yaml",
         tmp_path / "out",

@@ -41,7 +41,7 @@ def test_main_job_leaves_results_curves_and_the_configuration(whole_run):
 def test_train_log_shows_what_sampling_did(whole_run):
     output, _ = whole_run
     text = (output / "train_log.txt").read_text().splitlines()[-1]
-    for figure in (
+    for metric in (
         "loss",
         "learning_rate",
         "coverage",
@@ -51,7 +51,7 @@ def test_train_log_shows_what_sampling_did(whole_run):
         "speaker_nmi",
         "eer",
     ):
-        assert f"{figure}: " in text
+        assert f"{metric}: " in text
 
 
 def test_held_out_speakers_are_never_trained_on(whole_run):
@@ -189,7 +189,7 @@ def test_bfloat16_and_tensorboard_run(corpus, tmp_path):
     assert list((output / "tensorboard").iterdir())
 
 
-def test_a_compiled_encoder_trains_to_the_same_figures(
+def test_a_compiled_encoder_trains_to_the_same_losses(
     whole_run, corpus, tmp_path
 ):
     counters = torch._dynamo.utils.counters["stats"]
@@ -216,7 +216,9 @@ def test_a_compiled_encoder_trains_to_the_same_figures(
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_mistakes_get_an_answer(corpus, tmp_path, options, message):
+def test_mistakes_are_refused_with_the_key_to_change(
+    corpus, tmp_path, options, message
+):
     given = {"data_folder": corpus, **options}
     with pytest.raises((ValueError, FileNotFoundError), match=message):
         run("simclr_ssps.yaml", tmp_path / "out", **given)
@@ -238,7 +240,7 @@ def test_run_options_that_train_something_else_are_refused(
         run("moco_ssps.yaml", tmp_path, *flags, data_folder=corpus)
 
 
-def test_settings_that_take_away_what_is_meant_are_told(corpus, tmp_path):
+def test_unusual_settings_are_warned_of(corpus, tmp_path):
     options = {"data_folder": corpus, "num_epochs": 2, "verify_interval": 9}
     log = run(
         "moco.yaml",

@@ -89,7 +89,7 @@ def test_keys_are_shuffled_in_every_step_over_ranks(tmp_path):
 
 
 @pytest.mark.slow
-def test_trials_by_address_are_fetched_by_one_rank(tmp_path, monkeypatch):
+def test_trials_by_address_are_downloaded_by_one_rank(tmp_path, monkeypatch):
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     corpus = write_corpus(tmp_path / "corpus")
     with serving() as server:
@@ -188,15 +188,15 @@ def test_two_ranks_train_as_one_process_with_the_joint_batch(name, tmp_path):
     one, two = history(tmp_path / "one"), history(tmp_path / "two")
     for alone, shared in zip(one, two, strict=True):
         # 40 trials: one that changes places moves the error rates by 5 %.
-        for figure in ("eer", "min_dcf_0.01", "min_dcf_0.05"):
-            assert shared.pop(figure) == pytest.approx(alone.pop(figure), 0.2)
+        for metric in ("eer", "min_dcf_0.01", "min_dcf_0.05"):
+            assert shared.pop(metric) == pytest.approx(alone.pop(metric), 0.2)
         # Of halves of the batch; the fewer rows, the nearer to their mean.
-        for figure, share in (
+        for metric, tolerance in (
             ("output_std", 0.2),
             ("teacher_information", 0.4),
         ):
-            halves, whole = shared.pop(figure, 0), alone.pop(figure, 0)
-            assert halves == pytest.approx(whole, share)
+            halves, whole = shared.pop(metric, 0), alone.pop(metric, 0)
+            assert halves == pytest.approx(whole, tolerance)
         assert shared == pytest.approx(alone, rel=1e-3)
     alone, shared = memories(tmp_path / "one"), memories(tmp_path / "two")
     for what, value in alone.items():

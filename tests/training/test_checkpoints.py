@@ -1,4 +1,4 @@
-"""AtomicCheckpointer: a half-written checkpoint is never taken for whole."""
+"""Checkpoints that are never half written, and the average of snapshots."""
 
 import pytest
 import torch
@@ -86,7 +86,7 @@ def test_only_the_newest_are_kept(tmp_path):
     assert recovered(tmp_path)[1] == 3.0
 
 
-def test_the_best_by_a_figure_is_found(tmp_path):
+def test_the_best_by_a_metric_is_found(tmp_path):
     module = value_of(1.0)
     saver = checkpointer(tmp_path, module)
     for number, eer in ((1.0, 5.0), (2.0, 3.0), (3.0, 4.0)):
@@ -189,5 +189,5 @@ def test_half_precision_is_averaged_in_full(tmp_path):
 
 
 def test_a_negative_number_of_epochs_is_an_error(tmp_path):
-    with pytest.raises(ValueError, match="averaged_epochs must be at least 0"):
+    with pytest.raises(ValueError, match="got -1: change averaged_epochs"):
         Snapshots(tmp_path, -1)

@@ -1,4 +1,4 @@
-"""Schedules against loops and the published figures."""
+"""Schedules and clipping, against loops and the published figures."""
 
 import pytest
 import torch
@@ -90,5 +90,5 @@ def test_a_generator_of_parameters_and_no_gradient_at_all_will_do():
 
 @pytest.mark.parametrize("max_norm", [0.0, -1.0, float("nan")])
 def test_a_norm_that_is_not_positive_is_an_error(max_norm):
-    with pytest.raises(ValueError, match="max_norm must be > 0"):
+    with pytest.raises(ValueError, match="Expected max_norm > 0, got"):
         ClipPerParameter(max_norm)

@@ -1,4 +1,4 @@
-"""Claims about the GPUs and the processes that a command runs on."""
+"""GPUs and processes that a command runs on, compiled encoders, patches."""
 
 import copy
 import pathlib
@@ -24,8 +24,6 @@ from ssps_plugin.training.runtime import (
     unsynchronised_batch_norm,
 )
 from tests.recipes.running import ROOT, own_process_environment, recipe
-
-HPARAMS = pathlib.Path(__file__).parents[2] / "hparams"
 
 
 @pytest.fixture
@@ -356,12 +354,3 @@ def test_afterwards_speechbrain_converts_as_before():
     with unsynchronised_batch_norm():
         pass
     assert sb.core.SyncBatchNorm is nn.SyncBatchNorm
-
-
-@pytest.mark.parametrize(
-    "path", sorted(HPARAMS.glob("*_ssps.yaml")), ids=lambda path: path.stem
-)
-def test_all_but_moco_ask_for_it(path):
-    # MoCo shuffles its keys over the ranks instead.
-    asked = "\nsync_batchnorm: True" in path.read_text()
-    assert asked == (path.name != "moco_ssps.yaml")

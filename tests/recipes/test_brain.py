@@ -1,4 +1,4 @@
-"""Claims about what the Brain hands to whom, seen by spies in a run."""
+"""Claims about what the Brain passes to whom, seen by spies in a run."""
 
 import copy
 import math

@@ -1,4 +1,4 @@
-"""Claims about starting again in a folder that holds a run."""
+"""Claims about resuming a run: in its folder, with other settings."""
 
 import json
 
@@ -59,7 +59,7 @@ def test_other_sizes_are_refused_with_what_to_change(finished):
     assert "embedding_dim 8 -> 6" in (output / "log.txt").read_text()
 
 
-def test_other_settings_are_told_and_kept_once_the_run_is_done(
+def test_changed_settings_are_logged_and_kept_once_the_run_is_done(
     finished, tmp_path
 ):
     output, options = finished

@@ -1,0 +1,95 @@
+"""Checks of what is composed and of what is resumed, without any training."""
+
+import logging
+from types import SimpleNamespace
+
+import pytest
+from torch import nn
+
+from ssps_plugin.training.checks import (
+    check_recoverables,
+    check_run_options,
+    check_same_experiment,
+    find_resumable_run,
+    log_changed_settings,
+)
+
+RUN_OPTIONS = {
+    **{"compile": False, "compile_module_keys": None},
+    **{"jit": False, "jit_module_keys": None},
+    **{"data_parallel_backend": False, "max_grad_norm": 5.0},
+}
+
+
+@pytest.fixture
+def settings(tmp_path):
+    """Those of a run in a folder that holds it, with a checkpoint."""
+    settings = {
+        **{"experiment": "simclr", "true_positives": False, "lr": 0.1},
+        "output_folder": str(tmp_path),
+        "save_folder": str(tmp_path / "save"),
+    }
+    lines = [f"{key}: {value}\n" for key, value in settings.items()]
+    (tmp_path / "hyperparams.yaml").write_text("".join(lines))
+    (tmp_path / "save" / "CKPT+1").mkdir(parents=True)
+    return settings
+
+
+def test_a_module_whose_state_is_in_no_recoverable_is_refused():
+    inner = nn.Linear(1, 1)
+    modules = {"inner": inner, "stateless": nn.ReLU(), "head": nn.Linear(1, 1)}
+    saved = {"outer": nn.Sequential(inner), "counter": object()}
+    with pytest.raises(ValueError, match="add head to recoverables"):
+        check_recoverables(modules, saved)
+    check_recoverables(modules, {**saved, "head": modules["head"]})
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [
+        ("compile", True, "use --compile_backend"),
+        ("jit_module_keys", ["framework"], "no --jit_module_keys"),
+        ("data_parallel_backend", True, "by torchrun"),
+        ("max_grad_norm", 0.0, "above 0, got 0.0"),
+        ("max_grad_norm", float("nan"), "above 0, got nan"),
+    ],
+)
+def test_run_options_that_train_something_else_are_refused(
+    option, value, message
+):
+    check_run_options(SimpleNamespace(**RUN_OPTIONS))
+    brain = SimpleNamespace(**{**RUN_OPTIONS, option: value})
+    with pytest.raises(ValueError, match=message):
+        check_run_options(brain)
+
+
+def test_a_run_is_found_by_its_configuration_and_a_checkpoint(
+    settings, tmp_path
+):
+    assert find_resumable_run(settings) == settings
+    (tmp_path / "save" / "CKPT+1").rmdir()
+    assert find_resumable_run(settings) is None
+
+
+def test_another_experiment_is_refused_with_the_warm_start_it_may_have(
+    settings,
+):
+    check_same_experiment({**settings, "lr": 0.2}, settings)
+    other = {**settings, "experiment": "simclr_ssps"}
+    with pytest.raises(ValueError, match="change output_folder.$"):
+        check_same_experiment(other, settings)
+    with pytest.raises(ValueError, match=r"warm_start_from .*/save\)\.$"):
+        check_same_experiment({**other, "warm_start_from": None}, settings)
+    with pytest.raises(ValueError, match="true_positives False, .* got True"):
+        check_same_experiment({**settings, "true_positives": True}, settings)
+
+
+def test_changed_settings_are_logged_but_for_files_and_new_keys(
+    settings, caplog
+):
+    now = {**settings, "lr": 0.2, "save_folder": "elsewhere", "new": 1}
+    with caplog.at_level(logging.INFO):
+        log_changed_settings(now, now)
+        assert not caplog.text
+        log_changed_settings(now, settings)
+    assert "started with: lr 0.1 -> 0.2." in caplog.text
