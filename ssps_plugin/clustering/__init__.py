@@ -3,8 +3,15 @@
 from ssps_plugin.clustering.spherical_kmeans import (
     Clustering,
     SphericalKMeans,
+    check_whole_number,
     nearest_clusters,
 )
 from ssps_plugin.clustering.top_k import top_k
 
-__all__ = ["Clustering", "SphericalKMeans", "nearest_clusters", "top_k"]
+__all__ = [
+    "Clustering",
+    "SphericalKMeans",
+    "check_whole_number",
+    "nearest_clusters",
+    "top_k",
+]

@@ -1,8 +1,9 @@
 """Spherical k-means, and the clusters nearest to each cluster."""
 
+import numbers
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -22,6 +23,8 @@ from ssps_plugin.distributed import gather_rows, share_of_rank
 _Assignment = Callable[[Tensor], tuple[Tensor, Tensor]]
 
 _ASSIGNMENT_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+# Points of other dtypes are cast at once; these a few at a time, when needed.
+_POINT_DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 
 
 class Clustering(NamedTuple):
@@ -100,16 +103,9 @@ class SphericalKMeans:
         warm_iterations: int = 1,
         pruning: bool = True,
     ) -> None:
-        if num_clusters < 1:
-            raise ValueError(
-                f"Expected num_clusters of at least 1, got {num_clusters}: "
-                "change num_clusters."
-            )
-        if min(num_iterations, warm_iterations) < 0:
-            raise ValueError(
-                "Expected num_iterations and warm_iterations of at least 0, "
-                f"got {num_iterations} and {warm_iterations}: change them."
-            )
+        check_whole_number("num_clusters", num_clusters, 1)
+        check_whole_number("num_iterations", num_iterations, 0)
+        check_whole_number("warm_iterations", warm_iterations, 0)
         if assignment_dtype not in _ASSIGNMENT_DTYPES:
             raise ValueError(
                 f"Expected one of {sorted(_ASSIGNMENT_DTYPES)}, got "
@@ -138,7 +134,8 @@ class SphericalKMeans:
         ---------
         points : torch.Tensor
             `(num_points, dim)`, L2-normalised and finite, any float dtype, on
-            the device to cluster on. A rank takes a view of its share.
+            the device to cluster on. A rank takes a view of its share. Points
+            of float64 are copied to float32.
         seed : int
             Seed of the random members.
         initial_centroids : torch.Tensor, optional
@@ -159,9 +156,17 @@ class SphericalKMeans:
         Raises
         ------
         ValueError
-            There are fewer points than clusters, or the initial centroids have
+            There are fewer points than clusters, points or initial centroids
+            that are not finite or no rows of floats, or initial centroids of
             another shape than those of the clustering.
         """
+        if num_iterations is not None:
+            check_whole_number("num_iterations", num_iterations, 0)
+        points = _checked_rows("points", points)
+        if initial_centroids is not None:
+            initial_centroids = _checked_rows(
+                "initial_centroids", initial_centroids
+            )
         self._check_fit(points, initial_centroids)
         if initial_centroids is None:
             centroids = self._random_members(points, seed)
@@ -244,7 +249,8 @@ def nearest_clusters(centroids: Tensor, num_neighbors: int) -> Tensor:
     Raises
     ------
     ValueError
-        A cluster does not have `num_neighbors` others.
+        A cluster does not have `num_neighbors` others, or centroids are not
+        finite or no rows of floats.
 
     Source: Lepage and Dehak, Interspeech 2025 (arXiv 2505.14561): a
     pseudo-positive comes from one of the M clusters nearest to the anchor's.
@@ -257,14 +263,15 @@ def nearest_clusters(centroids: Tensor, num_neighbors: int) -> Tensor:
             [0],
             [1]])
     """
+    centroids = _checked_rows("centroids", centroids).float()
     num_clusters = centroids.shape[0]
+    check_whole_number("num_neighbors", num_neighbors)
     if not 0 <= num_neighbors < max(1, num_clusters):
         raise ValueError(
             f"Expected num_neighbors in [0, {num_clusters}), the number of "
             f"clusters, got {num_neighbors}: lower num_neighbors or raise "
             "num_clusters."
         )
-    centroids = centroids.float()
     num_rows = tile_rows(centroids, num_clusters)
     # One buffer: new memory of this size costs as much as the search.
     buffer = centroids.new_empty((num_rows, num_clusters))
@@ -276,3 +283,40 @@ def nearest_clusters(centroids: Tensor, num_neighbors: int) -> Tensor:
         similarities.scatter_(1, rows[:, None], -torch.inf)
         chunks.append(top_k(similarities, num_neighbors)[1])
     return gather_rows(torch.cat(chunks))[0]
+
+
+def check_whole_number(
+    name: str, value: Any, at_least: int | None = None
+) -> None:
+    """Raise a ValueError unless a setting is a whole number, large enough."""
+    whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
+    if whole and (at_least is None or value >= at_least):
+        return
+    bound = "" if at_least is None else f" of at least {at_least}"
+    kind = "" if whole else ", a whole number"
+    raise ValueError(
+        f"Expected {name}{bound}{kind}, got {value!r}: change {name}."
+    )
+
+
+def _checked_rows(name: str, rows: Tensor) -> Tensor:
+    """Check that rows are finite floats; return them in a dtype to work in."""
+    is_float = isinstance(rows, Tensor) and rows.is_floating_point()
+    if not is_float or rows.dim() != 2:
+        found = type(rows).__name__
+        if isinstance(rows, Tensor):
+            found = f"{rows.dtype} of shape {tuple(rows.shape)}"
+        raise ValueError(
+            f"Expected {name} of shape (num, dim), floating point, got {found}."
+        )
+    if rows.dtype not in _POINT_DTYPES:
+        rows = rows.float()
+    # A sum with NaN or infinity in it is not finite either.
+    wrong = ~rows.sum(1, dtype=torch.float32).isfinite()
+    if bool(wrong.any()):
+        raise ValueError(
+            f"Expected finite {name}, got {int(wrong.sum())} of {len(rows)} "
+            "rows with NaN or infinity in them, the first is row "
+            f"{int(wrong.nonzero()[0])}: leave them out."
+        )
+    return rows

@@ -236,6 +236,86 @@ def test_half_precision_points_cluster_like_their_float32_values(
 
 
 @PATHS
+def test_double_precision_points_cluster_like_their_float32_values(
+    mixture, pruning: bool
+) -> None:
+    points = mixture(600, 16, 20).double()
+    kmeans = SphericalKMeans(50, pruning=pruning)
+
+    double, single = kmeans.fit(points, 0), kmeans.fit(points.float(), 0)
+    warm = kmeans.fit(points, 0, double.centroids.double())
+
+    assert torch.equal(double.labels, single.labels)
+    assert torch.equal(double.centroids, single.centroids)
+    assert double.centroids.dtype == torch.float32
+    assert warm.objective >= double.objective - 1e-6
+
+
+@PATHS
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+def test_points_that_are_not_finite_are_counted_and_refused(
+    unit_vectors, pruning: bool, bad: float
+) -> None:
+    points = unit_vectors(20, 4)
+    points[7, 1] = points[9, 0] = bad
+
+    with pytest.raises(ValueError, match=r"2 of 20 rows .* is row 7: leave"):
+        SphericalKMeans(3, pruning=pruning).fit(points, seed=0)
+    with pytest.raises(
+        ValueError, match="finite initial_centroids, got 2 of 3"
+    ):
+        SphericalKMeans(3).fit(unit_vectors(9, 4), 0, points[7:10])
+    with pytest.raises(ValueError, match="finite centroids, got 2 of 20 rows"):
+        nearest_clusters(points, 2)
+
+
+@pytest.mark.parametrize(
+    "points",
+    [torch.ones(5, 3).long(), torch.ones(5), torch.ones(5, 1, 3), [[1.0]]],
+    ids=["integers", "one dimension", "three dimensions", "a list"],
+)
+def test_what_is_no_row_of_floats_is_refused(points) -> None:
+    with pytest.raises(ValueError, match=r"\(num, dim\), floating point, got"):
+        SphericalKMeans(2).fit(points, seed=0)
+    with pytest.raises(ValueError, match=r"\(num, dim\), floating point, got"):
+        nearest_clusters(points, 1)
+
+
+@PATHS
+@pytest.mark.parametrize("num_zero", [1, 11, 12])
+def test_points_without_a_direction_are_clustered_without_nan(
+    unit_vectors, pruning: bool, num_zero: int
+) -> None:
+    points = unit_vectors(12, 4)
+    points[:num_zero] = 0
+
+    for num_clusters in (1, 3, 12):
+        kmeans = SphericalKMeans(num_clusters, pruning=pruning)
+        centroids, labels, objective = kmeans.fit(points, seed=0)
+
+        assert centroids.isfinite().all()
+        assert (labels >= 0).all()
+        assert (labels < num_clusters).all()
+        assert math.isfinite(objective)
+
+
+@PATHS
+def test_identical_points_are_clustered_without_nan(
+    unit_vectors, pruning: bool
+) -> None:
+    points = unit_vectors(1, 6).repeat(30, 1)
+
+    for num_clusters in (1, 8, 30):
+        kmeans = SphericalKMeans(num_clusters, pruning=pruning)
+        centroids, labels, objective = kmeans.fit(points, seed=0)
+
+        assert centroids.isfinite().all()
+        assert (labels >= 0).all()
+        assert (labels < num_clusters).all()
+        assert objective == pytest.approx(1.0)
+
+
+@PATHS
 def test_bfloat16_assignment_keeps_the_objective(
     mixture, pruning: bool
 ) -> None:
@@ -278,6 +358,10 @@ def test_initial_centroids_of_another_shape_are_refused(unit_vectors) -> None:
         {"num_clusters": 2, "num_iterations": -1},
         {"num_clusters": 2, "warm_iterations": -1},
         {"num_clusters": 2, "assignment_dtype": "int8"},
+        {"num_clusters": 2.0},
+        {"num_clusters": "8"},
+        {"num_clusters": True},
+        {"num_clusters": 2, "num_iterations": 1.5},
     ],
 )
 def test_arguments_out_of_range_are_refused_by_name(arguments: dict) -> None:
@@ -342,10 +426,13 @@ def test_no_neighbours_asked_for_gives_none(unit_vectors) -> None:
     assert nearest_clusters(unit_vectors(1, 8), 0).shape == (1, 0)
 
 
-def test_half_precision_centroids_are_compared_in_float32(
-    unit_vectors,
+@pytest.mark.parametrize(
+    "dtype", [torch.float16, torch.bfloat16, torch.float64]
+)
+def test_centroids_of_any_float_dtype_are_compared_in_float32(
+    unit_vectors, dtype: torch.dtype
 ) -> None:
-    centroids = unit_vectors(50, 16).half()
+    centroids = unit_vectors(50, 16).to(dtype)
 
     assert torch.equal(
         nearest_clusters(centroids, 3), nearest_clusters(centroids.float(), 3)
