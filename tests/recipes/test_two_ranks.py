@@ -166,7 +166,7 @@ def memories(output):
         "references": state["bank._table"][:-1],
         "queued": slots >= 0,
         "positives": state["queue._rows"][:, slots[slots >= 0]],
-        "counts": state["counts.values"],
+        "counts": state["_counts"],
         "clusters": state["strategy.clusters"],
     }
 
