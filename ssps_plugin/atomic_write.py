@@ -45,6 +45,32 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[TextIO]:
     try:
         with open(temporary, "w", encoding="utf-8", newline="\n") as file:
             yield file
+        flush(temporary)
         os.replace(temporary, path)
+        flush(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def flush(path: str | os.PathLike[str]) -> None:
+    """Write a file, or a folder's names, from the system's memory to the disk.
+
+    Without it a machine that loses power may keep the new name and lose what
+    it names. Systems that cannot flush a folder are passed over.
+
+    Arguments
+    ---------
+    path : str or os.PathLike
+        A file or a folder.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+    except PermissionError:  # a folder on Windows
+        return
+    try:
+        os.fsync(descriptor)
+    except OSError:
+        if not os.path.isdir(path):
+            raise
+    finally:
+        os.close(descriptor)

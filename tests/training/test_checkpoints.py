@@ -1,9 +1,17 @@
 """Checkpoints that are never half written, and the average of snapshots."""
 
+import os
+import pathlib
+import pickle
+import threading
+import time
+
 import pytest
 import torch
+from speechbrain.utils.checkpoints import Checkpointer
 from torch import nn
 
+from ssps_plugin.training import checkpoints
 from ssps_plugin.training.checkpoints import AtomicCheckpointer, Snapshots
 
 
@@ -191,3 +199,196 @@ def test_half_precision_is_averaged_in_full(tmp_path):
 def test_a_negative_number_of_epochs_is_an_error(tmp_path):
     with pytest.raises(ValueError, match="got -1: change averaged_epochs"):
         Snapshots(tmp_path, -1)
+
+
+def save_numbers(folder, numbers, **kwargs):
+    """Checkpoints of a module of one number each; returns their folders."""
+    module = value_of(0.0)
+    saver, folders = checkpointer(folder, module), []
+    for number in numbers:
+        with torch.no_grad():
+            module.weight.fill_(number)
+        saver.save_and_keep_only(num_to_keep=9, **kwargs)
+        folders.append(saver.find_checkpoint().path)
+    saver.wait()
+    return folders
+
+
+def flip_a_bit(path):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 0x40
+    path.write_bytes(content)
+
+
+DAMAGES = {
+    "truncated": lambda path: path.write_bytes(path.read_bytes()[:-40]),
+    "empty": lambda path: path.write_bytes(b""),
+    "zeros": lambda path: path.write_bytes(bytes(path.stat().st_size)),
+    "missing": lambda path: path.unlink(),
+    "a flipped bit": flip_a_bit,
+    "text": lambda path: path.write_text("hello"),
+}
+
+
+@pytest.mark.parametrize("name", ["module.ckpt", "CKPT.yaml", "checksums.json"])
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_newest_checkpoint_is_named_and_the_older_one_is_taken(
+    tmp_path, caplog, name, damage
+):
+    older, newest = save_numbers(tmp_path, [3.0, 4.0])
+    DAMAGES[damage](newest / name)
+    found, value = recovered(tmp_path)
+    assert (found.path, value) == (older, 3.0)
+    if (damage, name) != ("missing", "CKPT.yaml"):  # then it is unfinished
+        assert newest.name in caplog.text
+        assert name in caplog.text
+        # What was saved is not lost.
+        assert (tmp_path / f"DAMAGED+{newest.name}").is_dir()
+    save_numbers(tmp_path, [5.0])
+    assert recovered(tmp_path)[1] == 5.0
+
+
+def test_damaged_checkpoints_alone_are_refused_not_started_anew(tmp_path):
+    for folder in save_numbers(tmp_path, [3.0, 4.0]):
+        flip_a_bit(folder / "module.ckpt")
+    with pytest.raises(RuntimeError, match="got damaged ones only.*CKPT"):
+        recovered(tmp_path)
+    with pytest.raises(RuntimeError, match="change output_folder"):
+        recovered(tmp_path)
+
+
+def test_the_newest_is_the_last_saved_whatever_the_clock_says(
+    tmp_path, monkeypatch
+):
+    save_numbers(tmp_path, [3.0])
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now - 86400.0)
+    module = value_of(4.0)
+    saver = checkpointer(tmp_path, module)
+    saver.save_and_keep_only(num_to_keep=1)
+    assert len(list(tmp_path.iterdir())) == 1
+    assert recovered(tmp_path)[1] == 4.0
+
+
+def test_checkpoints_of_speechbrains_own_checkpointer_are_taken(tmp_path):
+    plain = Checkpointer(tmp_path, {"module": value_of(3.0)})
+    plain.save_checkpoint()
+    assert recovered(tmp_path)[1] == 3.0
+    save_numbers(tmp_path, [4.0])
+    assert recovered(tmp_path)[1] == 4.0
+
+
+def test_a_large_state_is_written_as_it_was_when_it_was_saved(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr(checkpoints, "_BACKGROUND_BYTES", 0)
+    may_write, save = threading.Event(), torch.save
+    monkeypatch.setattr(
+        torch, "save", lambda *args: may_write.wait(60) and save(*args)
+    )
+    module = value_of(3.0)
+    saver = checkpointer(tmp_path, module)
+    saver.save_and_keep_only()
+    with torch.no_grad():
+        module.weight.fill_(9.0)
+    assert saver.find_checkpoint() is None  # not whole yet
+    may_write.set()
+    assert recovered(tmp_path)[1] == 3.0  # which waits for the writer
+
+
+def test_what_the_writing_thread_could_not_do_is_raised(tmp_path, monkeypatch):
+    save_numbers(tmp_path, [3.0])
+    monkeypatch.setattr(checkpoints, "_BACKGROUND_BYTES", 0)
+
+    def fail(*args):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(torch, "save", fail)
+    saver = checkpointer(tmp_path, value_of(4.0))
+    saver.save_and_keep_only()
+    with pytest.raises(RuntimeError, match="No space left.*make room"):
+        saver.wait()
+    monkeypatch.undo()
+    assert recovered(tmp_path)[1] == 3.0
+
+
+def test_files_and_folder_are_flushed_before_the_checkpoint_is_named(
+    tmp_path, monkeypatch
+):
+    events = []
+    flush, rename = checkpoints.flush, os.replace
+    monkeypatch.setattr(
+        checkpoints,
+        "flush",
+        lambda path: (events.append(("flush", path.name)), flush(path)),
+    )
+    monkeypatch.setattr(
+        os,
+        "replace",
+        lambda a, b: (events.append(("name", b.name)), rename(a, b)),
+    )
+    save_numbers(tmp_path, [3.0])
+    named = events.index(("name", "CKPT.yaml"))
+    flushed = {name for _, name in events[:named]}
+    assert {"module.ckpt", "checksums.json"} <= flushed
+    assert ("flush", tmp_path.name) in events[named:]
+
+
+def test_a_checkpoint_is_data_whatever_the_environment_says(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setenv("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", "1")
+    (folder,) = save_numbers(tmp_path, [3.0])
+    torch.save({"weight": Dangerous(tmp_path / "ran")}, folder / "module.ckpt")
+    (folder / "checksums.json").unlink()
+    meta = (folder / "CKPT.yaml").read_text().replace("number:", "other:")
+    (folder / "CKPT.yaml").write_text(meta)
+    with pytest.raises(pickle.UnpicklingError):
+        recovered(tmp_path)
+    assert not (tmp_path / "ran").exists()
+
+
+class Dangerous:
+    """Makes a file when it is unpickled."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return pathlib.Path.touch, (self.path,)
+
+
+def test_saving_does_not_slow_down_with_every_save(tmp_path):
+    module = value_of(1.0)
+    saver = checkpointer(tmp_path, module)
+    calls = []
+    for _ in range(40):
+        saver.save_and_keep_only(num_to_keep=2)
+        calls.append(len(list(tmp_path.iterdir())))
+    assert max(calls) == 2
+    defaults = Checkpointer.save_and_keep_only.__defaults__
+    assert [] in defaults  # SpeechBrain's list, which grew with every save
+
+
+def test_a_damaged_snapshot_is_named_and_left_out_of_the_average(
+    tmp_path, caplog
+):
+    snapshots = Snapshots(tmp_path, num_kept=3)
+    for epoch in (1, 2, 3):
+        snapshots.save(epoch, model(float(epoch)))
+    (damaged,) = tmp_path.glob("epoch_000002*")
+    flip_a_bit(damaged)
+    averaged = model()
+    assert snapshots.average_into(averaged, last_epoch=3) == 2
+    assert (averaged[0].weight == 2.0).all()  # of 1 and 3
+    assert damaged.name in caplog.text
+
+
+def test_a_snapshot_made_again_replaces_the_one_before(tmp_path):
+    snapshots = Snapshots(tmp_path, num_kept=2)
+    for epoch, value in ((1, 1.0), (2, 5.0), (2, 3.0)):
+        snapshots.save(epoch, model(value))
+    assert len(names_in(tmp_path)) == 2
+    averaged = model()
+    snapshots.average_into(averaged, last_epoch=2)
+    assert (averaged[0].weight == 2.0).all()
