@@ -18,6 +18,7 @@ M4A = ["av>=12"]  # converts .m4a where ffmpeg is not installed
 DEV = [
     "build",
     "codespell",
+    "hypothesis",  # property-based tests and fuzzes
     "mypy",
     "pre-commit",
     "pytest>=8",
