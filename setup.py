@@ -60,6 +60,7 @@ setup(
         "torchaudio>=2.7.1,<2.12",
         "hyperpyyaml>=1.2.3",
         "faiss-cpu>=1.8",  # tests compare k-means with it
+        "pyyaml",  # a checkpoint's meta file, as SpeechBrain writes it
         "ruamel.yaml>=0.17.28",  # overlays; HyperPyYAML's own parser
         "sentencepiece",  # SpeechBrain imports it
         "numpy>=1.26",

@@ -17,6 +17,7 @@ ROOT = pathlib.Path(__file__).parents[1]
 # Names of imports that are not those of their distributions.
 DISTRIBUTIONS = {
     "ruamel": "ruamel.yaml",
+    "yaml": "pyyaml",
     "espeakng_loader": "espeakng-loader",
 }
 
