@@ -1,29 +1,47 @@
 """Read and check audio files."""
 
+import io
+import logging
 import os
 import re
-from collections.abc import Iterator
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from functools import lru_cache
 from math import ceil
 
 import numpy as np
 import soundfile
 import torch
-from speechbrain.utils.logger import get_logger
-from torchaudio.transforms import Resample
 
-logger = get_logger(__name__)
+from ssps_plugin.dataio.resampling import resample
+from ssps_plugin.dataio.safe_reading import check_regular_file, warn_if_slow
+from ssps_plugin.dataio.wav_header import find_unpromised_samples
+
+# Not SpeechBrain's, which is silent on all ranks but the first: each rank, and
+# each of its workers, reads other files.
+logger = logging.getLogger(__name__)
 
 SAMPLE_RATE = 16000
+#: No recording has samples beyond this. Floats between -1 and 1 are usual, but
+#: a float file may be scaled as one of 16- or 32-bit integers.
+LARGEST_SAMPLE = 2.0**31
 
+# Seconds before each further attempt to read a file: a network file system
+# that fails for a moment must not cost an utterance.
+RETRY_WAITS = (0.1, 0.5)
 # A manifest's duration may be rounded: no warning below this.
 _DURATION_TOLERANCE_SECONDS = 0.1
+# A header may promise so much more than there is: some writers round up.
+_HEADER_TOLERANCE_SECONDS = 0.01
+# Below this, no voice is left: the header is wrong, and a second of such
+# samples would be read as minutes.
+_LOWEST_SAMPLE_RATE = 1000
 _BLOCK_FRAMES = 4096
-# Samples of other subtypes are always finite.
-_FLOATING_POINT = {"FLOAT", "DOUBLE"}
 # libsndfile shortens a WAV to what the file holds, and says so in its log.
 _DATA_CHUNK = re.compile(r"data : (\d+) \(should be (\d+)\)")
+# How libsndfile numbers a failure of the operating system, such as EIO.
+_SYSTEM_ERROR = 2
 # A WAV that was written to a pipe promises this much, which means "unknown".
 _UNKNOWN_LENGTH_BYTES = 0x7FFFF000
 # Likewise the number of samples of a stream without a length.
@@ -120,25 +138,14 @@ def check_audio(path: str | os.PathLike[str]) -> float:
     ssps_plugin.dataio.audio.TruncatedAudioError: ...
     """
     path = os.fspath(path)
-    with _open_audio(path) as file:
-        shortened = _DATA_CHUNK.search(file.extra_info)
-        if shortened is not None:
-            promised, held = map(int, shortened.groups())
-            if held < promised < _UNKNOWN_LENGTH_BYTES:
-                raise TruncatedAudioError(
-                    f"{path} is truncated: its header promises {promised} "
-                    f"bytes of samples, the file holds {held}"
-                )
-        try:
-            is_whole = _can_decode_last_sample(file)
-        except OSError as error:
-            raise AudioError(f"Cannot read audio from {path}") from error
-        if not is_whole:
-            raise TruncatedAudioError(
-                f"{path} is truncated: its header promises {file.frames} "
-                "samples, the last one cannot be decoded"
-            )
-        return file.frames / file.samplerate
+    try:
+        return _check_audio(path)
+    except AudioError as error:
+        if not _is_systems(error.__cause__):
+            raise
+    # The system's fault, not the file's: it may have passed.
+    time.sleep(RETRY_WAITS[0])
+    return _check_audio(path)
 
 
 def read_audio(
@@ -148,14 +155,17 @@ def read_audio(
     *,
     sample_rate: int = SAMPLE_RATE,
     channel: int | None = None,
+    waits: Sequence[float] = RETRY_WAITS,
 ) -> torch.Tensor:
     """Read a stretch of a file, mixed down to mono and resampled.
 
-    Only the stretch is decoded. A file that ends before the stretch does (it
-    is short, truncated, or shorter than its manifest says) gives what it
-    has: the stretch is moved back into it and, where that is not enough,
-    repeated. Except for short files this is a warning, once for each file.
-    Samples that are not finite become 0, with a warning likewise.
+    Only the stretch is decoded, except of codecs that cannot seek (GSM 06.10,
+    G.721 …), which are decoded from the start. A file that ends before the
+    stretch does (it is short, truncated, or shorter than its manifest says)
+    gives what it has: the stretch is moved back into it and, where that is not
+    enough, repeated. Except for short files this is a warning, once for each
+    file. Samples that are not finite, or beyond `LARGEST_SAMPLE` (2**31),
+    become 0, with a warning likewise.
 
     Arguments
     ---------
@@ -169,6 +179,8 @@ def read_audio(
         The rate in Hz of what is returned.
     channel : int, optional
         The channel to take, from 0; None takes the mean of all.
+    waits : sequence of float
+        Seconds to wait before each further attempt, should reading fail.
 
     Returns
     -------
@@ -191,20 +203,17 @@ def read_audio(
     torch.Size([16000])
     """
     path = os.fspath(path)
-    with _open_audio(path) as file:
-        rate = file.samplerate
-        first, count = _place_stretch(file, start_seconds, seconds)
-        frames = _read_frames(file, first, count)
-        if file.subtype in _FLOATING_POINT and not np.isfinite(frames).all():
-            _warn_once(
-                path,
-                "%s holds samples that are not finite: they are taken as 0. "
-                "Repair the file, or leave it out.",
-            )
-            frames = np.nan_to_num(frames, nan=0.0, posinf=0.0, neginf=0.0)
+    for wait in waits:
+        try:
+            frames, rate = _read_stretch(path, start_seconds, seconds)
+            break
+        except AudioError:
+            time.sleep(wait)
+    else:
+        frames, rate = _read_stretch(path, start_seconds, seconds)
     samples = torch.from_numpy(_to_mono(frames, channel))
     if rate != sample_rate:
-        samples = _resampler(rate, sample_rate)(samples)
+        samples = resample(samples, rate, sample_rate)
     if seconds is not None:
         samples = tile(samples, round(seconds * sample_rate))
     return samples
@@ -235,27 +244,111 @@ def tile(samples: torch.Tensor, num_samples: int) -> torch.Tensor:
     return samples[:num_samples]
 
 
+def _check_audio(path: str) -> float:
+    """Check a file as `check_audio` does, once."""
+    with _open_audio(path) as file:
+        seconds: float = file.frames / file.samplerate
+        shortened = _DATA_CHUNK.search(file.extra_info)
+        if shortened is not None:
+            promised, held = map(int, shortened.groups())
+            missing = (promised - held) / max(held, 1) * seconds
+            if (
+                promised < _UNKNOWN_LENGTH_BYTES
+                and missing > _HEADER_TOLERANCE_SECONDS
+            ):
+                raise TruncatedAudioError(
+                    f"{path} is truncated: its header promises {promised} "
+                    f"bytes of samples, the file holds {held}"
+                )
+        try:
+            if file.seekable() and _can_decode_last_sample(file):
+                return seconds
+            num_frames = _count_frames(path)
+        except OSError as error:
+            raise AudioError(f"Cannot read audio from {path}") from error
+        missing = (file.frames - num_frames) / file.samplerate
+        if missing > _HEADER_TOLERANCE_SECONDS or num_frames == 0:
+            raise TruncatedAudioError(
+                f"{path} is truncated: its header promises {file.frames} "
+                f"samples, {num_frames} can be decoded"
+            )
+        return num_frames / float(file.samplerate)
+
+
+def _is_systems(error: BaseException | None) -> bool:
+    """Whether the operating system failed, rather than the file."""
+    if isinstance(error, soundfile.LibsndfileError):
+        return bool(error.code == _SYSTEM_ERROR)
+    return isinstance(error, OSError) and error.errno is not None
+
+
 @contextmanager
 def _open_audio(path: str) -> Iterator[soundfile.SoundFile]:
     """Open a file for reading, with this module's errors."""
-    try:
-        file = soundfile.SoundFile(path)
-    except (soundfile.SoundFileError, OSError, TypeError) as error:
-        exists = os.path.exists(path)
-        reason = str(error) if exists else "there is no such file"
-        raise AudioError(f"Cannot read audio from {path}: {reason}") from error
-    with file:
+    with warn_if_slow(path), _open_file(path) as file:
         if file.frames <= 0:
             raise EmptyAudioError(f"{path} holds no audio: 0 samples")
         if file.frames >= _UNKNOWN_LENGTH_FRAMES:
             raise AudioError(
                 f"{path} does not say how long it is: re-encode it"
             )
+        if file.samplerate < _LOWEST_SAMPLE_RATE:
+            raise AudioError(
+                f"Expected a sample rate of at least {_LOWEST_SAMPLE_RATE} "
+                f"Hz, got {file.samplerate} Hz in the header of {path}: "
+                "repair the file, or leave it out"
+            )
         yield file
 
 
+def _open_file(path: str) -> soundfile.SoundFile:
+    """Open a file with all of its samples, if the header promises less."""
+    try:
+        size = check_regular_file(path).st_size
+        file = soundfile.SoundFile(path)
+        repaired = find_unpromised_samples(file, path, size)
+        if repaired is None:
+            return file
+        promised = file.frames
+        file.close()
+        file = soundfile.SoundFile(io.BytesIO(repaired))
+    except (
+        soundfile.SoundFileError,
+        OSError,
+        TypeError,
+        ValueError,
+    ) as error:
+        exists = os.path.exists(path)
+        reason = str(error) if exists else "there is no such file"
+        raise AudioError(f"Cannot read audio from {path}: {reason}") from error
+    _warn_once(
+        path,
+        "%s holds more than its header promises, %d frames rather than %d: "
+        "all are read. Repair the header, or leave the file out.",
+        file.frames,
+        promised,
+    )
+    return file
+
+
+def _read_stretch(
+    path: str, start_seconds: float, seconds: float | None
+) -> tuple[np.ndarray, int]:
+    """Read a stretch of a file, and return its frames and their rate."""
+    with _open_audio(path) as file:
+        first, count = _place_stretch(file, path, start_seconds, seconds)
+        frames = _read_frames(file, path, first, count)
+        # The others are decoded to integers.
+        if not file.subtype.startswith("PCM"):
+            frames = _silence_absurd_samples(frames, path)
+        return frames, file.samplerate
+
+
 def _place_stretch(
-    file: soundfile.SoundFile, start_seconds: float, seconds: float | None
+    file: soundfile.SoundFile,
+    path: str,
+    start_seconds: float,
+    seconds: float | None,
 ) -> tuple[int, int]:
     """Return the first frame and the number of frames to read."""
     rate = file.samplerate
@@ -268,48 +361,97 @@ def _place_stretch(
     count = min(max(ceil(round(seconds * rate, 3)), 1), file.frames)
     last_start = file.frames - count
     if first - last_start > _DURATION_TOLERANCE_SECONDS * rate:
-        _warn_of_missing_frames(file.name, first + count, file.frames)
+        _warn_of_missing_frames(path, first + count, file.frames)
     return min(first, last_start), count
 
 
 def _read_frames(
-    file: soundfile.SoundFile, first: int, count: int
+    file: soundfile.SoundFile, path: str, first: int, count: int
 ) -> np.ndarray:
     """Read `count` frames, or the last ones that can be decoded."""
-    try:
-        file.seek(first)
-        frames = file.read(count, dtype="float32")
-    except soundfile.SoundFileError:
-        frames = np.empty(0, dtype=np.float32)
-    if len(frames) == count:
-        return frames
-    # A decoder that failed keeps its error: start afresh.
-    with _open_audio(file.name) as fresh:
-        frames = _decode_from_the_start(fresh)
+    if first == 0 or file.seekable():
+        frames = _read_at(file, first, count)
+        if len(frames) < count:
+            # A decoder that failed keeps its error, which may have passed.
+            with _open_audio(path) as fresh:
+                frames = _read_at(fresh, first, count)
+        if len(frames) == count:
+            return frames
+    with _open_audio(path) as fresh:
+        frames, end = _decode_from_the_start(fresh, first, count)
     if not len(frames):
-        with _open_audio(file.name) as fresh:
-            if not _can_decode_last_sample(fresh):
-                raise TruncatedAudioError(
-                    f"{file.name} is truncated: a valid header and no sample "
-                    "that decodes"
-                )
+        with _open_audio(path) as fresh:
+            try:
+                is_damaged = fresh.seekable() and _can_decode_last_sample(fresh)
+            except OSError as error:
+                raise AudioError(f"Cannot read audio from {path}") from error
+        if not is_damaged:
+            raise TruncatedAudioError(
+                f"{path} is truncated: a valid header and no sample "
+                "that decodes"
+            )
         # Damaged where the stretch begins, sound further on: no reason to
         # stop a training run.
-        frames = np.zeros((first + count, file.channels), dtype=np.float32)
+        frames = np.zeros((count, file.channels), dtype=np.float32)
         frames = frames.squeeze(1) if file.channels == 1 else frames
-    _warn_of_missing_frames(file.name, file.frames, len(frames))
-    return frames[max(0, min(first, len(frames) - count)) :][:count]
+    missing = (first + count - end) / file.samplerate
+    if missing > _HEADER_TOLERANCE_SECONDS:
+        _warn_of_missing_frames(path, file.frames, end)
+    return frames
 
 
-def _decode_from_the_start(file: soundfile.SoundFile) -> np.ndarray:
-    """Decode frames until the decoder gives up."""
-    blocks = []
+def _read_at(file: soundfile.SoundFile, first: int, count: int) -> np.ndarray:
+    """Read frames from a place, none of them where that fails."""
+    try:
+        if first or file.seekable():
+            file.seek(first)
+        return file.read(count, dtype="float32")
+    except (soundfile.SoundFileError, OSError):
+        return np.empty(0, dtype=np.float32)
+
+
+def _decode_from_the_start(
+    file: soundfile.SoundFile, first: int, count: int
+) -> tuple[np.ndarray, int]:
+    """Decode frames until the decoder gives up, and return the last ones.
+
+    Returns
+    -------
+    numpy.ndarray
+        `count` frames from the first, or the last ones that there are.
+    int
+        How many frames of the file could be decoded, up to that place.
+    """
+    blocks: deque[np.ndarray] = deque()
+    dropped = end = 0
+    for block in _decode_blocks(file):
+        blocks.append(block)
+        end += len(block)
+        # Nothing before this is returned, however the file goes on.
+        needed = min(first, end - count)
+        while dropped + len(blocks[0]) <= needed:
+            dropped += len(blocks.popleft())
+        if end >= first + count:
+            end = first + count
+            break
+    if not blocks:
+        return np.empty(0, dtype=np.float32), 0
+    start = max(0, min(first, end - count)) - dropped
+    return np.concatenate(blocks)[start:][:count], end
+
+
+def _decode_blocks(file: soundfile.SoundFile) -> Iterator[np.ndarray]:
     try:
         while len(block := file.read(_BLOCK_FRAMES, dtype="float32")):
-            blocks.append(block)
-    except soundfile.SoundFileError:
+            yield block
+    except (soundfile.SoundFileError, OSError):
         pass
-    return np.concatenate(blocks) if blocks else np.empty(0, dtype=np.float32)
+
+
+def _count_frames(path: str) -> int:
+    """Count what can be decoded from the start, without seeking."""
+    with _open_audio(path) as fresh:
+        return sum(map(len, _decode_blocks(fresh)))
 
 
 def _can_decode_last_sample(file: soundfile.SoundFile) -> bool:
@@ -320,16 +462,23 @@ def _can_decode_last_sample(file: soundfile.SoundFile) -> bool:
         return False
 
 
+def _silence_absurd_samples(frames: np.ndarray, path: str) -> np.ndarray:
+    # Comparisons with nan are false.
+    if -LARGEST_SAMPLE <= frames.min() and frames.max() <= LARGEST_SAMPLE:
+        return frames
+    _warn_once(
+        path,
+        "%s holds samples that are not finite, or beyond any recording's "
+        "range (2**31): they are taken as 0. Repair the file, or leave it "
+        "out.",
+    )
+    return np.where(np.abs(frames) <= LARGEST_SAMPLE, frames, np.float32(0))
+
+
 def _to_mono(frames: np.ndarray, channel: int | None) -> np.ndarray:
     if frames.ndim == 1:
         return frames
     return frames.mean(axis=1) if channel is None else frames[:, channel].copy()
-
-
-@lru_cache(maxsize=16)
-def _resampler(from_rate: int, to_rate: int) -> Resample:
-    """Build a resampler once for each pair of rates: its kernel is costly."""
-    return Resample(from_rate, to_rate)
 
 
 def _warn_of_missing_frames(path: str, expected: int, held: int) -> None:

@@ -4,6 +4,7 @@ import csv
 import hashlib
 import os
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any, overload
@@ -11,12 +12,18 @@ from typing import Any, overload
 import numpy as np
 from speechbrain.dataio.dataset import DynamicItemDataset
 
+from ssps_plugin.dataio.safe_reading import warn_if_slow
+
 REQUIRED_COLUMNS = ("ID", "wav", "duration")
 
 # As SpeechBrain writes what it replaces.
 _VARIABLE = re.compile(r"\$(\w+)")
 # Strings that are encoded or decoded at a time: a manifest has a million.
 _BLOCK = 65536
+# A recording of eleven days is none: its duration is in another unit.
+_MOST_SECONDS = 1e6
+# Of a row that an error shows.
+_NUM_SHOWN_CHARACTERS = 200
 
 Path = str | os.PathLike[str]
 
@@ -48,9 +55,11 @@ def load_manifest(
     FileNotFoundError
         There is no manifest, or its first audio file is not there.
     ValueError
-        It lacks a column or has no rows; or a row, which the error names, has
-        too many or too few fields, a duration that is not a number, the ID of
-        another one, or a `$variable` without a value.
+        It lacks a column or has no rows, is not UTF-8, or a stray quote makes
+        one field of several rows; or a row, which the error names, has too
+        many or too few fields, no ID or wav, a duration that is not a finite
+        number above 0, the ID of another one, or a `$variable` without a
+        value.
 
     Example
     -------
@@ -198,15 +207,20 @@ class Table(Mapping[str, dict[str, Any]]):
 
     def __getitem__(self, row_id: str) -> dict[str, Any]:
         """Return a new dict of a row's values."""
+        place = self.place(row_id)
+        return {
+            name: _to_python(column[place])
+            for name, column in self.columns.items()
+        }
+
+    def place(self, row_id: str) -> int:
+        """Return the place of a row's id in `ids`."""
         digest = np.uint64(_digest(row_id))
         first = int(np.searchsorted(self._digests, digest))
         while first < len(self) and self._digests[first] == digest:
             place = int(self._order[first])
             if self.ids[place] == row_id:
-                return {
-                    name: _to_python(column[place])
-                    for name, column in self.columns.items()
-                }
+                return place
             first += 1
         raise KeyError(row_id)
 
@@ -243,38 +257,118 @@ def _read_table(manifest: Path, root: str | None) -> Table:
 def _read_columns(manifest: Path) -> dict[str, list[str]]:
     """Return the columns by name, none of them where there are no rows."""
     if not os.path.isfile(manifest):
+        found = "something else" if os.path.exists(manifest) else "no file"
         raise FileNotFoundError(
-            f"Expected a manifest, got no file at {manifest}: change "
+            f"Expected a manifest, got {found} at {manifest}: change "
             "train_manifest, or prepare it with prepare_manifest"
         )
-    # With or without the mark that spreadsheets put at a file's start.
-    with open(manifest, newline="", encoding="utf-8-sig") as file:
-        reader = csv.reader(file, skipinitialspace=True)
-        names = next(reader, [])
+    with warn_if_slow(manifest):
+        rows = _read_rows(manifest)
+        _, _, names = next(rows, (0, 0, []))
+        # A table that is aligned by blanks has them in every row.
+        is_aligned = any(name != name.strip() for name in names)
+        names = [name.strip() for name in names]
         _check_columns(names, manifest)
         columns: list[list[str]] = [[] for _ in names]
-        for row in reader:
-            if len(row) != len(names):
-                if not row:
-                    continue
-                raise ValueError(
-                    f"Expected {len(names)} fields ({', '.join(names)}) in "
-                    f"line {reader.line_num} of {manifest}, got {len(row)}: "
-                    f"{', '.join(row)}"
-                )
+        needed = [names.index(name) for name in ("ID", "wav")]
+        for line, num_lines, row in rows:
+            if (
+                num_lines > 1
+                or len(row) != len(names)
+                or not all(row[place] for place in needed)
+            ):
+                _check_row(row, names, line, manifest)
             for column, value in zip(columns, row, strict=True):
-                column.append(value)
+                column.append(value.rstrip() if is_aligned else value)
     if not columns[0]:
         return {}
     return dict(zip(names, columns, strict=True))
 
 
+def _read_rows(manifest: Path) -> Iterator[tuple[int, int, list[str]]]:
+    """Yield the first line, the number of lines and the fields of each row."""
+    line = 1
+    try:
+        # With or without the mark that spreadsheets put at a file's start.
+        with open(manifest, newline="", encoding="utf-8-sig") as file:
+            reader = csv.reader(file, skipinitialspace=True)
+            for row in reader:
+                if row:
+                    yield line, reader.line_num + 1 - line, row
+                line = reader.line_num + 1
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f"Expected text in UTF-8 in {manifest}, got a byte "
+            f"{error.object[error.start]:#04x} after line {line - 1} that is "
+            "none (UTF-16 and Latin-1 are other encodings): save it again as "
+            "UTF-8"
+        ) from None
+    except csv.Error as error:
+        raise ValueError(
+            f"Expected a CSV in {manifest}, got from line {line} on: {error}. "
+            'Look there for a stray quote ("), which takes all that follows '
+            "into one field, and remove it"
+        ) from None
+    except OSError as error:
+        raise OSError(
+            error.errno, f"Cannot read the manifest: {error.strerror}", manifest
+        ) from error
+
+
+def _check_row(
+    row: list[str], names: list[str], line: int, manifest: Path
+) -> None:
+    """Raise if a row has lost fields, or swallowed other rows."""
+    for name, value in zip(names, row, strict=False):
+        # A transcript, say, may have lines; but not ones that are rows.
+        if "\n" in value or "\r" in value:
+            lines = value.splitlines()
+            num_rows = sum(
+                inner.count(",") >= len(names) - 1 for inner in lines[1:]
+            )
+            if num_rows or name in REQUIRED_COLUMNS:
+                raise ValueError(
+                    f"Expected a row in each line of {manifest}, got a field "
+                    f"({name}) of {len(lines)} lines from line {line} on: "
+                    'look there for a stray quote ("), and remove it'
+                )
+    if len(row) != len(names):
+        text = ", ".join(row)
+        shown = "".join(
+            letter if letter.isprintable() else "?"
+            for letter in text[:_NUM_SHOWN_CHARACTERS]
+        )
+        more = " …" if len(text) > len(shown) else ""
+        raise ValueError(
+            f"Expected {len(names)} fields ({', '.join(names)}) in "
+            f"line {line} of {manifest}, got {len(row)}: {shown}{more}"
+        )
+    for name, value in zip(names, row, strict=True):
+        if name in ("ID", "wav") and not value.strip():
+            raise ValueError(
+                f"Expected a value for {name} in line {line} of {manifest}, "
+                "got an empty field: give it, or remove the row"
+            )
+
+
 def _check_columns(names: list[str], manifest: Path) -> None:
+    if any("\0" in name for name in names):
+        raise ValueError(
+            f"Expected text in UTF-8 in {manifest}, got bytes of 0 as UTF-16 "
+            "has them: save it again as UTF-8"
+        )
+    repeated = [name for name, number in Counter(names).items() if number > 1]
+    if repeated:
+        raise ValueError(
+            f"Expected every column once in {manifest}, got several "
+            f"{', '.join(repeated)}: remove or rename all but one"
+        )
     missing = [name for name in REQUIRED_COLUMNS if name not in names]
     if missing:
         raise ValueError(
             f"Expected the columns {', '.join(REQUIRED_COLUMNS)} in "
-            f"{manifest}, got {', '.join(names) or 'an empty file'}: add "
+            f"{manifest}, separated by commas, got "
+            f"{', '.join(names) or 'an empty file'}: add "
             f"{' and '.join(missing)}"
         )
 
@@ -283,22 +377,25 @@ def _parse_seconds(
     values: list[str], ids: TextColumn, manifest: Path
 ) -> np.ndarray:
     try:
-        return np.array([float(value) for value in values])
+        seconds = np.array([float(value) for value in values])
     except ValueError:
-        pairs = zip(ids, values, strict=True)
-        row_id, value = next(pair for pair in pairs if not _is_number(pair[1]))
-        raise ValueError(
-            f"Expected a duration in seconds, such as 3.5, for {row_id} in "
-            f"{manifest}, got {value!r}"
-        ) from None
+        pass
+    else:
+        if np.all((seconds > 0) & (seconds < _MOST_SECONDS)):
+            return seconds
+    pairs = zip(ids, values, strict=True)
+    row_id, value = next(pair for pair in pairs if not _is_duration(pair[1]))
+    raise ValueError(
+        f"Expected a duration in seconds, such as 3.5, for {row_id} in "
+        f"{manifest}, got {value!r}"
+    )
 
 
-def _is_number(value: str) -> bool:
+def _is_duration(value: str) -> bool:
     try:
-        float(value)
+        return 0.0 < float(value) < _MOST_SECONDS
     except ValueError:
         return False
-    return True
 
 
 def _fill_in_data_root(

@@ -1,7 +1,7 @@
 """Find and read folders of noise and of room impulse responses."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -25,6 +25,7 @@ from ssps_plugin.dataio.corpus.folders import (
     walk_folders,
 )
 from ssps_plugin.dataio.corpus.header_cache import HeaderCache
+from ssps_plugin.dataio.read_failures import ReadFailures
 
 logger = get_logger(__name__)
 
@@ -39,13 +40,19 @@ _POINT_SOURCES = "pointsource_noises"
 _LONGEST_MEDIAN_SECONDS = 5.0
 # Opening files waits for the file system, which often is a network's.
 _NUM_THREADS = 16
+# Files that are tried one after the other in place of a lost one.
+_MOST_REPLACEMENTS = 20
+# The fraction that may be lost while training: any of them replaces another.
+_MAX_LOST = 0.1
 
 
 class AudioFolder:
     """The audio files at any depth below a folder, and their lengths.
 
     The folder is scanned once. Files that cannot be read whole are left out
-    with a warning. Lengths are kept in a `HeaderCache`, for the next start.
+    with a warning. Lengths are kept in a `HeaderCache`, for the next start. A
+    file that cannot be read any more later on is named and counted in
+    `failures`, and another one is drawn.
 
     Arguments
     ---------
@@ -100,6 +107,10 @@ class AudioFolder:
             )
         self.paths = [path for path, _ in usable]
         self.seconds = np.array([length for _, length in usable])
+        self.yaml_key = yaml_key
+        self.failures = ReadFailures(
+            self.paths, _MAX_LOST, f"files of {yaml_key}"
+        )
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -126,12 +137,14 @@ class AudioFolder:
         torch.Tensor
             float32, `(num_samples,)`.
         """
-        index = int(rng.integers(len(self.paths)))
         seconds = num_samples / sample_rate
-        start = rng.random() * max(self.seconds[index] - seconds, 0.0)
-        return read_audio(
-            self.paths[index], start, seconds, sample_rate=sample_rate
-        )
+
+        def read(index: int) -> torch.Tensor:
+            start = rng.random() * max(self.seconds[index] - seconds, 0.0)
+            path = self.paths[index]
+            return read_audio(path, start, seconds, sample_rate=sample_rate)
+
+        return self._read_any(rng, read)
 
     def draw_file(
         self, rng: np.random.Generator, sample_rate: int = SAMPLE_RATE
@@ -150,8 +163,40 @@ class AudioFolder:
         torch.Tensor
             float32, `(samples,)`.
         """
-        path = self.paths[int(rng.integers(len(self.paths)))]
-        return read_audio(path, sample_rate=sample_rate, channel=0)
+
+        def read(index: int) -> torch.Tensor:
+            path = self.paths[index]
+            return read_audio(path, sample_rate=sample_rate, channel=0)
+
+        return self._read_any(rng, read)
+
+    def _read_any(
+        self,
+        rng: np.random.Generator,
+        read: Callable[[int], torch.Tensor],
+    ) -> torch.Tensor:
+        """Read a random file or, where it cannot be read, the next one drawn.
+
+        Raises
+        ------
+        TooManyUnreadableError
+            Many of the folder's files have been lost since it was scanned.
+        AudioError
+            None of several files can be read.
+        """
+        for _ in range(_MOST_REPLACEMENTS):
+            index = int(rng.integers(len(self.paths)))
+            try:
+                return read(index)
+            except AudioError as error:
+                last_error = error
+                # Those of all epochs together.
+                self.failures.record(index, 1, error)
+        raise AudioError(
+            f"Expected audio in place of a file that is lost, got "
+            f"{_MOST_REPLACEMENTS} draws of which none can be read, at last: "
+            f"{last_error}: change {self.yaml_key}"
+        )
 
 
 def find_noise_folders(

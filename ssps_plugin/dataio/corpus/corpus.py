@@ -1,6 +1,7 @@
 """The audio files of a corpus, with or without known speakers."""
 
 import os
+import unicodedata
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -18,6 +19,7 @@ from ssps_plugin.dataio.corpus.folders import (
     is_compressed,
     is_noise_or_rirs,
     list_folders,
+    list_names,
     list_speakers,
     select_audio,
     walk_folders,
@@ -140,7 +142,10 @@ class Corpus:
             for speaker in list_speakers(os.path.join(self.data_folder, prefix))
         ]
         # A speaker may have recordings in several corpora.
-        self._folders = [f for f in found if f[1] not in self.exclude_speakers]
+        excluded_names = set(map(_compose, self.exclude_speakers))
+        self._folders = [
+            f for f in found if _compose(f[1]) not in excluded_names
+        ]
         self.speakers = sorted({speaker for _, speaker in self._folders})
         excluded = {speaker for _, speaker in found} - set(self.speakers)
         self.num_excluded = len(excluded)
@@ -199,7 +204,7 @@ class Corpus:
                 utterance_id=f"{speaker}/{recording}/{name.rpartition('.')[0]}",
             )
             for recording in list_folders(path)
-            for name in select_audio(os.listdir(os.path.join(path, recording)))
+            for name in select_audio(list_names(os.path.join(path, recording)))
         ]
 
     def _describe_problem(self, problem: str) -> str:
@@ -293,10 +298,11 @@ class UnlabelledCorpus:
             for folder, names in walk_folders(self.data_folder, _is_skipped)
             for path in (f"{folder}{name}" for name in select_audio(names))
         ]
+        excluded = set(map(_compose, self.exclude_utterances))
         files = [
             file
             for file in found
-            if file.utterance_id not in self.exclude_utterances
+            if _compose(file.utterance_id) not in excluded
         ]
         if all(is_compressed(file.path) for file in files):
             raise ValueError(self._describe_problem(found))
@@ -337,6 +343,11 @@ class UnlabelledCorpus:
 
 def _is_skipped(name: str) -> bool:
     return name.startswith(".") or is_noise_or_rirs(name)
+
+
+def _compose(name: str) -> str:
+    """Compose letters and accents (NFC): one name has two spellings on disk."""
+    return unicodedata.normalize("NFC", name)
 
 
 def _without_suffix(path: str) -> str:

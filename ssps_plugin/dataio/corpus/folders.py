@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import shlex
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from speechbrain.utils.logger import get_logger
@@ -10,9 +11,21 @@ logger = get_logger(__name__)
 
 Folder = str | os.PathLike[str]
 
-AUDIO_SUFFIXES = (".wav", ".flac", ".ogg")
+_USUAL_SUFFIXES = (".wav", ".flac", ".ogg")
+# libsndfile reads these too. They are taken where there is no file of the same
+# stem with a usual suffix.
+_OTHER_SUFFIXES = (
+    *(".mp3", ".mp2", ".opus", ".oga", ".aif", ".aiff", ".aifc", ".au"),
+    *(".snd", ".caf", ".w64", ".rf64", ".sph", ".nist", ".voc"),
+)
+#: Audio that is read, by its suffix in lower case.
+AUDIO_SUFFIXES = _USUAL_SUFFIXES + _OTHER_SUFFIXES
 #: Recognised, though not read: so that an error can say what to convert.
-COMPRESSED_SUFFIXES = (".m4a", ".mp4", ".aac")
+COMPRESSED_SUFFIXES = (
+    *(".m4a", ".mp4", ".aac", ".wma", ".m4b", ".mov", ".3gp", ".amr"),
+    *(".awb", ".webm", ".mka", ".mkv", ".ac3", ".ape", ".wv", ".mpc"),
+    *(".tta", ".spx", ".ra", ".dts", ".alac"),
+)
 
 # Corpora of noise and of room impulse responses that may lie beside speech, in
 # lower case: OpenSLR-17, and OpenSLR-28 as it is unpacked.
@@ -53,7 +66,8 @@ def find_speaker_folders(data_folder: str) -> list[str]:
     >>> find_speaker_folders(str(folder))
     ['vox1/wav/', 'vox2/dev/aac/']
     """
-    return sorted(_search_for_speakers(data_folder, "", _LARGEST_DEPTH))
+    found = _search_for_speakers(data_folder, "", _LARGEST_DEPTH, set())
+    return sorted(found)
 
 
 def list_speakers(path: str) -> list[str]:
@@ -77,13 +91,29 @@ def list_speakers(path: str) -> list[str]:
 
 
 def list_folders(path: str) -> list[str]:
-    """List the names of the folders in a folder, sorted, but hidden ones."""
-    with os.scandir(path) as entries:
-        return sorted(
-            entry.name
-            for entry in entries
-            if not entry.name.startswith(".") and _is_folder(entry)
-        )
+    """List the names of the folders in a folder, sorted, but hidden ones.
+
+    A folder that cannot be read counts as empty, with a warning.
+    """
+    try:
+        with os.scandir(path) as entries:
+            return sorted(
+                entry.name
+                for entry in entries
+                if not entry.name.startswith(".") and _is_folder(entry)
+            )
+    except OSError as error:
+        _warn_of_folder(error)
+        return []
+
+
+def list_names(path: str) -> list[str]:
+    """List all names in a folder; none, with a warning, if it cannot be read."""
+    try:
+        return os.listdir(path)
+    except OSError as error:
+        _warn_of_folder(error)
+        return []
 
 
 def walk_folders(
@@ -130,10 +160,10 @@ def walk_folders(
             visited.add((status.st_dev, status.st_ino))
             with os.scandir(path) as scanned:
                 entries = sorted(scanned, key=lambda entry: entry.name)
-        except PermissionError as error:
-            logger.warning(
-                "Passed over a folder that cannot be read: %s", error
-            )
+        except OSError as error:
+            if not folder and not isinstance(error, PermissionError):
+                raise
+            _warn_of_folder(error)
         names = []
         for entry in entries:
             if not _is_folder(entry):
@@ -159,7 +189,8 @@ def select_audio(names: Iterable[str]) -> list[str]:
     """Select the audio files among the names in one folder, sorted.
 
     Compressed files are among them where there is no converted one of the
-    same stem, so that they can be reported.
+    same stem, so that they can be reported; and so are those of other formats
+    that can be read where there is no .wav, .flac or .ogg.
 
     Example
     -------
@@ -167,19 +198,22 @@ def select_audio(names: Iterable[str]) -> list[str]:
     ['a.flac', 'b.m4a']
     """
     names = [name for name in names if not name.startswith(".")]
-    readable = [n for n in names if n.lower().endswith(AUDIO_SUFFIXES)]
-    stems = {os.path.splitext(name)[0] for name in readable}
-    unconverted = [
-        name
-        for name in names
-        if is_compressed(name) and os.path.splitext(name)[0] not in stems
-    ]
-    return sorted(readable + unconverted)
+    selected: list[str] = []
+    for suffixes in (_USUAL_SUFFIXES, _OTHER_SUFFIXES, COMPRESSED_SUFFIXES):
+        stems = {os.path.splitext(name)[0] for name in selected}
+        selected += [
+            name
+            for name in names
+            if name.lower().endswith(suffixes)
+            and os.path.splitext(name)[0] not in stems
+        ]
+    return sorted(selected)
 
 
 def conversion_command(data_folder: str) -> str:
     """Return the command that converts the compressed files of a folder."""
-    return f"python -m ssps_plugin.dataio.convert {data_folder} TARGET"
+    quoted = shlex.quote(os.fspath(data_folder))
+    return f"python -m ssps_plugin.dataio.convert {quoted} TARGET"
 
 
 def link_data_folders(
@@ -280,8 +314,19 @@ def path_in_data_folder(file: Folder, data_folder: Folder) -> str:
     return direct
 
 
-def _search_for_speakers(root: str, prefix: str, depth: int) -> Iterator[str]:
+def _search_for_speakers(
+    root: str, prefix: str, depth: int, visited: set[tuple[int, int]]
+) -> Iterator[str]:
     folder = os.path.join(root, prefix)
+    try:
+        status = os.stat(folder)
+    except OSError as error:
+        _warn_of_folder(error)
+        return
+    # By its number, since links may lead to it again.
+    if (status.st_dev, status.st_ino) in visited:
+        return
+    visited.add((status.st_dev, status.st_ino))
     inner = list_speakers(folder)
     if not _CONTAINERS & {name.lower() for name in inner} and any(
         _holds_recordings(os.path.join(folder, name))
@@ -290,8 +335,12 @@ def _search_for_speakers(root: str, prefix: str, depth: int) -> Iterator[str]:
         yield prefix
         return
     if depth > 0:
+        # Links last: what they lead to is found where it really is.
+        inner.sort(key=lambda name: os.path.islink(os.path.join(folder, name)))
         for name in inner:
-            yield from _search_for_speakers(root, f"{prefix}{name}/", depth - 1)
+            yield from _search_for_speakers(
+                root, f"{prefix}{name}/", depth - 1, visited
+            )
 
 
 def _holds_recordings(folder: str) -> bool:
@@ -303,12 +352,11 @@ def _holds_recordings(folder: str) -> bool:
 
 
 def _holds_audio(folder: str) -> bool:
-    with os.scandir(folder) as entries:
-        return any(
-            entry.name.lower().endswith(AUDIO_SUFFIXES + COMPRESSED_SUFFIXES)
-            and not entry.name.startswith(".")
-            for entry in entries
-        )
+    return any(
+        name.lower().endswith(AUDIO_SUFFIXES + COMPRESSED_SUFFIXES)
+        and not name.startswith(".")
+        for name in list_names(folder)
+    )
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
@@ -317,6 +365,10 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         return entry.is_dir()
     except OSError:  # a link to itself
         return False
+
+
+def _warn_of_folder(error: OSError) -> None:
+    logger.warning("Passed over a folder that cannot be read: %s", error)
 
 
 def _check_distinct_folders(folders: Sequence[Folder]) -> None:

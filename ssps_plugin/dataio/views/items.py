@@ -7,8 +7,12 @@ from ssps_plugin.dataio.views.view_sampler import (
     Augment,
     CropGroup,
     SharedEpoch,
+    UnreadableUtterances,
     ViewSampler,
 )
+
+# The item that becomes the batch's `id`: that of the utterance that was read.
+_ID_READ = "id_read"
 
 
 def add_views(
@@ -70,8 +74,17 @@ def add_views(
     add_crop_groups(dataset, sampler)
 
 
-def add_crop_groups(dataset: DynamicItemDataset, sampler: ViewSampler) -> None:
+def add_crop_groups(
+    dataset: DynamicItemDataset,
+    sampler: ViewSampler,
+    max_unreadable: float = 0.01,
+) -> None:
     """Add a sampler's groups of crops to a dataset, and set its output keys.
+
+    A file that cannot be read (deleted, damaged, a disk that fails) is tried
+    again after a moment; then another utterance, drawn by seed, epoch and id,
+    is used in its place, and the `id` in the batch is the other's. The file is
+    named in the log and counted in `sampler.failures`.
 
     Arguments
     ---------
@@ -79,11 +92,28 @@ def add_crop_groups(dataset: DynamicItemDataset, sampler: ViewSampler) -> None:
         Its rows have `wav` (a file) and `duration` (seconds).
     sampler : ViewSampler
         Its groups' keys become the output keys, after `id`.
+    max_unreadable : float
+        The fraction of the dataset, from 0 to 1, that may be lost in an epoch
+        before an error stops the run: 0 stops it at the first file, else at
+        least 5 files may be lost.
 
     Raises
     ------
     ValueError
-        The dataset lacks a column.
+        The dataset lacks a column, or `max_unreadable` is not from 0 to 1.
+
+    Example
+    -------
+    >>> import soundfile
+    >>> path = str(getfixture("tmp_path") / "ramp.wav")
+    >>> soundfile.write(path, [n / 48000 for n in range(48000)], 16000)
+    >>> data = {name: {"wav": path, "duration": 3.0} for name in ("a", "b")}
+    >>> data["b"]["wav"] = "gone.wav"
+    >>> dataset = DynamicItemDataset(data)
+    >>> sampler = ViewSampler(make_view_groups(1.0), 1, SharedEpoch())
+    >>> add_crop_groups(dataset, sampler)
+    >>> dataset[1]["id"], sampler.failures.count(epoch=1)
+    ('a', 1)
     """
     keys = [group.key for group in sampler.groups]
     available = dataset.pipeline.key_to_node
@@ -93,8 +123,13 @@ def add_crop_groups(dataset: DynamicItemDataset, sampler: ViewSampler) -> None:
             f"Expected a manifest with the columns ID, wav and duration, got "
             f"{', '.join(available)}: add {' and '.join(missing)}"
         )
-    dataset.add_dynamic_item(sampler, ["id", "wav", "duration"], keys)
-    dataset.set_output_keys(["id", *keys])
+    # Where these are made from other items, there is no row to use instead.
+    first = dataset.data[dataset.data_ids[0]]
+    if "wav" in first and "duration" in first:
+        sampler.failures = UnreadableUtterances(dataset, max_unreadable)
+    takes = ["id", "wav", "duration"]
+    dataset.add_dynamic_item(sampler.read_item, takes, [_ID_READ, *keys])
+    dataset.set_output_keys({"id": _ID_READ} | {key: key for key in keys})
 
 
 def add_reference_view(

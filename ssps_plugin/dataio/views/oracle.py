@@ -4,14 +4,14 @@ No other training data of this package reads them. Training with these views is
 supervised, and shows what perfect positive sampling would reach.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
 from speechbrain.dataio.dataset import DynamicItemDataset
 from speechbrain.utils.logger import get_logger
 
-from ssps_plugin.dataio.audio import SAMPLE_RATE
+from ssps_plugin.dataio.audio import SAMPLE_RATE, AudioError
 from ssps_plugin.dataio.dataset import read_column
 from ssps_plugin.dataio.views.items import add_crop_groups, make_view_groups
 from ssps_plugin.dataio.views.view_sampler import (
@@ -23,6 +23,9 @@ from ssps_plugin.dataio.views.view_sampler import (
 )
 
 logger = get_logger(__name__)
+
+# A speaker's utterances that are tried one after the other.
+_MOST_REPLACEMENTS = 20
 
 
 def add_oracle_views(
@@ -108,14 +111,16 @@ class OracleViewSampler(ViewSampler):
         self, utterance_id: str, wav: str, seconds: float, epoch: int
     ) -> list[torch.Tensor]:
         """Cut the crops, with one read of each file."""
-        rng = self.generator(utterance_id, epoch, "true positive")
-        ids = self.positives.draw(utterance_id, rng, max(self._sources))
-        rows = [self.data[positive] for positive in ids]
-        files = [(wav, seconds)]
-        files += [(row["wav"], float(row["duration"])) for row in rows]
+        draws = self.generator(utterance_id, epoch, "true positive")
+        ids = [utterance_id]
+        ids += self.positives.draw(utterance_id, draws, max(self._sources))
         rng = self.generator(utterance_id, epoch, "crops")
+
+        def draw_another() -> str:
+            return self.positives.draw(utterance_id, draws)[0]
+
         cuts = []
-        for number, (file, length) in enumerate(files):
+        for number, file_id in enumerate(ids):
             wanted = [
                 samples
                 for samples, source in zip(
@@ -123,9 +128,49 @@ class OracleViewSampler(ViewSampler):
                 )
                 if source == number
             ]
-            cut = cut_crops(file, length, wanted, rng, self.sample_rate)
+            if number == 0:
+                cut = self._cut_file(file_id, wav, seconds, wanted, rng)
+            else:
+                cut = self._cut_positive(
+                    file_id, wanted, rng, epoch, draw_another
+                )
             cuts.append(iter(cut))
         return [next(cuts[source]) for source in self._sources]
+
+    def _cut_positive(
+        self,
+        positive: str,
+        lengths: Sequence[int],
+        rng: np.random.Generator,
+        epoch: int,
+        draw_another: Callable[[], str],
+    ) -> list[torch.Tensor]:
+        """Cut a positive's crops or, where it cannot be read, another's."""
+        for _ in range(_MOST_REPLACEMENTS):
+            row = self.data[positive]
+            wav, seconds = row["wav"], float(row["duration"])
+            try:
+                return self._cut_file(positive, wav, seconds, lengths, rng)
+            except AudioError as error:
+                if self.failures is None:
+                    raise
+                self.failures.lose(positive, epoch, error)
+                positive = draw_another()
+        raise AudioError(
+            f"Expected a true positive that can be read, got {row['wav']} and "
+            f"{_MOST_REPLACEMENTS - 1} others of this speaker that cannot"
+        )
+
+    def _cut_file(
+        self,
+        utterance_id: str,
+        wav: str,
+        seconds: float,
+        lengths: Sequence[int],
+        rng: np.random.Generator,
+    ) -> list[torch.Tensor]:
+        read = self.reader(utterance_id)
+        return cut_crops(wav, seconds, lengths, rng, self.sample_rate, read)
 
 
 class TruePositives:

@@ -2,15 +2,29 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from hashlib import blake2b
 
 import numpy as np
 import torch
+from speechbrain.dataio.dataset import DynamicItemDataset
 
-from ssps_plugin.dataio.audio import SAMPLE_RATE, read_audio, tile
+from ssps_plugin.dataio.audio import (
+    RETRY_WAITS,
+    SAMPLE_RATE,
+    AudioError,
+    read_audio,
+    tile,
+)
+from ssps_plugin.dataio.dataset import Table
+from ssps_plugin.dataio.read_failures import ReadFailures
 
 #: A function of a waveform and a generator that returns a waveform.
 Augment = Callable[[torch.Tensor, np.random.Generator], torch.Tensor]
+#: A function that reads a stretch of a file, such as `read_audio`.
+Read = Callable[..., torch.Tensor]
+# Utterances that are tried one after the other in place of a lost one.
+_MOST_REPLACEMENTS = 20
 
 
 @dataclass(frozen=True)
@@ -114,8 +128,68 @@ class SharedEpoch:
         return self
 
 
+class UnreadableUtterances(ReadFailures):
+    """Which utterances could not be read, and others to use instead.
+
+    Arguments
+    ---------
+    dataset : DynamicItemDataset
+        Its rows have `wav` (a file) and `duration` (seconds).
+    max_unreadable : float
+        As for `ReadFailures`.
+
+    Example
+    -------
+    >>> rows = {name: {"wav": f"{name}.wav", "duration": 3.0} for name in "ab"}
+    >>> unreadable = UnreadableUtterances(DynamicItemDataset(rows))
+    >>> unreadable.lose("b", 1, "b.wav: there is no such file")
+    >>> unreadable.count(epoch=1)
+    1
+    """
+
+    def __init__(
+        self, dataset: DynamicItemDataset, max_unreadable: float = 0.01
+    ) -> None:
+        self._rows, self._ids = dataset.data, dataset.data_ids
+        self._places: dict[str, int] | None = None
+        if self._is_whole_table():
+            files = dataset.data.columns["wav"]
+        else:
+            files = [self._rows[name]["wav"] for name in self._ids]
+        super().__init__(files, max_unreadable, "utterances")
+
+    def lose(self, utterance_id: str, epoch: int, reason: object) -> None:
+        """Count an utterance that could not be read; see `record`."""
+        self.record(self.place(utterance_id), epoch, reason)
+
+    def place(self, utterance_id: str) -> int:
+        """Return an utterance's place in the dataset."""
+        if self._is_whole_table():
+            place: int = self._rows.place(utterance_id)
+            return place
+        # Seldom needed: only once something could not be read.
+        if self._places is None:
+            self._places = {name: n for n, name in enumerate(self._ids)}
+        return self._places[utterance_id]
+
+    def draw(self, rng: np.random.Generator) -> tuple[str, str, float]:
+        """Draw an utterance: its id, its file and its length in seconds."""
+        name = self._ids[int(rng.integers(len(self._ids)))]
+        row = self._rows[name]
+        return name, row["wav"], float(row["duration"])
+
+    def _is_whole_table(self) -> bool:
+        return isinstance(self._rows, Table) and self._rows.ids is self._ids
+
+
 class ViewSampler:
     """Cut and augment an utterance's crops: a function for dataset items.
+
+    Attributes
+    ----------
+    failures : UnreadableUtterances or None
+        The utterances that could not be read, once `add_crop_groups` has
+        added the sampler to a dataset.
 
     Arguments
     ---------
@@ -166,6 +240,68 @@ class ViewSampler:
         self.epoch = epoch
         self.augmentation = augmentation
         self.sample_rate = sample_rate
+        self.failures: UnreadableUtterances | None = None
+
+    def read_item(
+        self, utterance_id: str, wav: str, duration: float | str
+    ) -> tuple[str | torch.Tensor, ...]:
+        """Cut one utterance's crops or, where it cannot be read, another's.
+
+        The other utterance is a function of seed, epoch and utterance: the
+        same on every rank, and on a resume. One that cannot be read either is
+        followed by the next. The audio is attributed to whom it belongs: the
+        id that is returned is that of the utterance that was read.
+
+        Arguments
+        ---------
+        utterance_id, wav, duration
+            As for a call.
+
+        Returns
+        -------
+        tuple
+            The id of the utterance that was read, and the item of each group.
+
+        Raises
+        ------
+        TooManyUnreadableError
+            More utterances of this epoch than `max_unreadable` were lost.
+        AudioError
+            It cannot be read, nor can any of those drawn in its place.
+        """
+        epoch, seconds = self.epoch.value, float(duration)
+        try:
+            crops = self.cut(utterance_id, wav, seconds, epoch)
+        except AudioError as error:
+            failures = self.failures
+            if failures is None:
+                raise
+            failures.lose(utterance_id, epoch, error)
+            utterance_id, crops = self._cut_another(
+                failures, utterance_id, epoch
+            )
+        return (utterance_id, *self._make_items(crops, utterance_id, epoch))
+
+    def _cut_another(
+        self, failures: UnreadableUtterances, lost_id: str, epoch: int
+    ) -> tuple[str, list[torch.Tensor]]:
+        """Cut the crops of an utterance that is drawn for a lost one."""
+        rng = self.generator(lost_id, epoch, "replacement")
+        for _ in range(_MOST_REPLACEMENTS):
+            utterance_id, wav, seconds = failures.draw(rng)
+            if utterance_id == lost_id:
+                continue
+            try:
+                crops = self.cut(utterance_id, wav, seconds, epoch)
+            except AudioError as error:
+                failures.lose(utterance_id, epoch, error)
+                continue
+            return utterance_id, crops
+        raise AudioError(
+            f"Expected an utterance to use in place of {lost_id}, got "
+            f"{_MOST_REPLACEMENTS} draws of which none can be read: look at "
+            "data_folder, whose file system may be gone"
+        )
 
     def __call__(
         self, utterance_id: str, wav: str, duration: float | str
@@ -188,12 +324,19 @@ class ViewSampler:
             SpeechBrain wants it.
         """
         epoch = self.epoch.value
-        crops = iter(self.cut(utterance_id, wav, float(duration), epoch))
-        items, position = [], 0
+        crops = self.cut(utterance_id, wav, float(duration), epoch)
+        items = self._make_items(crops, utterance_id, epoch)
+        return items[0] if len(items) == 1 else tuple(items)
+
+    def _make_items(
+        self, crops: Sequence[torch.Tensor], utterance_id: str, epoch: int
+    ) -> list[torch.Tensor]:
+        """Augment the crops, and stack those of each group."""
+        left, items, position = iter(crops), [], 0
         for group in self.groups:
             members = []
             for _ in range(group.num_crops or 1):
-                crop = next(crops)
+                crop = next(left)
                 if group.augmented and self.augmentation is not None:
                     rng = self.generator(
                         utterance_id, epoch, f"augmentation {position}"
@@ -202,14 +345,29 @@ class ViewSampler:
                 members.append(crop)
                 position += 1
             items.append(group.stack(members))
-        return items[0] if len(items) == 1 else tuple(items)
+        return items
 
     def cut(
         self, utterance_id: str, wav: str, seconds: float, epoch: int
     ) -> list[torch.Tensor]:
         """Cut the crops of all groups, in their order, not augmented."""
         rng = self.generator(utterance_id, epoch, "crops")
-        return cut_crops(wav, seconds, self.lengths(), rng, self.sample_rate)
+        return cut_crops(
+            wav,
+            seconds,
+            self.lengths(),
+            rng,
+            self.sample_rate,
+            self.reader(utterance_id),
+        )
+
+    def reader(self, utterance_id: str) -> Read:
+        """Return what reads an utterance's file: with retries, at first."""
+        failures = self.failures
+        if failures is None or not failures.any_lost:
+            return read_audio
+        is_lost = failures.was_lost(failures.place(utterance_id))
+        return partial(read_audio, waits=() if is_lost else RETRY_WAITS)
 
     def lengths(self) -> list[int]:
         """Return the length in samples of every crop of every group."""
@@ -228,6 +386,7 @@ def cut_crops(
     lengths: Sequence[int],
     rng: np.random.Generator,
     sample_rate: int = SAMPLE_RATE,
+    read: Read = read_audio,
 ) -> list[torch.Tensor]:
     """Cut crops at independent, uniform positions with a single read.
 
@@ -248,6 +407,8 @@ def cut_crops(
         Draws the positions, in the order of `lengths`.
     sample_rate : int
         Samples per second of the crops.
+    read : callable
+        Reads the file, as `read_audio` does.
 
     Returns
     -------
@@ -268,7 +429,7 @@ def cut_crops(
     starts = [int(rng.integers(max(total - n, 0) + 1)) for n in lengths]
     stops = [min(a + n, total) for a, n in zip(starts, lengths, strict=True)]
     first = min(starts)
-    stretch = read_audio(
+    stretch = read(
         path,
         first / sample_rate,
         (max(stops) - first) / sample_rate,
