@@ -1,5 +1,6 @@
 """The brain component of SSPS: substitutes positives, remembers what it saw."""
 
+import operator
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
@@ -19,15 +20,28 @@ from ssps_plugin.memory import (
     ReferenceBank,
     Step,
     UtteranceIndex,
+    check_entries,
+    check_ranges,
     check_step,
+    find_ids,
     resolve_repeats,
     substitute,
 )
-from ssps_plugin.sampling import Anchors, SamplingStrategy
+from ssps_plugin.sampling import (
+    Anchors,
+    SamplingStrategy,
+    check_whole_number,
+)
 
 logger = get_logger(__name__)
 
 _LOW_COVERAGE = 0.4
+# References whose mean cosine is above this are those of a collapsed encoder.
+_ALIKE = 0.98
+# How far the norm of a reference may be from 1: half precision rounds.
+_NORM_TOLERANCE = 0.05
+# An epoch is added to a seed, and hashed.
+_LAST_EPOCH = 2**31 - 1
 _REFERENCE_DTYPES = ("float32", "float16", "bfloat16")
 
 
@@ -66,8 +80,8 @@ class PositiveSampler(nn.Module):
     Raises
     ------
     ValueError
-        A size or epoch below 1, another `reference_dtype`, or a strategy that
-        does not fit the dimensions.
+        A size or epoch that is no whole number or below 1, another
+        `reference_dtype`, or a strategy that does not fit the dimensions.
 
     Source: T. Lepage and R. Dehak, SSPS: Self-Supervised Positive Sampling for
     Robust Self-Supervised Speaker Verification, Interspeech 2025
@@ -117,8 +131,10 @@ class PositiveSampler(nn.Module):
             ("num_targets", num_targets),
             ("start_epoch", start_epoch),
         ):
+            check_whole_number(name, value)
             if value < 1:
                 raise ValueError(f"{name} must be at least 1, got {value}.")
+        check_whole_number("seed", seed)
         if reference_dtype not in _REFERENCE_DTYPES:
             raise ValueError(
                 f"Expected reference_dtype {' or '.join(_REFERENCE_DTYPES)}, "
@@ -146,7 +162,8 @@ class PositiveSampler(nn.Module):
         self.last_draw: tuple[Tensor, Tensor] | None = None
         self._last_rows: Tensor | None = None
         self._pending: tuple[Step, Tensor] | None = None
-        self._is_checked = False
+        self._is_checked = self._reference_is_checked = False
+        self._is_reported = False
 
     @property
     def has_clusters(self) -> bool:
@@ -167,18 +184,20 @@ class PositiveSampler(nn.Module):
 
         Arguments
         ---------
-        dataset : DynamicItemDataset or sequence of str
-            The training set, or the ids of its utterances in order.
+        dataset : DynamicItemDataset, torch.utils.data.Dataset or sequence
+            The training set, or the ids of its utterances in order. No item
+            is read. In a dataset without `data_ids`, one of torch's, an
+            utterance's id is its position, from 0.
 
         Raises
         ------
         ValueError
-            No utterance, an id twice, or a strategy that does not fit.
+            No utterance, an id twice, a strategy that does not fit, or what
+            has no length or no order, such as a generator or a set.
         RuntimeError
             Already in use with other utterances.
         """
-        ids: Sequence[str] = getattr(dataset, "data_ids", dataset)
-        utterances = UtteranceIndex(ids)
+        utterances = UtteranceIndex(find_ids(dataset))
         if self.utterances is not None:
             if utterances.fingerprint == self.utterances.fingerprint:
                 return
@@ -194,7 +213,7 @@ class PositiveSampler(nn.Module):
     def reset(self) -> None:
         """Forget everything but the bound utterances, for another fit."""
         self.epoch = None
-        self.last_draw = None
+        self.last_draw = self._pending = None
         if self.utterances is not None:
             self._allocate()
 
@@ -219,11 +238,25 @@ class PositiveSampler(nn.Module):
     def _load_from_state_dict(
         self, state_dict: dict[str, Any], prefix: str, *args: Any
     ) -> None:
-        """Take up a saved state; refuse memories of other utterances."""
-        saved = state_dict.get(f"{prefix}_fingerprint")
-        if saved is not None and bool(saved.any()):
-            own = _as_tensor(self._bound().fingerprint)
-            if not torch.equal(saved.cpu(), own):
+        """Take up a saved state; refuse one that does not fit, whole."""
+        saved = {
+            name: state_dict[prefix + name]
+            for name in self.state_dict()
+            if prefix + name in state_dict
+        }
+        self._check_state(saved)
+        super()._load_from_state_dict(state_dict, prefix, *args)
+        self._host_epoch = int(self._epoch) or None
+        self.last_draw = self._pending = None
+
+    def _check_state(self, saved: dict[str, Any]) -> None:
+        """Raise before anything is loaded if part of a state does not fit."""
+        own = self.state_dict()
+        check_entries({k: v for k, v in saved.items() if "." not in k}, own)
+        fingerprint = saved.get("_fingerprint")
+        if fingerprint is not None and bool(fingerprint.any()):
+            bound = _as_tensor(self._bound().fingerprint)
+            if not torch.equal(fingerprint.cpu(), bound):
                 raise RuntimeError(
                     "This checkpoint was written for another training "
                     "manifest: its memories belong to other utterances than "
@@ -231,8 +264,19 @@ class PositiveSampler(nn.Module):
                     "manifest it was trained on, or start in another "
                     "output_folder."
                 )
-        super()._load_from_state_dict(state_dict, prefix, *args)
-        self._host_epoch = int(self._epoch) or None
+            missing = sorted(own.keys() - saved.keys())
+            if missing:
+                raise RuntimeError(
+                    "Expected the whole state of a PositiveSampler, got one "
+                    f"without {', '.join(missing)}: resume with the strategy "
+                    "it was saved with, or from another checkpoint."
+                )
+        check_entries(saved, own)
+        ranges = {"_epoch": (0, _LAST_EPOCH + 1), "_counts": (0, 2**62)}
+        for part in ("queue", "strategy"):
+            of_part = getattr(self, part).index_ranges()
+            ranges |= {f"{part}.{name}": of_part[name] for name in of_part}
+        check_ranges(saved, ranges)
 
     # -- epochs ------------------------------------------------------------
 
@@ -251,6 +295,18 @@ class PositiveSampler(nn.Module):
     def remembering(self) -> bool:
         """Whether a step remembers, so needs references; never in eval."""
         return self.training and self._has_reached(self.start_epoch - 1)
+
+    @property
+    def needs_reference(self) -> bool:
+        """Whether to pass references: a step remembers, or is the first.
+
+        The first step of a process only checks them: else an `embed` of
+        another shape, say, would be found when SSPS starts, after many epochs.
+        Compute them in eval mode, and the run stays the same bit for bit.
+        """
+        return self.training and (
+            self.remembering or not self._reference_is_checked
+        )
 
     @property
     def substituting(self) -> bool:
@@ -273,11 +329,16 @@ class PositiveSampler(nn.Module):
 
         Raises
         ------
+        ValueError
+            No whole number from 1 on.
         RuntimeError
             Never bound, an epoch that goes backwards, or nothing remembered
             when substitution starts.
         """
-        if epoch is None or epoch == self.epoch:
+        if epoch is None:
+            return
+        epoch = _checked_epoch(epoch)
+        if epoch == self.epoch:
             return
         self._bound()
         if self.epoch is not None and epoch < self.epoch:
@@ -286,43 +347,131 @@ class PositiveSampler(nn.Module):
                 "go forward. For another fit with the same sampler call "
                 "sampler.reset() first."
             )
-        self._log_coverage()
+        is_warned = self._report_epoch()
         if epoch >= self.start_epoch:
             self._prepare(epoch)
+            fault = None if is_warned else self._find_fault()
+            if fault is not None:
+                logger.warning("SSPS epoch %d: %s.", epoch, fault)
         self.epoch = epoch
         self._counts.zero_()
-        self.last_draw = None
-        self._is_checked = False
+        self.last_draw = self._pending = None
+        self._is_checked = self._is_reported = False
+
+    def end_epoch(self) -> None:
+        """Log the epoch's coverage, and warn of what is wrong with it.
+
+        Optional: `begin_epoch` does it for the epoch before, so only the last
+        epoch of a run is else left out.
+        """
+        self._report_epoch()
 
     def _prepare(self, epoch: int) -> None:
         if not bool(self.bank.seen.any()):
             raise RuntimeError(
-                f"SSPS starts in epoch {epoch} but nothing is remembered. "
-                "Train the epoch before with SSPS in place (start_epoch "
-                f"{self.start_epoch} fills the memories in epoch "
-                f"{self.start_epoch - 1}), or call warm_start(...) with an "
-                "encoder that is already trained."
+                f"SSPS starts in epoch {epoch} but nothing is remembered"
+                + (
+                    self._explain_dropped()
+                    or ". Train the epoch before with SSPS in place "
+                    f"(start_epoch {self.start_epoch} fills the memories in "
+                    f"epoch {self.start_epoch - 1}), or call warm_start(...) "
+                    "with an encoder that is already trained."
+                )
             )
-        with self._full_precision():
-            self.strategy.prepare(self.bank, self.queue, self.seed, epoch)
+        try:
+            with self._full_precision():
+                self.strategy.prepare(self.bank, self.queue, self.seed, epoch)
+        except ValueError as error:
+            explanation = self._explain_dropped()
+            if not explanation:
+                raise
+            raise ValueError(f"{error} Note{explanation}") from error
         # Ranks agree by now, unless their devices round differently.
         broadcast_buffers(self.strategy)
         metrics = self.strategy.metrics()
         if metrics:
             logger.info("SSPS epoch %d: %s", epoch, metrics)
 
-    def _log_coverage(self) -> None:
-        if self._has_reached(self.start_epoch):
-            coverage = self.metrics()["coverage"]
-            logger.info("SSPS epoch %d: coverage %.3f", self.epoch, coverage)
-            if coverage < _LOW_COVERAGE:
-                logger.warning(
-                    "SSPS found a pseudo-positive for %.1f %% of the anchors "
-                    "of epoch %d only, the others kept their own positives: "
-                    "raise queue_size, or lower num_clusters.",
-                    100 * coverage,
-                    self.epoch,
+    def _explain_dropped(self) -> str:
+        """Explain which rows of the epoch were not remembered, if any."""
+        anchors, _, dropped = self._counts.tolist()
+        if not dropped:
+            return ""
+        return (
+            f": {dropped} of {anchors} rows of epoch {self.epoch} were not "
+            f"remembered, because their {self._not_finite()} were not finite "
+            "(NaN or infinity). Lower the learning rate or look at the audio, "
+            "and go on from a checkpoint before that epoch."
+        )
+
+    def _not_finite(self) -> str:
+        """Name what was not finite in rows that were not remembered."""
+        # A slot keeps the positives of such a row, though it counts as empty.
+        finite = bool(self.queue.positives.isfinite().all())
+        return "references" if finite else "references or positives"
+
+    def _report_epoch(self) -> bool:
+        """Log coverage and warn of it; return whether a fault was named."""
+        if self._is_reported or not self._has_reached(self.start_epoch - 1):
+            return False
+        self._is_reported = True
+        anchors, covered, dropped = self._counts.tolist()
+        if dropped and bool(self.bank.seen.any()):
+            logger.warning(
+                "SSPS did not remember %d of %d rows of epoch %d, because "
+                "their %s were not finite (NaN or infinity): lower the "
+                "learning rate, or look at the audio.",
+                dropped,
+                anchors,
+                self.epoch,
+                self._not_finite(),
+            )
+        if not self._has_reached(self.start_epoch):
+            return False
+        coverage = covered / max(anchors, 1)
+        logger.info("SSPS epoch %d: coverage %.3f", self.epoch, coverage)
+        if coverage >= _LOW_COVERAGE:
+            return False
+        fault = self._find_fault()
+        logger.warning(
+            "SSPS found a pseudo-positive for %.1f %% of the anchors "
+            "of epoch %d only, the others kept their own positives: %s.",
+            100 * coverage,
+            self.epoch,
+            fault or self._explain_coverage(anchors, dropped),
+        )
+        return fault is not None
+
+    def _find_fault(self) -> str | None:
+        """Say what is wrong with references or clusters, and what to try."""
+        cosine = self.bank.mean_cosine()
+        if cosine > _ALIKE:
+            return (
+                "the references of all utterances are nearly the same (mean "
+                f"cosine {cosine:.3f}), so the encoder has collapsed or the "
+                "recordings are copies of one. Look at the loss and the audio, "
+                "lower the learning rate, and go on from a checkpoint before"
+            )
+        return self.strategy.find_fault()
+
+    def _explain_coverage(self, anchors: int, dropped: int) -> str:
+        """Say why few pseudo-positives were found, and what to try."""
+        if dropped > _LOW_COVERAGE * anchors:
+            return (
+                f"the {self._not_finite()} of {dropped} of {anchors} rows were "
+                "not finite, lower the learning rate or look at the audio"
+            )
+        num_utterances = len(self._bound())
+        if self.has_clusters:
+            num_clustered = int((self.clusters() >= 0).sum())
+            if num_clustered < _LOW_COVERAGE * num_utterances:
+                return (
+                    f"{num_clustered} of {num_utterances} utterances had a "
+                    "reference when the epoch began, let the epochs see all"
                 )
+        if self.queue.size < num_utterances:
+            return "raise queue_size, or lower num_clusters"
+        return "lower num_clusters, or change num_neighbors"
 
     # -- steps -------------------------------------------------------------
 
@@ -341,10 +490,12 @@ class PositiveSampler(nn.Module):
             `(batch,)` int64. May be None outside training.
         reference : torch.Tensor
             `(batch, reference_dim)`, L2-normalised. May be None outside
-            training and in epochs that remember nothing.
+            training and in epochs that remember nothing; it is looked at where
+            `needs_reference` is True.
         positives : torch.Tensor
             `(batch, dim)`, `(batch, 1, dim)` or `(num_targets, batch, dim)`,
-            any float dtype.
+            any float dtype. Of two utterances with two targets each, `(2, 2,
+            dim)`, the targets come first.
 
         Returns
         -------
@@ -420,7 +571,7 @@ class PositiveSampler(nn.Module):
             return
         (step, rows), self._pending = self._pending, None
         with self._full_precision():
-            valid = step.finite_rows()
+            valid = step.finite_rows(self.bank.references.dtype)
             repeats = resolve_repeats(step.index)
             self.bank.write(step.index, step.reference, valid, repeats)
             slots = self.queue.enqueue(
@@ -448,6 +599,11 @@ class PositiveSampler(nn.Module):
         ---------
         batches : iterable of (ids, reference, positives)
             As `forward` takes them.
+
+        Raises
+        ------
+        RuntimeError
+            Nothing is remembered: there is no batch, or no row is finite.
         """
         self._bound()
         for ids, reference, positives in batches:
@@ -455,6 +611,13 @@ class PositiveSampler(nn.Module):
             with self._full_precision():
                 self._gather(step, torch.full_like(step.index, -1))
             self.remember()
+        if not bool(self.bank.seen.any()):
+            num_rows = int(self._counts[0])
+            raise RuntimeError(
+                "Expected finite references and positives from a warm start, "
+                f"got {num_rows} rows, none of them finite: warm start from an "
+                "encoder that is trained, over the training set."
+            )
         self._counts.zero_()
 
     def _full_precision(self) -> AbstractContextManager[Any]:
@@ -469,8 +632,9 @@ class PositiveSampler(nn.Module):
         ids: Sequence[str] | Tensor | None,
         reference: Tensor | None,
         positives: Tensor,
+        needs_reference: bool = True,
     ) -> Step:
-        return check_step(
+        step = check_step(
             ids,
             reference,
             positives,
@@ -478,7 +642,12 @@ class PositiveSampler(nn.Module):
             layout=self.layout,
             reference_dim=self.bank.dim,
             device=self.device,
+            needs_reference=needs_reference,
         )
+        if reference is not None and not self._reference_is_checked:
+            self._reference_is_checked = True
+            _warn_of_norms(step.reference)
+        return step
 
     def _check_early(
         self,
@@ -486,12 +655,11 @@ class PositiveSampler(nn.Module):
         reference: Tensor | None,
         positives: Tensor,
     ) -> None:
-        """Find in an epoch's first step what would fail when SSPS starts."""
-        if self._is_checked or ids is None:
+        """Find in a first step what would fail when SSPS starts."""
+        is_new = reference is not None and not self._reference_is_checked
+        if not is_new and (self._is_checked or ids is None):
             return
-        if reference is None:
-            reference = positives.new_zeros(len(ids), self.bank.dim)
-        step = self._checked(ids, reference, positives)
+        step = self._checked(ids, reference, positives, needs_reference=False)
         self._check_fits_queue(len(step.index) * world_size())
         self._is_checked = True
 
@@ -575,6 +743,44 @@ class PositiveSampler(nn.Module):
     def figures(self) -> dict[str, float]:
         """Return `metrics()`, under the name that it had in 0.1.0's README."""
         return self.metrics()
+
+
+def _checked_epoch(epoch: Any) -> int:
+    """Return an epoch as an int; raise a ValueError unless it is one."""
+    is_bool = isinstance(epoch, bool) or (
+        isinstance(epoch, Tensor) and epoch.dtype == torch.bool
+    )
+    try:
+        number = 0 if is_bool else operator.index(epoch)
+    except TypeError:
+        number = 0
+    if 1 <= number <= _LAST_EPOCH:
+        return number
+    raise ValueError(
+        "Expected the epoch as a whole number from 1 on, got "
+        f"{epoch!r}: pass what on_stage_start gets as epoch, since "
+        "SpeechBrain's EpochCounter counts from 1."
+    )
+
+
+def _warn_of_norms(reference: Tensor) -> None:
+    """Warn where references are not L2-normalised, or none is finite."""
+    norms = reference.norm(dim=1)
+    norms = norms[norms.isfinite()]
+    if not len(norms):
+        logger.warning(
+            "None of the first %d references is finite (NaN or infinity): look "
+            "at what reference_representation(embed, ...) embeds.",
+            len(reference),
+        )
+    elif bool(((norms - 1).abs() > _NORM_TOLERANCE).any()):
+        logger.warning(
+            "Expected L2-normalised references, got norms from %.3g to %.3g, "
+            "by which utterances are not compared by cosine: pass what "
+            "reference_representation(embed, ...) returns.",
+            float(norms.min()),
+            float(norms.max()),
+        )
 
 
 def _as_tensor(digest: bytes) -> Tensor:

@@ -66,15 +66,23 @@ def reference_representation(
         # Weights that autocast has cast here carry no gradient: a forward pass
         # that follows must not reuse them.
         torch.clear_autocast_cache()
+        return F.normalize(_one_vector_each(representation).float(), dim=-1)
+
+
+def _one_vector_each(representation: Any) -> Tensor:
+    """Check what embed returned, and bring it to `(batch, dim)`."""
+    found = type(representation).__name__
+    if isinstance(representation, Tensor):
         if representation.dim() == 3 and representation.shape[1] == 1:
             representation = representation.squeeze(1)
-        if representation.dim() != 2:
-            raise ValueError(
-                "Expected embed to return (batch, dim) or (batch, 1, dim), one "
-                "vector per utterance, got shape "
-                f"{tuple(representation.shape)}."
-            )
-        return F.normalize(representation.float(), dim=-1)
+        if representation.dim() == 2 and representation.is_floating_point():
+            return representation
+        found = f"{representation.dtype} of shape {tuple(representation.shape)}"
+    raise ValueError(
+        "Expected embed to return a tensor (batch, dim) or (batch, 1, dim), "
+        f"floating point, one vector per utterance, got {found}: change embed, "
+        "or pool over the frames."
+    )
 
 
 def _modules_of(embed: Callable[..., Tensor]) -> nn.Module:

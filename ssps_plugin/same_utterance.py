@@ -27,6 +27,10 @@ class Sampler(Protocol):
         """Whether a step of the present epoch remembers."""
 
     @property
+    def needs_reference(self) -> bool:
+        """Whether to pass references: it remembers, or checks the first."""
+
+    @property
     def substituting(self) -> bool:
         """Whether a step of the present epoch substitutes positives."""
 
@@ -43,6 +47,9 @@ class Sampler(Protocol):
 
     def begin_epoch(self, epoch: int | None) -> None:
         """Start a training epoch, from 1."""
+
+    def end_epoch(self) -> None:
+        """Log the epoch, and warn of what is wrong with it."""
 
     def reset(self) -> None:
         """Forget everything but the bound utterances."""
@@ -95,6 +102,7 @@ class SameUtterancePositives(nn.Module):
     enabled = False
     start_epoch = None
     remembering = False
+    needs_reference = False
     substituting = False
     has_clusters = False
     last_draw = None
@@ -104,6 +112,9 @@ class SameUtterancePositives(nn.Module):
 
     def begin_epoch(self, epoch: int | None) -> None:
         """Do nothing: there is nothing to prepare."""
+
+    def end_epoch(self) -> None:
+        """Do nothing: there is nothing to warn of."""
 
     def reset(self) -> None:
         """Do nothing: there is nothing to forget."""

@@ -3,12 +3,9 @@
 from ssps_plugin.memory.positive_queue import PositiveQueue
 from ssps_plugin.memory.reference_bank import ReferenceBank
 from ssps_plugin.memory.rows import Repeats, resolve_repeats, substitute
-from ssps_plugin.memory.step import (
-    PositiveLayout,
-    Step,
-    UtteranceIndex,
-    check_step,
-)
+from ssps_plugin.memory.saved_state import check_entries, check_ranges
+from ssps_plugin.memory.step import PositiveLayout, Step, check_step
+from ssps_plugin.memory.utterances import UtteranceIndex, find_ids
 
 __all__ = [
     "PositiveLayout",
@@ -17,7 +14,10 @@ __all__ = [
     "Repeats",
     "Step",
     "UtteranceIndex",
+    "check_entries",
+    "check_ranges",
     "check_step",
+    "find_ids",
     "resolve_repeats",
     "substitute",
 ]

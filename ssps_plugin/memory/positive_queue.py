@@ -144,6 +144,14 @@ class PositiveQueue(nn.Module):
         self.cursor.add_(repeats.num_distinct).remainder_(self.size)
         return slots
 
+    def index_ranges(self) -> dict[str, tuple[int, int]]:
+        """Return in which range, start and stop, each buffer of indices is."""
+        return {
+            "cursor": (0, self.size),
+            "_utterance_of_slot": (-1, len(self.slots)),
+            "_slot_of_utterance": (-1, self.size),
+        }
+
     def num_filled(self) -> Tensor:
         """Count the slots that hold a positive, as a 0-d int64 tensor."""
         return (self.utterances >= 0).sum()

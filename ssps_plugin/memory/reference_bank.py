@@ -1,9 +1,13 @@
 """The reference memory: the latest reference of every utterance."""
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ssps_plugin.memory.rows import Repeats, resolve_repeats
+
+# References from which their mean cosine is estimated.
+_SAMPLE_SIZE = 2**14
 
 
 class ReferenceBank(nn.Module):
@@ -87,6 +91,24 @@ class ReferenceBank(nn.Module):
         row = torch.where(stays, index, scratch)
         self._table.index_copy_(0, row, references.to(self._table.dtype))
         self._seen.index_fill_(0, row, True)
+
+    def mean_cosine(self) -> float:
+        """Return the mean cosine between references of two utterances.
+
+        Near 1 they are all alike, as a collapsed encoder makes them. It is
+        estimated from some thousands; 0 if fewer than two are seen.
+        """
+        index = self.seen.nonzero().flatten()
+        index = index[:: -(-len(index) // _SAMPLE_SIZE) or 1]
+        if len(index) < 2:
+            return 0.0
+        rows = F.normalize(self.references[index].float(), dim=1)
+        # Zeros have no direction, but are alike.
+        empty = (rows.norm(dim=1) == 0).float()[:, None]
+        total = torch.cat([rows, empty], 1).sum(0, dtype=torch.float64)
+        # The squared norm of the sum, without the pairs of one with itself.
+        num = len(index)
+        return (float(total @ total) - num) / (num * (num - 1))
 
     def read_seen(self) -> tuple[Tensor, Tensor]:
         """Return the utterances seen so far and their references.

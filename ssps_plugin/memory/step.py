@@ -1,126 +1,24 @@
 """Check what a step brings: utterance ids, references and positives."""
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
+from speechbrain.utils.logger import get_logger
 from torch import Tensor
 
+from ssps_plugin.memory.utterances import UtteranceIndex
 
-class UtteranceIndex:
-    """Map the ids of the training utterances to their positions.
-
-    Its fingerprint differs from one training set to another.
-
-    Arguments
-    ---------
-    ids : sequence of str
-        Ids of the training utterances in their order, each once.
-
-    Raises
-    ------
-    ValueError
-        There is no id, or one comes twice.
-
-    Example
-    -------
-    >>> utterances = UtteranceIndex(["a", "b", "c"])
-    >>> utterances.positions(["c", "a"], torch.device("cpu")).tolist()
-    [2, 0]
-    """
-
-    def __init__(self, ids: Sequence[str]) -> None:
-        self._positions = {name: place for place, name in enumerate(ids)}
-        if not self._positions:
-            raise ValueError(
-                "Expected the utterance ids of the training set, got none: "
-                "the training set is empty, so change what is given to bind()."
-            )
-        if len(self._positions) != len(ids):
-            raise ValueError(
-                f"Expected every utterance id once, got {len(ids)} ids of "
-                f"which {len(self._positions)} are distinct: change the ids "
-                "given to bind()."
-            )
-        # Each length first, so that no two lists of ids give the same bytes.
-        digest = hashlib.sha256()
-        for name in ids:
-            encoded = str(name).encode()
-            digest.update(len(encoded).to_bytes(4, "little") + encoded)
-        #: SHA-256 of the ids in their order.
-        self.fingerprint = digest.digest()
-
-    def __len__(self) -> int:
-        """Return the number of utterances."""
-        return len(self._positions)
-
-    def positions(
-        self, ids: Sequence[str] | Tensor | None, device: torch.device
-    ) -> Tensor:
-        """Return the positions of a batch of utterances.
-
-        Arguments
-        ---------
-        ids : sequence of str or torch.Tensor
-            Ids, or positions `(batch,)` of an integer dtype. The range of
-            positions on a GPU is not checked: that would wait for the device.
-        device : torch.device
-            Device of the result.
-
-        Returns
-        -------
-        torch.Tensor
-            `(batch,)` int64 on `device`.
-
-        Raises
-        ------
-        ValueError
-            There are no ids, an id was never bound, or a position is out of
-            range.
-        """
-        if ids is None:
-            raise ValueError(
-                "Expected the utterance ids of the batch in training, got "
-                "None: pass ids=batch.id to the PositiveSampler."
-            )
-        if isinstance(ids, Tensor):
-            self._check_positions(ids)
-            return ids.to(device, torch.long, non_blocking=True)
-        try:
-            positions = [self._positions[name] for name in ids]
-        except (KeyError, TypeError) as error:
-            raise ValueError(
-                f"Expected one of the {len(self)} utterance ids given to "
-                f"bind(), such as {next(iter(self._positions))!r}, got "
-                f"{error.args[0]!r}, which was never bound: bind the set that "
-                "you train on."
-            ) from error
-        return torch.tensor(positions, dtype=torch.long).to(
-            device, non_blocking=True
-        )
-
-    def _check_positions(self, positions: Tensor) -> None:
-        if positions.dim() != 1 or positions.is_floating_point():
-            raise ValueError(
-                "Expected ids as a tensor of integer positions of shape "
-                f"(batch,), got {positions.dtype} of shape "
-                f"{tuple(positions.shape)}: pass ids=batch.id."
-            )
-        if positions.device.type != "cpu" or not len(positions):
-            return
-        lowest, highest = (int(bound) for bound in positions.aminmax())
-        if lowest < 0 or highest >= len(self):
-            raise ValueError(
-                f"Expected positions in [0, {len(self)}), those of the "
-                "utterances given to bind(), got "
-                f"{lowest if lowest < 0 else highest}, which was never bound: "
-                "bind the set that you train on."
-            )
+logger = get_logger(__name__)
 
 
 class PositiveLayout:
     """Bring positives to the shape `(num_targets, batch, dim)` and back.
+
+    Where the batch is as large as the number of targets, a shape does not say
+    which of the two comes first: targets, it is assumed, with a warning unless
+    an earlier batch has shown it.
 
     Arguments
     ---------
@@ -141,6 +39,7 @@ class PositiveLayout:
     def __init__(self, num_targets: int, dim: int) -> None:
         self.num_targets = num_targets
         self.dim = dim
+        self._order_is_known = num_targets == 1
 
     def targets_first(self, positives: Tensor, batch_size: int) -> Tensor:
         """Bring positives to the shape `(num_targets, batch, dim)`.
@@ -166,6 +65,8 @@ class PositiveLayout:
         targets_shape = (self.num_targets, batch_size, self.dim)
         if positives.is_floating_point():
             if shape == targets_shape:
+                if not self._order_is_known:
+                    self._note_order(batch_size)
                 return positives
             if self.num_targets == 1 and shape == (batch_size, self.dim):
                 return positives[None]
@@ -174,11 +75,28 @@ class PositiveLayout:
         expected = f"{targets_shape} (num_targets, batch, positive_dim)"
         if self.num_targets == 1:
             expected += f", or without num_targets {targets_shape[1:]}"
+        way_out = "change positive_dim and num_targets of the PositiveSampler"
+        if shape == (batch_size, self.num_targets, self.dim):
+            way_out = "pass positives.transpose(0, 1), or " + way_out
         raise ValueError(
             f"Expected positives of shape {expected}, floating point, for "
-            f"{batch_size} ids, got {positives.dtype} of shape {shape}: change "
-            "positive_dim and num_targets of the PositiveSampler."
+            f"{batch_size} ids, got {positives.dtype} of shape {shape}: "
+            f"{way_out}."
         )
+
+    def _note_order(self, batch_size: int) -> None:
+        """Warn, once, where targets first is an assumption."""
+        if batch_size == self.num_targets:
+            logger.warning(
+                "Positives of shape %s, of %d utterances with %d targets each, "
+                "are read as (num_targets, batch, positive_dim): positives[0] "
+                "holds the first target of every utterance. If the batch comes "
+                "first, pass positives.transpose(0, 1).",
+                (self.num_targets, batch_size, self.dim),
+                batch_size,
+                self.num_targets,
+            )
+        self._order_is_known = True
 
     def restore(self, targets: Tensor, like: Tensor) -> Tensor:
         """Bring `(num_targets, batch, dim)` back to the shape of `like`."""
@@ -207,22 +125,28 @@ class Step:
     reference: Tensor
     positives: Tensor
 
-    def finite_rows(self) -> Tensor:
-        """Return which rows hold only finite numbers, `(batch,)` bool."""
+    def finite_rows(
+        self, reference_dtype: torch.dtype = torch.float32
+    ) -> Tensor:
+        """Return which rows hold only finite numbers, `(batch,)` bool.
+
+        References as they are in `reference_dtype`, in which they are kept.
+        """
         # A sum with NaN or infinity in it is not finite either.
-        rows = self.reference.sum(1)
+        rows = self.reference.to(reference_dtype).sum(1, dtype=torch.float32)
         rows = rows + self.positives.sum((0, 2), dtype=torch.float32)
         return rows.isfinite()
 
 
 def check_step(
-    ids: Sequence[str] | Tensor | None,
+    ids: Sequence[Any] | Tensor | None,
     reference: Tensor | None,
     positives: Tensor,
     utterances: UtteranceIndex,
     layout: PositiveLayout,
     reference_dim: int,
     device: torch.device,
+    needs_reference: bool = True,
 ) -> Step:
     """Check what a recipe passes to the sampler, and bring it to one layout.
 
@@ -242,6 +166,8 @@ def check_step(
         Dimension of a reference.
     device : torch.device
         Device of the memories.
+    needs_reference : bool
+        False takes zeros in place of references that are None.
 
     Returns
     -------
@@ -254,6 +180,8 @@ def check_step(
         Something is missing, or has another shape or device.
     """
     index = utterances.positions(ids, device)
+    if reference is None and not needs_reference:
+        reference = torch.zeros(len(index), reference_dim, device=device)
     if reference is None:
         raise ValueError(
             "Expected reference representations from the epoch before "
@@ -261,14 +189,24 @@ def check_step(
             "reference=reference_representation(embed, ...) to the "
             "PositiveSampler."
         )
+    for name, value in (("reference", reference), ("positives", positives)):
+        if not isinstance(value, Tensor):
+            raise ValueError(
+                f"Expected {name} as a torch.Tensor, got "
+                f"{type(value).__name__}: change what is passed to the "
+                "PositiveSampler."
+            )
     expected = (len(index), reference_dim)
     if reference.shape == (len(index), 1, reference_dim):
         reference = reference.squeeze(1)
-    if reference.shape != expected:
+    if reference.shape != expected or not reference.is_floating_point():
+        way_out = "change reference_dim of the PositiveSampler"
+        if reference.shape[-1:] == expected[1:]:
+            way_out = "embed one segment for each id, or " + way_out
         raise ValueError(
             f"Expected reference of shape {expected} (batch, "
-            f"reference_dim), got {tuple(reference.shape)}: change "
-            "reference_dim of the PositiveSampler."
+            f"reference_dim), floating point, got {reference.dtype} of shape "
+            f"{tuple(reference.shape)}: {way_out}."
         )
     targets = layout.targets_first(positives, len(index))
     for name, tensor in (("reference", reference), ("positives", targets)):

@@ -1,5 +1,6 @@
 """Sampling strategies: select a pseudo-positive for every anchor."""
 
+from ssps_plugin.clustering import check_whole_number
 from ssps_plugin.sampling.clustering import CentroidSampling, ClusteringSampling
 from ssps_plugin.sampling.nearest_neighbor import NearestNeighborSampling
 from ssps_plugin.sampling.strategy import Anchors, SamplingStrategy
@@ -10,4 +11,5 @@ __all__ = [
     "ClusteringSampling",
     "NearestNeighborSampling",
     "SamplingStrategy",
+    "check_whole_number",
 ]

@@ -7,7 +7,11 @@ import torch
 from speechbrain.utils.distributed import if_main_process
 from torch import Tensor
 
-from ssps_plugin.clustering import SphericalKMeans, nearest_clusters
+from ssps_plugin.clustering import (
+    SphericalKMeans,
+    check_whole_number,
+    nearest_clusters,
+)
 from ssps_plugin.memory import PositiveLayout, PositiveQueue, ReferenceBank
 from ssps_plugin.sampling.cluster_draws import ClusterDraws
 from ssps_plugin.sampling.draw import draw_ranks
@@ -15,6 +19,8 @@ from ssps_plugin.sampling.strategy import Anchors, SamplingStrategy
 
 # From this many utterances on, clustering is slow enough for a progress bar.
 _MANY_UTTERANCES = 100_000
+# Above this fraction, one of two or three clusters holds nearly everything.
+_MOST = 0.9
 
 
 class ClusteringSampling(SamplingStrategy):
@@ -81,6 +87,7 @@ class ClusteringSampling(SamplingStrategy):
         self.kmeans = SphericalKMeans(
             num_clusters, num_iterations, assignment_dtype
         )
+        check_whole_number("num_neighbors", num_neighbors)
         if not 0 <= num_neighbors < num_clusters:
             raise ValueError(
                 f"Expected num_neighbors in [0, {num_clusters}), at least 0 "
@@ -166,16 +173,50 @@ class ClusteringSampling(SamplingStrategy):
 
     def metrics(self) -> dict[str, float]:
         """Return the smallest, median and largest size, and empty clusters."""
-        clustered = self.clusters[self.clusters >= 0]
-        if not len(clustered):
+        sizes = self._sizes()
+        if not bool(sizes.any()):
             return {}
-        sizes = clustered.bincount(minlength=self.num_clusters)
         return {
             "cluster_size_min": float(sizes.min()),
             "cluster_size_median": float(sizes.median()),
             "cluster_size_max": float(sizes.max()),
             "empty_clusters": float((sizes == 0).sum()),
         }
+
+    def find_fault(self) -> str | None:
+        """Say if one cluster holds nearly all, or most are empty."""
+        sizes = self._sizes()
+        num, largest = int(sizes.sum()), int(sizes.max())
+        num_empty = int((sizes == 0).sum())
+        # With two or three clusters, one may well hold more than half.
+        fraction = min(_MOST, max(0.5, 3 / self.num_clusters))
+        if self.num_clusters > 1 and largest > fraction * num:
+            return (
+                f"one of the {self.num_clusters} clusters holds "
+                f"{100 * largest / num:.1f} % of the utterances and "
+                f"{num_empty} are empty, so the references hardly differ. Try "
+                "whitening: 0.5, or start SSPS later, from an encoder that "
+                "tells utterances apart"
+            )
+        if num and num_empty > self.num_clusters / 2:
+            return (
+                f"{num_empty} of the {self.num_clusters} clusters are empty, "
+                "so there are fewer different references than clusters. Lower "
+                "num_clusters, or look for copies among the recordings"
+            )
+        return None
+
+    def index_ranges(self) -> dict[str, tuple[int, int]]:
+        """Return in which range, start and stop, each buffer of indices is."""
+        return {
+            "clusters": (-1, self.num_clusters),
+            "neighbors": (0, self.num_clusters),
+        }
+
+    def _sizes(self) -> Tensor:
+        """Count the utterances of every cluster, `(num_clusters,)` int64."""
+        clustered = self.clusters[self.clusters >= 0]
+        return clustered.bincount(minlength=self.num_clusters)
 
     def _draws_of(self, anchors: Anchors) -> ClusterDraws:
         """Return what every utterance draws in the anchors' epoch."""

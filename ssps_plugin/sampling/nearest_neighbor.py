@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from ssps_plugin.clustering import top_k
+from ssps_plugin.clustering import check_whole_number, top_k
 from ssps_plugin.memory import PositiveQueue, ReferenceBank
 from ssps_plugin.sampling.draw import draw_ranks
 from ssps_plugin.sampling.strategy import Anchors, SamplingStrategy
@@ -48,11 +48,7 @@ class NearestNeighborSampling(SamplingStrategy):
         rank_decay: float = 0.0,
     ) -> None:
         super().__init__(whitening, rank_decay)
-        if num_neighbors < 1:
-            raise ValueError(
-                f"Expected num_neighbors of at least 1, got {num_neighbors}: "
-                "change num_neighbors."
-            )
+        check_whole_number("num_neighbors", num_neighbors, 1)
         self.num_neighbors = num_neighbors
         # The transformed reference of every slot. A step updates those that it
         # writes, which saves gathering all of them in every step.

@@ -7,11 +7,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ssps_plugin.memory import PositiveLayout, PositiveQueue, ReferenceBank
-from ssps_plugin.sampling.draw import check_rank_decay, draw_uniform
+from ssps_plugin.sampling.draw import check_rank_decay, draw_uniform, is_number
 
 # Axes with less than this fraction of the largest variance are noise, or
 # empty: whitening would amplify them without bound.
 _SMALLEST_VARIANCE = 1e-6
+# A largest variance below this is the rounding of float32: the references are
+# one and the same, and there is no axis to be damped.
+_NO_VARIANCE = 1e-12
 # References centred at once: a copy of all of them would take gigabytes.
 _CHUNK_ROWS = 2**16
 
@@ -159,6 +162,14 @@ class SamplingStrategy(nn.Module):
         """Return what is worth logging once per epoch."""
         return {}
 
+    def find_fault(self) -> str | None:
+        """Say what is wrong with what `prepare` found, and what to try."""
+        return None
+
+    def index_ranges(self) -> dict[str, tuple[int, int]]:
+        """Return in which range, start and stop, each buffer of indices is."""
+        return {}
+
 
 class Whitening(nn.Module):
     """Damp the dominant axes of the references before comparing them.
@@ -195,10 +206,10 @@ class Whitening(nn.Module):
 
     def __init__(self, power: float) -> None:
         super().__init__()
-        if not 0.0 <= power <= 1.0:
+        if not is_number(power) or not 0.0 <= power <= 1.0:
             raise ValueError(
-                f"Expected whitening in [0, 1], got {power}: change whitening "
-                "(0 as published, 1 whitens fully)."
+                f"Expected whitening in [0, 1], got {power!r}: change "
+                "whitening (0 as published, 1 whitens fully)."
             )
         self.power = power
         self.register_buffer("mean", torch.empty(0))
@@ -211,7 +222,10 @@ class Whitening(nn.Module):
             self.transform = torch.eye(dim, device=self.mean.device)
 
     def fit(self, references: Tensor) -> None:
-        """Estimate the axes from references `(num, dim)`, any float dtype."""
+        """Estimate the axes from references `(num, dim)`, any float dtype.
+
+        References that are all the same stay as they are.
+        """
         if self.power == 0.0:
             return
         total = references.sum(0, dtype=torch.float64)
@@ -222,6 +236,10 @@ class Whitening(nn.Module):
             centred = chunk.float() - mean.float()
             covariance += (centred.T @ centred).double()
         variance, axes = torch.linalg.eigh(covariance / len(references))
+        if float(variance[-1]) < _NO_VARIANCE * max(float(mean @ mean), 1e-12):
+            self.mean.zero_()
+            self.transform.copy_(torch.eye(dim))
+            return
         variance = variance.clamp(min=float(variance[-1]) * _SMALLEST_VARIANCE)
         scale = variance.clamp(min=1e-30) ** (-self.power / 2)
         self.mean.copy_(mean)

@@ -1,4 +1,4 @@
-"""What a step brings: its utterances, shapes, finite rows, and its checks."""
+"""What a step brings: its shapes, finite rows, and its checks."""
 
 import pytest
 import torch
@@ -12,60 +12,6 @@ from ssps_plugin.memory import (
 
 CPU = torch.device("cpu")
 NAN, INF = float("nan"), float("inf")
-
-
-def test_a_position_is_the_place_in_the_bound_order():
-    utterances = UtteranceIndex(["z", "a", "m"])
-    assert utterances.positions(["a", "z", "a"], CPU).tolist() == [1, 0, 1]
-
-
-def test_positions_of_any_integer_dtype_pass_as_they_are():
-    utterances = UtteranceIndex(["z", "a", "m"])
-    for dtype in (torch.int64, torch.int32, torch.uint8):
-        positions = torch.tensor([2, 0], dtype=dtype)
-        assert utterances.positions(positions, CPU).tolist() == [2, 0]
-
-
-@pytest.mark.parametrize(
-    "other",
-    [["ab", "c", "d"], ["abc", "d", ""], ["abc"], ["d", "abc"], ["abc", "e"]],
-)
-def test_other_utterances_or_another_order_have_another_fingerprint(other):
-    ours = UtteranceIndex(["abc", "d"]).fingerprint
-    assert UtteranceIndex(other).fingerprint != ours
-    assert UtteranceIndex(("abc", "d")).fingerprint == ours
-
-
-def test_no_utterance_is_an_error():
-    with pytest.raises(ValueError, match="training set is empty"):
-        UtteranceIndex([])
-
-
-def test_an_id_twice_is_an_error():
-    with pytest.raises(ValueError, match="3 ids of which 2 are distinct"):
-        UtteranceIndex(["a", "b", "a"])
-
-
-def test_an_id_never_bound_is_named():
-    with pytest.raises(ValueError, match="got 'x', which was never bound"):
-        UtteranceIndex(["a", "b"]).positions(["a", "x"], CPU)
-
-
-@pytest.mark.parametrize("outside", [-1, 2])
-def test_a_position_out_of_range_is_named(outside):
-    with pytest.raises(ValueError, match=f"got {outside}, which was never"):
-        UtteranceIndex(["a", "b"]).positions(torch.tensor([0, outside]), CPU)
-
-
-@pytest.mark.parametrize("ids", [torch.zeros(2), torch.zeros(2, 1).long()])
-def test_a_tensor_that_holds_no_positions_is_an_error(ids):
-    with pytest.raises(ValueError, match="integer positions of shape"):
-        UtteranceIndex(["a", "b"]).positions(ids, CPU)
-
-
-def test_no_ids_say_what_to_pass():
-    with pytest.raises(ValueError, match="ids=batch.id"):
-        UtteranceIndex(["a"]).positions(None, CPU)
 
 
 @pytest.mark.parametrize(
@@ -108,6 +54,31 @@ def test_a_row_is_the_positive_of_its_utterance(shape):
 def test_another_shape_is_an_error_that_names_the_keys(num_targets, shape):
     with pytest.raises(ValueError, match="positive_dim and num_targets"):
         PositiveLayout(num_targets, 3).targets_first(torch.zeros(shape), 5)
+
+
+def test_the_batch_first_is_an_error_that_says_how_to_turn_it():
+    with pytest.raises(ValueError, match=r"positives\.transpose\(0, 1\), or"):
+        PositiveLayout(2, 3).targets_first(torch.zeros(5, 2, 3), 5)
+
+
+def test_as_many_utterances_as_targets_are_read_targets_first_and_told(caplog):
+    layout = PositiveLayout(2, 3)
+    positives = torch.arange(12.0).view(2, 2, 3)
+    for _ in range(3):
+        assert torch.equal(layout.targets_first(positives, 2), positives)
+    (record,) = caplog.records  # once
+    assert record.levelname == "WARNING"
+    assert "(num_targets, batch, positive_dim)" in record.message
+    assert "shape (2, 2, 3), of 2 utterances" in record.message
+    assert "positives.transpose(0, 1)" in record.message
+
+
+@pytest.mark.parametrize("num_targets", [1, 2])
+def test_a_known_order_is_not_told_at_a_small_last_batch(num_targets, caplog):
+    layout = PositiveLayout(num_targets, 3)
+    layout.targets_first(torch.zeros(num_targets, 5, 3), 5)
+    layout.targets_first(torch.zeros(num_targets, num_targets, 3), num_targets)
+    assert not caplog.records
 
 
 def test_integers_are_an_error():
@@ -164,6 +135,14 @@ def test_a_double_beyond_float32_is_not_finite():
     assert step.finite_rows().tolist() == [False]
 
 
+def test_a_reference_that_overflows_where_it_is_kept_is_not_finite():
+    reference = torch.tensor([[1e5, 0.0], [1.0, 0.0]])
+    step = Step(torch.arange(2), reference, torch.ones(1, 2, 3))
+    assert step.finite_rows().tolist() == [True, True]
+    assert step.finite_rows(torch.float16).tolist() == [False, True]
+    assert step.finite_rows(torch.bfloat16).tolist() == [True, True]
+
+
 def check(ids, reference, positives, reference_dim=2, num_targets=1):
     return check_step(
         ids,
@@ -196,6 +175,23 @@ def test_a_reference_of_another_shape_names_the_key(shape):
         ValueError, match="reference_dim of the PositiveSampler"
     ):
         check(["a", "c"], torch.zeros(shape), torch.zeros(2, 3))
+
+
+def test_a_reference_of_another_batch_says_so():
+    with pytest.raises(ValueError, match=r"got .*\(3, 2\): embed one segment"):
+        check(["a", "c"], torch.zeros(3, 2), torch.zeros(2, 3))
+
+
+def test_references_that_are_integers_are_an_error():
+    with pytest.raises(ValueError, match="floating point, got torch.int64"):
+        check(["a", "c"], torch.zeros(2, 2).long(), torch.zeros(2, 3))
+
+
+def test_what_is_no_tensor_is_named():
+    with pytest.raises(ValueError, match="reference as a torch.Tensor, got tu"):
+        check(["a", "c"], (torch.zeros(2, 2), None), torch.zeros(2, 3))
+    with pytest.raises(ValueError, match="positives as a torch.Tensor, got li"):
+        check(["a", "c"], torch.zeros(2, 2), [[0.0] * 3] * 2)
 
 
 def test_no_reference_says_how_to_make_one():
