@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import math
 import os
 import pathlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
-from typing import TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from tqdm import tqdm
@@ -27,6 +29,9 @@ File = str | os.PathLike[str]
 Embed = Callable[[Tensor, Tensor], Tensor]
 Item = TypeVar("Item")
 
+#: A file of more seconds is embedded in pieces. An encoder takes memory by the
+#: length, for an hour 9 GB; no utterance of VoxCeleb is nearly as long as this.
+MAX_SECONDS = 600.0
 # Keeps the readers busy while a batch is embedded, and bounds the memory.
 _FILES_AHEAD_PER_READER = 4
 
@@ -40,9 +45,10 @@ def extract_embeddings(
     max_padding: float = 0.0,
     device: torch.device | str = "cpu",
     num_readers: int = 2,
-    read: Callable[[File], Tensor] = read_audio,
+    read: Callable[..., Tensor] = read_audio,
     seconds: Callable[[File], float] | None = None,
     progress: bool = True,
+    max_seconds: float | None = None,
 ) -> Tensor:
     """Embed every utterance at its full length.
 
@@ -50,6 +56,11 @@ def extract_embeddings(
     same length are neighbours and share a batch. With `max_padding` 0, only
     they share one: nothing is padded, and the embeddings are those of one
     utterance at a time. Memory holds one batch and a few files read ahead.
+
+    A file that is longer than `max_seconds` is read and embedded in pieces of
+    equal length, as few as are each within it. Its embedding is the mean of
+    theirs, each scaled to norm 1 before: memory is bounded, whatever the
+    length. The embeddings of all other files are not touched.
 
     Arguments
     ---------
@@ -71,12 +82,17 @@ def extract_embeddings(
     num_readers : int
         Threads that read and decode files, at least 1.
     read : callable
-        `read(file) -> (samples,)` float32 at 16 kHz.
+        `read(file) -> (samples,)` float32 at 16 kHz. Of a file longer than
+        `max_seconds`, `read(file, start_seconds, seconds)`, like `read_audio`.
     seconds : callable, optional
         `seconds(file) -> length`, to sort the files by; if left out, their
         headers are opened one by one.
     progress : bool
         Show a progress bar (switch it off on all but the main process).
+    max_seconds : float, optional
+        Longest file, in seconds, that is embedded at its full length; if left
+        out, `MAX_SECONDS` (600) with `read_audio`, and no limit with any other
+        `read`.
 
     Returns
     -------
@@ -101,30 +117,85 @@ def extract_embeddings(
             [1., 2.],
             [0., 4.]])
     """
-    _check_arguments(len(files), batch_seconds, max_padding, num_readers)
+    if max_seconds is None:
+        max_seconds = MAX_SECONDS if read is read_audio else math.inf
+    _check_arguments(
+        len(files), batch_seconds, max_padding, num_readers, max_seconds
+    )
     min_fraction = 1 - max_padding
     max_samples = round(batch_seconds * SAMPLE_RATE)
     seconds_of = header_seconds if seconds is None else seconds
-    order = sorted(range(len(files)), key=lambda i: -seconds_of(files[i]))
+    pieces, num_pieces = _cut_long_files(
+        files, [seconds_of(file) for file in files], max_seconds
+    )
+    order = sorted(range(len(pieces)), key=lambda i: -pieces[i].seconds)
     embeddings = torch.empty(0)
     with (
         ThreadPoolExecutor(num_readers) as readers,
-        tqdm(total=len(files), unit="utt", disable=not progress) as bar,
+        tqdm(total=len(pieces), unit="utt", disable=not progress) as bar,
     ):
-        reads = (partial(readers.submit, read, files[i]) for i in order)
+        reads = (
+            partial(readers.submit, read, *pieces[i].read_arguments)
+            for i in order
+        )
         wavs = _read_ahead(reads, _FILES_AHEAD_PER_READER * num_readers)
         rows_and_wavs = zip(order, wavs, strict=True)
         for rows, batch in _batches(rows_and_wavs, max_samples, min_fraction):
             output = _embed_batch(embed, batch, device)
             if not len(embeddings):  # dim is known from the first batch
-                embeddings = torch.empty(len(files), output.shape[1])
+                embeddings = torch.empty(len(pieces), output.shape[1])
             embeddings[rows] = output
             bar.update(len(rows))
-    return embeddings
+    if len(pieces) == len(files):
+        return embeddings
+    return _average_pieces(embeddings, num_pieces)
+
+
+class _Piece(NamedTuple):
+    """What is read at once: a whole file, or a stretch of a long one."""
+
+    seconds: float
+    read_arguments: tuple[Any, ...]
+
+
+def _cut_long_files(
+    files: Sequence[File], lengths: Sequence[float], max_seconds: float
+) -> tuple[list[_Piece], list[int]]:
+    """List the pieces of all files, and how many each file has."""
+    pieces, num_pieces = [], []
+    for file, seconds in zip(files, lengths, strict=True):
+        num = max(1, math.ceil(seconds / max_seconds))
+        num_pieces.append(num)
+        if num == 1:
+            pieces.append(_Piece(seconds, (file,)))
+            continue
+        length = seconds / num
+        pieces += [
+            _Piece(length, (file, number * length, length))
+            for number in range(num)
+        ]
+    return pieces, num_pieces
+
+
+def _average_pieces(embeddings: Tensor, num_pieces: Sequence[int]) -> Tensor:
+    """Replace the rows of each long file by the mean of their directions."""
+    files = embeddings.split(list(num_pieces))
+    return torch.cat(
+        [
+            rows
+            if len(rows) == 1
+            else F.normalize(rows, dim=1).mean(0, keepdim=True)
+            for rows in files
+        ]
+    )
 
 
 def _check_arguments(
-    num_files: int, batch_seconds: float, max_padding: float, num_readers: int
+    num_files: int,
+    batch_seconds: float,
+    max_padding: float,
+    num_readers: int,
+    max_seconds: float,
 ) -> None:
     if not num_files:
         raise ValueError(
@@ -144,6 +215,11 @@ def _check_arguments(
         raise ValueError(
             f"Expected num_readers of at least 1, got {num_readers}: change "
             "num_readers."
+        )
+    if not max_seconds > 0:
+        raise ValueError(
+            f"Expected max_seconds above 0, got {max_seconds}: change "
+            "max_seconds."
         )
 
 

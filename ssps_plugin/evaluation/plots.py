@@ -61,6 +61,8 @@ _PANELS = {
         Curve("coverage", "coverage", _GREY, 100),
     ),
 }
+#: Keys of a history whose values are drawn, and so must be numbers.
+PLOTTED_METRICS = [c.key for curves in _PANELS.values() for c in curves]
 
 
 def plot_curves(

@@ -18,10 +18,14 @@ from torch import Tensor
 
 from ssps_plugin.atomic_write import atomic_write
 from ssps_plugin.evaluation.bootstrap import bootstrap_intervals
-from ssps_plugin.evaluation.error_rates import detection_curve
-from ssps_plugin.evaluation.plots import plot_curves
+from ssps_plugin.evaluation.error_rates import DetectionCurve, detection_curve
+from ssps_plugin.evaluation.plots import PLOTTED_METRICS, plot_curves
 from ssps_plugin.evaluation.scoring import Cohort
-from ssps_plugin.evaluation.trial_list import TrialList
+from ssps_plugin.evaluation.trial_list import (
+    TrialList,
+    describe_file_kind,
+    trial_lines,
+)
 from ssps_plugin.evaluation.verification import (
     Verification,
     VerificationResult,
@@ -42,6 +46,11 @@ class History:
     path : str or os.PathLike
         JSON file, a list of one mapping per epoch.
 
+    Raises
+    ------
+    ValueError
+        The file is damaged: it is no such list.
+
     Example
     -------
     >>> path = getfixture("tmp_path") / "history.json"
@@ -53,8 +62,37 @@ class History:
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
         self.rows: list[dict[str, Any]] = []
-        if self.path.exists():
-            self.rows = json.loads(self.path.read_text(encoding="utf-8"))
+        if os.path.lexists(self.path):
+            self.rows = _read_history(self.path)
+
+    def warn_missing_epochs(self, last_epoch: int) -> None:
+        """Warn of epochs that a resumed run has done and that are not here.
+
+        Those before the first epoch of the history are not missed, unless
+        there is none: a warm start begins late.
+
+        Arguments
+        ---------
+        last_epoch : int
+            The last epoch that the run has finished; 0 for a new run.
+        """
+        epochs = {row["epoch"] for row in self.rows}
+        first = min(epochs, default=1)
+        missing = [e for e in range(first, last_epoch + 1) if e not in epochs]
+        # All of it lies after what the run has done: it is not of this run.
+        if first > last_epoch > 0:
+            missing = [*range(1, last_epoch + 1)]
+        if missing:
+            logger.warning(
+                "%s has no metrics of %d of the %d epochs that this run has "
+                "done (the first missing: %d), as where the file was deleted: "
+                "they stay missing in it and in curves.png. The model is not "
+                "affected.",
+                self.path,
+                len(missing),
+                last_epoch,
+                missing[0],
+            )
 
     def record(self, row: dict[str, Any]) -> None:
         """Add an epoch; replace the same one and all later ones.
@@ -74,6 +112,39 @@ class History:
         return next((row for row in self.rows if row["epoch"] == epoch), {})
 
 
+def _read_history(path: Path) -> list[dict[str, Any]]:
+    """Read the rows of a history; raise if they are not what was written."""
+    kind = describe_file_kind(path)
+    if kind:
+        raise _damaged_history(path, kind)
+    try:
+        rows = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:  # unicode errors, too
+        raise _damaged_history(path, str(error)) from None
+    if not isinstance(rows, list):
+        raise _damaged_history(path, f"a {type(rows).__name__}")
+    for number, row in enumerate(rows, 1):
+        if not _is_epoch(row):
+            raise _damaged_history(path, f"{str(row)[:80]!r} as row {number}")
+    return rows
+
+
+def _is_epoch(row: object) -> bool:
+    """Whether a row has an epoch, and numbers where numbers are drawn."""
+    if not isinstance(row, dict) or type(row.get("epoch")) is not int:
+        return False
+    drawn = (row.get(key) for key in PLOTTED_METRICS)
+    return all(value is None or type(value) in (int, float) for value in drawn)
+
+
+def _damaged_history(path: Path, problem: str) -> ValueError:
+    return ValueError(
+        f"Expected a list of one mapping per epoch in {path}, got {problem}: "
+        "the file is damaged. Move it away to go on without the metrics of the "
+        "epochs before (the model is not affected), or put a copy of it back."
+    )
+
+
 def write_scores(
     path: str | os.PathLike[str],
     scores: ArrayLike | Tensor,
@@ -82,7 +153,8 @@ def write_scores(
     """Write a line `score enrol test` per trial.
 
     With nine significant digits, a float32 score is read back unchanged, so
-    the error rates can be recomputed from the file exactly.
+    the error rates can be recomputed from the file exactly. Tabs separate the
+    fields of a line in which a name holds white space.
 
     Arguments
     ---------
@@ -104,11 +176,8 @@ def write_scores(
             f"Expected a score for each of {len(trials)} trials, "
             f"got {len(values)}: give the list that was scored."
         )
-    rows = zip(values, trials.pairs(), strict=True)
     with atomic_write(path) as file:
-        file.writelines(
-            f"{score:.9g} {enrol} {test}\n" for score, (enrol, test) in rows
-        )
+        file.writelines(trial_lines(trials, map("{:.9g}".format, values)))
 
 
 def verification_results(
@@ -116,6 +185,7 @@ def verification_results(
     trials: TrialList,
     *,
     trial_list: str | os.PathLike[str],
+    trial_list_sha256: str | None = None,
     config: str | os.PathLike[str] | None = None,
     seed: int | None = None,
     epochs: int | None = None,
@@ -136,6 +206,8 @@ def verification_results(
         The trials that were scored.
     trial_list : str or os.PathLike
         The file that the trials were read from.
+    trial_list_sha256 : str, optional
+        The digest of that file, to recognise the list by.
     config : str or os.PathLike, optional
         The YAML file of the run.
     seed : int, optional
@@ -160,18 +232,22 @@ def verification_results(
     dict
         `config`, `git_commit` (null if the package is not run from a
         checkout), `package_version`, `seed`, `epochs`, `averaged_epochs`,
-        `trial_list`, `num_trials`, `eer_percent`, `eer_threshold`,
-        `min_dcf_p01`, `min_dcf_p01_threshold`, the same two for `p05`
-        (p_target 0.01 and 0.05), `coverage`, `true_positives`, `cohort_size`.
-        A threshold that no score reaches is null. If asked for:
-        `eer_percent_interval`, `min_dcf_p01_interval` and
-        `min_dcf_p05_interval` (95 %, see `bootstrap_intervals`);
-        `false_acceptance_rate` and `threshold`.
+        `trial_list`, `trial_list_sha256`, `num_trials`, `num_target_trials`,
+        `num_impostor_trials`, `eer_percent`, `eer_threshold`, `min_dcf_p01`,
+        `min_dcf_p01_threshold`, the same two for `p05` (p_target 0.01 and
+        0.05), `coverage`, `true_positives`, `cohort_size`. A threshold that no
+        score reaches is null. If asked for: `eer_percent_interval`,
+        `min_dcf_p01_interval` and `min_dcf_p05_interval` (95 %, see
+        `bootstrap_intervals`); `false_acceptance_rate` and `threshold`. Where
+        the trials have no labels, or those of one kind only, all error rates,
+        thresholds and intervals are null; without labels, so are the numbers
+        of target and of impostor trials.
 
     Raises
     ------
     ValueError
-        The trials have no error rates, or a number is out of its range.
+        A score is not finite, a label is neither 0 nor 1, there is not one
+        score per trial, or a number is out of its range.
 
     Example
     -------
@@ -180,8 +256,7 @@ def verification_results(
     >>> results["num_trials"], results["eer_percent"], results["min_dcf_p01"]
     (2, 0.0, 0.0)
     """
-    curve = detection_curve(scores, trials.labels)
-    eer, eer_threshold = curve.equal_error_rate()
+    num_targets, num_impostors = trials.count_labels() or (None, None)
     results: dict[str, Any] = {
         "config": None if config is None else os.fspath(config),
         "git_commit": package_commit(),
@@ -190,24 +265,67 @@ def verification_results(
         "epochs": epochs,
         "averaged_epochs": averaged_epochs,
         "trial_list": os.fspath(trial_list),
+        "trial_list_sha256": trial_list_sha256,
         "num_trials": len(trials),
-        "eer_percent": 100 * eer,
-        "eer_threshold": eer_threshold,
+        "num_target_trials": num_targets,
+        "num_impostor_trials": num_impostors,
+        **_error_rates(scores, trials),
+        "coverage": coverage,
+        "true_positives": true_positives,
+        "cohort_size": cohort_size,
     }
-    for name, p_target in _MIN_DCFS.items():
-        cost, threshold = curve.min_dcf(p_target)
-        results[name] = cost
-        results[f"{name}_threshold"] = _null_if_infinite(threshold)
-    results["coverage"] = coverage
-    results["true_positives"] = true_positives
-    results["cohort_size"] = cohort_size
     if false_acceptance_rate is not None:
-        threshold = curve.threshold_at(false_acceptance_rate)
         results["false_acceptance_rate"] = false_acceptance_rate
-        results["threshold"] = _null_if_infinite(threshold)
+        results["threshold"] = _threshold_at(
+            scores, trials, false_acceptance_rate
+        )
     if num_resamples:
         results |= _confidence_intervals(scores, trials, num_resamples)
     return results
+
+
+def _error_rates(
+    scores: ArrayLike | Tensor, trials: TrialList
+) -> dict[str, float | None]:
+    """Compute EER, minDCF and their thresholds; None where labels lack."""
+    rates: dict[str, float | None] = {"eer_percent": None}
+    rates["eer_threshold"] = None
+    for name in _MIN_DCFS:
+        rates |= {name: None, f"{name}_threshold": None}
+    curve = _find_curve(scores, trials)
+    if curve is None:
+        return rates
+    eer, rates["eer_threshold"] = curve.equal_error_rate()
+    rates["eer_percent"] = 100 * eer
+    for name, p_target in _MIN_DCFS.items():
+        rates[name], threshold = curve.min_dcf(p_target)
+        rates[f"{name}_threshold"] = _null_if_infinite(threshold)
+    return rates
+
+
+def _find_curve(
+    scores: ArrayLike | Tensor, trials: TrialList
+) -> DetectionCurve | None:
+    """Compute the detection curve; None where trials have no error rates."""
+    if trials.labels is not None and not trials.missing_labels():
+        return detection_curve(scores, trials.labels)
+    values = torch.as_tensor(scores)
+    if values.shape != (len(trials),) or not values.isfinite().all():
+        raise ValueError(
+            f"Expected a finite score for each of {len(trials)} trials, got "
+            f"{int(values.isfinite().sum())} of shape {tuple(values.shape)}: "
+            "give the scores of this list, and check the embeddings."
+        )
+    return None
+
+
+def _threshold_at(
+    scores: ArrayLike | Tensor, trials: TrialList, rate: float
+) -> float | None:
+    curve = _find_curve(scores, trials)
+    return (
+        None if curve is None else _null_if_infinite(curve.threshold_at(rate))
+    )
 
 
 def _null_if_infinite(threshold: float) -> float | None:
@@ -217,15 +335,18 @@ def _null_if_infinite(threshold: float) -> float | None:
 
 def _confidence_intervals(
     scores: ArrayLike | Tensor, trials: TrialList, num_resamples: int
-) -> dict[str, list[float]]:
+) -> dict[str, list[float] | None]:
+    if trials.labels is None or trials.missing_labels():
+        names = ("eer_percent", *_MIN_DCFS)
+        return {f"{name}_interval": None for name in names}
     intervals = bootstrap_intervals(
         scores, trials.labels, tuple(_MIN_DCFS.values()), num_resamples
     )
     eer_percent = [100 * end for end in intervals["eer"]]
-    return {"eer_percent_interval": eer_percent} | {
-        f"{name}_interval": list(intervals[f"min_dcf_{p_target}"])
-        for name, p_target in _MIN_DCFS.items()
-    }
+    found: dict[str, list[float] | None] = {"eer_percent_interval": eer_percent}
+    for name, p_target in _MIN_DCFS.items():
+        found[f"{name}_interval"] = list(intervals[f"min_dcf_{p_target}"])
+    return found
 
 
 def package_version() -> str | None:
@@ -319,9 +440,49 @@ def results_folder(
     Returns
     -------
     pathlib.Path
-        `<output_folder>/verify/<name of the list>`.
+        `<output_folder>/verify/<name of the list>`; with the first digits of
+        the list's digest after the name, where that folder, or one that
+        differs in upper and lower case only, holds the results of another
+        list.
     """
-    return Path(output_folder, "verify", verification.path.stem)
+    name = verification.path.stem
+    parent = Path(output_folder, "verify")
+    present = (
+        [path.name for path in parent.iterdir()] if parent.is_dir() else []
+    )
+    # Some file systems take names that differ in case for one name.
+    alike = [one for one in present if one.casefold() == name.casefold()]
+    others = [
+        one
+        for one in alike
+        if not _holds_results_of(parent / one / "results.json", verification)
+    ]
+    if not others:
+        return parent / name
+    folder = parent / f"{name}-{verification.sha256[:8]}"
+    logger.info(
+        "Results of the trial list %s go to %s, since %s holds those of "
+        "another list of that name",
+        verification.path,
+        folder,
+        parent / others[0],
+    )
+    return folder
+
+
+def _holds_results_of(path: Path, verification: Verification) -> bool:
+    """Whether results are of the same list, or of none that is known."""
+    try:
+        results = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return True  # none, or damaged: they can be made again
+    if not isinstance(results, dict):
+        return True
+    digest = results.get("trial_list_sha256")
+    if digest is None:  # written by an earlier version
+        trial_list = results.get("trial_list")
+        return trial_list in (None, os.fspath(verification.path))
+    return bool(digest == verification.sha256)
 
 
 def run_settings(
@@ -367,7 +528,7 @@ def write_verification(
     result : VerificationResult
         Their scores.
     **settings
-        As for `verification_results`, without `trial_list`.
+        As for `verification_results`, without `trial_list` and its digest.
 
     Returns
     -------
@@ -380,9 +541,19 @@ def write_verification(
         result.scores,
         verification.trials,
         trial_list=verification.path,
+        trial_list_sha256=verification.sha256,
         **settings,
     )
     write_results(folder / "results.json", results)
+    if verification.missing_labels:
+        logger.info(
+            "%d trials of %s: scored in %s, without error rates, since %s",
+            results["num_trials"],
+            results["trial_list"],
+            folder / "scores.txt",
+            verification.missing_labels,
+        )
+        return results
     logger.info(
         "%d trials of %s: EER %.2f %%, minDCF(0.01) %.4f, minDCF(0.05) %.4f",
         results["num_trials"],
@@ -416,7 +587,7 @@ def summarize_training(
     if not history.rows:
         return
     plot_curves(history.rows, Path(folder, "curves.png"), start_epoch)
-    if start_epoch is None or result is None:
+    if start_epoch is None or result is None or result.eer is None:
         return
     last_epoch = history.rows[-1]["epoch"]
     before = history.at(start_epoch - 1).get("eer")

@@ -76,14 +76,35 @@ def _checked_norms(embeddings: Tensor, trials: TrialList) -> Tensor:
             "embed the utterances of this list."
         )
     norms = torch.linalg.vector_norm(embeddings, dim=1, dtype=torch.float32)
-    bad = (~(torch.isfinite(norms) & (norms > 0))).nonzero().flatten()
+    finite = torch.isfinite(norms)
+    bad = (~(finite & (norms > 0))).nonzero().flatten()
     if len(bad):
-        raise ValueError(
-            "Expected finite embeddings that are not all zero, got "
-            f"{len(bad)} others, the first that of "
-            f"{trials.utterances[int(bad[0])]}: check its audio and the model."
-        )
+        first = trials.utterances[int(bad[0])]
+        raise ValueError(_describe_bad_embeddings(finite, len(bad), first))
     return norms
+
+
+def _describe_bad_embeddings(finite: Tensor, num_bad: int, first: str) -> str:
+    """Describe embeddings that are zero or not finite, and their cause."""
+    num = len(finite)
+    message = "Expected finite embeddings that are not all zero, got "
+    if num_bad < num or num == 1:
+        return (
+            f"{message}{num_bad} others, the first that of {first}: check its "
+            "audio and the model."
+        )
+    if not finite.any():
+        return (
+            f"{message}not one finite of {num}: the model is at fault, not "
+            "the audio, since its weights or running statistics are not "
+            "finite. Go back to an earlier checkpoint, and train with a lower "
+            "learning rate."
+        )
+    return (
+        f"{message}none of {num}, {num - int(finite.sum())} are not finite and "
+        "the rest are zero: the model is at fault, not the audio. Go back to "
+        "an earlier checkpoint."
+    )
 
 
 @torch.no_grad()
@@ -124,7 +145,8 @@ def s_norm(
     ------
     ValueError
         Fewer than two utterances of the cohort count, `top_n` is larger than
-        the cohort, or the dimensions differ.
+        the cohort, the dimensions differ, or an embedding of the cohort is not
+        finite.
 
     Source: P. Matejka et al., Analysis of Score Normalization in Multilingual
     Speaker Recognition, Interspeech 2017 (adaptive S-norm, the variant that
@@ -149,6 +171,14 @@ def s_norm(
             "Expected at least 2 cohort utterances that count, and not more "
             f"than there are, got {num} of {len(cohort)}: change "
             "cohort_top_n or cohort_size."
+        )
+    bad = (~cohort.isfinite().all(1)).nonzero().flatten()
+    if len(bad):
+        raise ValueError(
+            f"Expected finite embeddings of the cohort, got {len(bad)} of "
+            f"{len(cohort)} that are not, the first in row {int(bad[0])}: "
+            "check the model and, if it is not all of them, the audio; or "
+            "change cohort_size to 0."
         )
     mean, std = _cohort_statistics(embeddings, cohort, num)
     sides = (

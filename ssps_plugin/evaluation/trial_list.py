@@ -1,10 +1,18 @@
-"""Trial lists: which utterances are compared; read, written and made."""
+"""Trial lists: which utterances are compared; read, written and made.
+
+A line is `label enrol test`, label 1 for two utterances of one speaker and 0
+for two speakers; or, where the labels are unknown, `enrol test`. Fields are
+separated by white space. In a line with tabs, tabs alone may separate them:
+names may then hold blanks.
+"""
 
 from __future__ import annotations
 
+import codecs
 import os
+import stat
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -12,17 +20,33 @@ from typing import TextIO
 
 import numpy as np
 from numpy.typing import NDArray
+from speechbrain.utils.logger import get_logger
 
 from ssps_plugin.atomic_write import atomic_write
+
+logger = get_logger(__name__)
 
 #: Trials whose names are looked up at a time: bounds the memory of `pairs`.
 TRIALS_PER_BLOCK = 4096
 #: Characters read at a time: bounds the memory that split lines take, and
 #: keeps them in the processor's cache.
 CHARACTERS_PER_BLOCK = 2**18
+#: Two paths and a label are shorter: bounds the memory that a file without
+#: ends of lines takes.
+LONGEST_LINE = 2**16
+#: The longest path on Linux, in bytes.
+LONGEST_NAME = 4096
 _LABELS = {"0", "1"}
 # No file name can contain it.
 _END_OF_LINE = "\0"
+_UTF16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+_FILE_KINDS = {
+    stat.S_IFDIR: "a folder",
+    stat.S_IFIFO: "a pipe, which can be read only once",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
 
 
 @dataclass(frozen=True)
@@ -33,8 +57,10 @@ class TrialList:
     ---------
     utterances : list of str
         Distinct names, in order of first appearance.
-    labels : numpy.ndarray
-        `(trials,)` uint8, 1 for a target trial, 0 for an impostor trial.
+    labels : numpy.ndarray or None
+        `(trials,)` uint8, 1 for a target trial, 0 for an impostor trial; None
+        where they are unknown, as in the lists that challenges hand out. Such
+        trials can be scored; only error rates need labels.
     enrol : numpy.ndarray
         `(trials,)` int64, position of the enrolment in `utterances`.
     test : numpy.ndarray
@@ -42,20 +68,23 @@ class TrialList:
     """
 
     utterances: list[str]
-    labels: NDArray[np.uint8]
+    labels: NDArray[np.uint8] | None
     enrol: NDArray[np.int64]
     test: NDArray[np.int64]
 
     @classmethod
     def from_names(
-        cls, labels: Iterable[int], enrol: Iterable[str], test: Iterable[str]
+        cls,
+        labels: Iterable[int] | None,
+        enrol: Iterable[str],
+        test: Iterable[str],
     ) -> TrialList:
         """Make a list from utterance names instead of positions.
 
         Arguments
         ---------
-        labels : iterable of int
-            1 for a target trial, 0 for an impostor trial.
+        labels : iterable of int or None
+            1 for a target trial, 0 for an impostor trial; None if unknown.
         enrol : iterable of str
             Name of the enrolment of every trial.
         test : iterable of str
@@ -74,13 +103,14 @@ class TrialList:
         position = _position_table()
         names = chain.from_iterable(zip(enrol, test, strict=True))
         pairs = np.fromiter(map(position.__getitem__, names), np.int64)
-        return cls.from_pairs([*position], np.array([*labels], np.uint8), pairs)
+        known = None if labels is None else np.array([*labels], np.uint8)
+        return cls.from_pairs([*position], known, pairs)
 
     @classmethod
     def from_pairs(
         cls,
         utterances: list[str],
-        labels: NDArray[np.uint8],
+        labels: NDArray[np.uint8] | None,
         pairs: NDArray[np.int64],
     ) -> TrialList:
         """Make a list from positions that alternate: enrol, test, enrol, …
@@ -89,8 +119,8 @@ class TrialList:
         ---------
         utterances : list of str
             Distinct names.
-        labels : numpy.ndarray
-            `(trials,)` uint8.
+        labels : numpy.ndarray or None
+            `(trials,)` uint8; None if unknown.
         pairs : numpy.ndarray
             `(2 * trials,)` int64, positions in `utterances`.
 
@@ -103,7 +133,45 @@ class TrialList:
 
     def __len__(self) -> int:
         """Return the number of trials."""
-        return len(self.labels)
+        return len(self.enrol)
+
+    def count_labels(self) -> tuple[int, int] | None:
+        """Count the target and the impostor trials.
+
+        Returns
+        -------
+        tuple of int, or None
+            None where the labels are unknown.
+
+        Example
+        -------
+        >>> TrialList.from_names([1, 0, 0], "aab", "bcc").count_labels()
+        (1, 2)
+        """
+        if self.labels is None:
+            return None
+        num_targets = int(np.count_nonzero(self.labels))
+        return num_targets, len(self) - num_targets
+
+    def missing_labels(self) -> str:
+        """Describe why the list has no error rates; empty if it has.
+
+        Example
+        -------
+        >>> TrialList.from_names([1, 1], "aa", "bc").missing_labels()
+        'all of its 2 trials are target trials (label 1)'
+        >>> TrialList.from_names(None, "aa", "bc").missing_labels()
+        'its 2 trials have no labels'
+        """
+        counts = self.count_labels()
+        if counts is None:
+            return f"its {len(self)} trials have no labels"
+        if all(counts):
+            return ""
+        kind = "target trials (label 1)"
+        if not counts[0]:
+            kind = "impostor trials (label 0)"
+        return f"all of its {len(self)} trials are {kind}"
 
     def pairs(self) -> Iterator[tuple[str, str]]:
         """Yield the enrolment and test name of every trial, in order."""
@@ -131,33 +199,37 @@ def read_trials(path: str | os.PathLike[str]) -> TrialList:
     Arguments
     ---------
     path : str or os.PathLike
-        Text file (UTF-8) with a line `label enrol test` per trial.
+        Text file (UTF-8) with a line `label enrol test` per trial, or
+        `enrol test` in all of them. A line whose names hold blanks has tabs
+        between its fields.
 
     Returns
     -------
     TrialList
+        Its `labels` are None if the lines have none.
 
     Raises
     ------
     FileNotFoundError
-        There is no such file.
+        There is no such file, or it is a folder or a pipe.
     ValueError
-        A line is not of that form (the message has its number), or there is
-        none.
+        A line is not of that form (the message has its number), there is
+        none, or the file is no text in UTF-8.
 
     Example
     -------
     >>> path = getfixture("tmp_path") / "trials.txt"
-    >>> _ = path.write_text("1 a.wav b.wav\\n0 a.wav c.wav\\n")
+    >>> _ = path.write_text("1 a.wav b.wav\\n0\\ta.wav\\tmy c.wav\\n")
     >>> trials = read_trials(path)
     >>> trials.labels.tolist(), trials.utterances
-    ([1, 0], ['a.wav', 'b.wav', 'c.wav'])
+    ([1, 0], ['a.wav', 'b.wav', 'my c.wav'])
     """
     path = Path(path)
-    if not path.is_file():
+    kind = describe_file_kind(path)
+    if kind:
         raise FileNotFoundError(
-            f"Expected a trial list at {path}, got no such file: change "
-            "`trials` to a file with a line `label enrol test` per trial."
+            f"Expected a trial list at {path}, got {kind}: change `trials` to "
+            "a file with a line `label enrol test` per trial."
         )
     position = _position_table()
     labels, pairs = [], []
@@ -169,73 +241,232 @@ def read_trials(path: str | os.PathLike[str]) -> TrialList:
             f"Expected lines of `label enrol test` in {path}, got an empty "
             "file: change `trials`."
         )
+    _check_name_length(max(position, key=len), path)
+    known = np.concatenate(labels)
     return TrialList.from_pairs(
-        [*position], np.concatenate(labels), np.concatenate(pairs)
+        [*position], known if len(known) else None, np.concatenate(pairs)
     )
+
+
+def describe_file_kind(path: str | os.PathLike[str]) -> str:
+    """Describe what is in the place of a regular file; empty if it is one.
+
+    Example
+    -------
+    >>> describe_file_kind(getfixture("tmp_path"))
+    'a folder'
+    """
+    try:
+        mode = os.stat(path).st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return "no such file"
+    except (OSError, ValueError) as error:  # no permission, or no path at all
+        reason = getattr(error, "strerror", None) or error
+        return f"no such file ({reason})"
+    if stat.S_ISREG(mode):
+        return ""
+    return _FILE_KINDS.get(stat.S_IFMT(mode), "no regular file")
+
+
+def _check_name_length(longest: str, path: Path) -> None:
+    if len(longest) > LONGEST_NAME:
+        raise ValueError(
+            f"Expected names of at most {LONGEST_NAME} characters in {path}, "
+            f"got one of {len(longest)}, {longest[:60]!r}…: change `trials`."
+        )
 
 
 def _read_blocks(path: Path) -> Iterator[tuple[list[str], list[str]]]:
-    """Yield labels, and names alternating enrol and test, of some lines."""
+    """Yield labels, and names alternating enrol and test, of some lines.
+
+    Of a list without labels, the first are empty.
+    """
     line_number = 1
-    with open(path, encoding="utf-8-sig") as file:
-        while block := _read_block(file, path):
-            regular = _split_regular(block)
-            yield regular or _split_lines(block, line_number, path)
+    labelled: bool | None = None  # until the first trial
+    with _open_list(path) as file:
+        while block := _read_block(file, path, line_number):
+            regular = _split_regular(block, labelled)
+            labels, names = regular or _split_lines(
+                block, line_number, path, labelled
+            )
+            if names:
+                labelled = bool(labels)
+            yield labels, names
             line_number += block.count("\n")
 
 
-def _read_block(file: TextIO, path: Path) -> str:
+def _open_list(path: Path) -> TextIO:
+    try:
+        return open(path, encoding="utf-8-sig")
+    except OSError as error:
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: OSError) -> OSError:
+    """Make an error of the same kind that names the file and the key."""
+    return type(error)(
+        f"Expected to read the trial list {path}, got "
+        f"{error.strerror or error}: change `trials`, or try again."
+    )
+
+
+def _read_block(file: TextIO, path: Path, line_number: int) -> str:
     """Read some whole lines; an empty string at the end of the file."""
     try:
-        return file.read(CHARACTERS_PER_BLOCK) + file.readline()
+        block = file.read(CHARACTERS_PER_BLOCK)
+        end = file.readline(LONGEST_LINE)
     except UnicodeDecodeError as error:
         raise ValueError(
-            f"Expected text (UTF-8) in {path}, got {error}: change `trials`."
+            f"Expected text (UTF-8) in {path}, got "
+            f"{_describe_undecodable(path) or error}: change `trials`."
         ) from None
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    block += end
+    if _END_OF_LINE in block:
+        line_number += block.count("\n", 0, block.index(_END_OF_LINE))
+        raise ValueError(
+            f"Expected text (UTF-8) in {path}, got a NUL in line "
+            f"{line_number}, as text in UTF-16 and files that are no text "
+            "have: save it as UTF-8, or change `trials`."
+        )
+    if len(end) == LONGEST_LINE and not end.endswith("\n"):
+        line_number += block.count("\n")
+        raise ValueError(
+            f"Expected lines of `label enrol test` in {path}, got a line "
+            f"{line_number} of more than {LONGEST_LINE} characters: change "
+            "`trials`."
+        )
+    return block
 
 
-def _split_regular(block: str) -> tuple[list[str], list[str]] | None:
+def _describe_undecodable(path: Path) -> str:
+    """Describe where a file ceases to be UTF-8, and what it may be."""
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    line_number = 1
+    with open(path, "rb") as file:
+        while chunk := file.read(CHARACTERS_PER_BLOCK):
+            if line_number == 1 and chunk.startswith(_UTF16_MARKS):
+                return "UTF-16; save it as UTF-8 (iconv -f UTF-16 -t UTF-8)"
+            try:
+                line_number += decoder.decode(chunk).count("\n")
+            except UnicodeDecodeError as error:
+                line_number += error.object.count(b"\n", 0, error.start)
+                byte = error.object[error.start]
+                return (
+                    f"the byte 0x{byte:02x} in line {line_number}, as text in "
+                    "Latin-1 and files that are no text have; save it as "
+                    "UTF-8 (iconv -f LATIN1 -t UTF-8)"
+                )
+    return ""
+
+
+def _split_regular(
+    block: str, labelled: bool | None
+) -> tuple[list[str], list[str]] | None:
     """Split a block of nothing but trials; None if anything is unusual.
 
     A mark takes the place of each line's end. If every fourth field is a mark,
-    and there are no others, each line has three fields.
+    and there are no others, each line has three fields. Without labels, it is
+    every third.
     """
     fields = block.replace("\n", f" {_END_OF_LINE} ").split()
-    labels = fields[0::4]
-    regular = (
-        len(fields) == 4 * block.count("\n")
-        and set(fields[3::4]) == {_END_OF_LINE}
-        and set(labels) <= _LABELS
-    )
-    if not regular:
+    num_lines = block.count("\n")
+    num_fields = 2 if labelled is False else 3
+    if labelled is None and len(fields) == 3 * num_lines:
+        num_fields = 2
+    marks = fields[num_fields :: num_fields + 1]
+    if len(fields) != (num_fields + 1) * num_lines or set(marks) != {
+        _END_OF_LINE
+    }:
+        return None
+    firsts = fields[0 :: num_fields + 1]
+    if num_fields == 2:
+        # What may make it another file has to be looked at line by line.
+        if any(mark in block for mark in "\t,;<{") or _LABELS & set(firsts):
+            return None
+        del fields[2::3]
+        return [], fields
+    if not set(firsts) <= _LABELS:
         return None
     del fields[3::4]
     del fields[0::3]
-    return labels, fields
+    return firsts, fields
 
 
 def _split_lines(
-    block: str, line_number: int, path: Path
+    block: str, line_number: int, path: Path, labelled: bool | None
 ) -> tuple[list[str], list[str]]:
     """Split a block line by line: skip blank lines, refuse a malformed one."""
     labels, names = [], []
     for number, line in enumerate(block.split("\n"), line_number):
-        fields = line.split()
-        if not fields:
+        if not line.strip():
             continue
-        if len(fields) != 3 or fields[0] not in _LABELS:
+        fields = _split_line(line)
+        if fields is None or labelled not in (None, len(fields) == 3):
+            form = "`label enrol test` with label 0 or 1, or `enrol test`,"
+            if labelled is not None:
+                form = "`label enrol test`" if labelled else "`enrol test`"
+                form += " as in the lines before"
             raise ValueError(
-                "Expected `label enrol test` with label 0 or 1 in "
-                f"{path}, line {number}, got {line.strip()[:200]!r}: correct "
-                "the line, or change `trials`."
+                f"Expected {form} in {path}, line {number}, got "
+                f"{line.strip()[:200]!r}: {_advise(line)}correct the line, or "
+                "change `trials`."
             )
-        labels.append(fields[0])
-        names += fields[1:]
+        labelled = len(fields) == 3
+        labels += fields[:-2]
+        names += fields[-2:]
     return labels, names
+
+
+def _split_line(line: str) -> list[str] | None:
+    """Split a line into `label enrol test` or `enrol test`; None if neither.
+
+    Three words with a label first are a trial whatever separates them: tabs
+    are looked at only where words do not make one.
+    """
+    words = line.split()
+    if len(words) == 3 and words[0] in _LABELS:
+        return words
+    fields = words
+    if "\t" in line:
+        fields = [field for field in map(str.strip, line.split("\t")) if field]
+    # A label and one name is a trial that lacks a name, not two names.
+    if len(fields) != (3 if fields[0] in _LABELS else 2):
+        return None
+    if len(fields) == 2 and _is_of_another_file(fields[0]):
+        return None
+    return fields
+
+
+def _is_of_another_file(first: str) -> bool:
+    """Whether two fields are rather a line of CSV, of HTML or of JSON."""
+    return (
+        first.endswith((",", ";"))
+        or first[0] in "<{"
+        or first[:2] in {"0,", "1,", "0;", "1;"}
+    )
+
+
+def _advise(line: str) -> str:
+    """Advise on the usual mistakes in a line; empty if it is another."""
+    words = line.split()
+    if "," in line or ";" in line:
+        return "separate the fields by blanks or tabs, not by commas; "
+    if len(words) == 3 and words[-1] in _LABELS:
+        return "the label comes first; "
+    if len(words) > 3:
+        return "separate the fields by tabs if names hold blanks; "
+    if len(words) == 2 and words[0] in _LABELS:
+        return "a name is missing; "
+    return ""
 
 
 def write_trials(path: str | os.PathLike[str], trials: TrialList) -> None:
     """Write a list that `read_trials` reads back unchanged.
+
+    Fields are separated by a blank, and by tabs in lines where a name holds
+    blanks.
 
     Arguments
     ---------
@@ -247,19 +478,154 @@ def write_trials(path: str | os.PathLike[str], trials: TrialList) -> None:
     Raises
     ------
     ValueError
-        An utterance's name is empty or contains white space.
+        An utterance's name could not be read back: it is empty, has white
+        space at an end, or holds a tab or an end of a line. Where there are
+        no labels, no name may look like one, nor end in a comma.
     """
     for name in trials.utterances:
-        if len(name.split()) != 1 or name != name.strip():
-            raise ValueError(
-                f"Expected utterance names without white space, got {name!r}: "
-                "change the name."
-            )
-    lines = zip(trials.labels.tolist(), trials.pairs(), strict=True)
+        _check_writable(name)
+    lines = trial_lines(trials, trials.labels)
+    if trials.labels is None:
+        lines = map(_checked_line, lines, trials.pairs())
     with atomic_write(path) as file:
-        file.writelines(
-            f"{label} {enrol} {test}\n" for label, (enrol, test) in lines
+        file.writelines(lines)
+
+
+def trial_lines(
+    trials: TrialList, first: Iterable[object] | None
+) -> Iterator[str]:
+    """Yield a line per trial: what is given first, then the two names.
+
+    Arguments
+    ---------
+    trials : TrialList
+        The trials.
+    first : iterable or None
+        Of each trial, a label or a score; None for the names alone.
+
+    Yields
+    ------
+    str
+        Fields separated by blanks, or by tabs if a name holds white space.
+
+    Example
+    -------
+    >>> trials = TrialList.from_names(None, ["a", "a"], ["b", "my c"])
+    >>> list(trial_lines(trials, [0.5, 1]))
+    ['0.5 a b\\n', '1\\ta\\tmy c\\n']
+    """
+    pairs: Iterator[tuple[object, ...]] = trials.pairs()
+    if first is not None:
+        firsts = iter(first)
+        pairs = (
+            (one, *names) for one, names in zip(firsts, pairs, strict=True)
         )
+    blank = {n for n in trials.utterances if any(map(str.isspace, n))}
+    for fields in pairs:
+        tabs = not blank.isdisjoint(fields[-2:])
+        yield ("\t" if tabs else " ").join(map(str, fields)) + "\n"
+
+
+def _check_writable(name: str) -> None:
+    problem = ""
+    if not name or name != name.strip():
+        problem = "that are not empty and have no white space at an end"
+    elif any(character in name for character in "\t\n\r\0"):
+        problem = "without tabs and ends of lines"
+    elif len(name) > LONGEST_NAME:
+        problem = f"of at most {LONGEST_NAME} characters"
+    elif not _is_text(name):
+        problem = "that are text (UTF-8)"
+    if problem:
+        raise ValueError(
+            f"Expected utterance names {problem}, got {name[:200]!r}: change "
+            "the name."
+        )
+
+
+def _is_text(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _checked_line(line: str, names: tuple[str, str]) -> str:
+    # A byte order mark is dropped where a file starts with one.
+    if _split_line(line) != [*names] or line.startswith("\ufeff"):
+        raise ValueError(
+            "Expected names that cannot be mistaken for a label, since the "
+            f"list has none, got {line.strip()[:200]!r}: change the names."
+        )
+    return line
+
+
+def warn_unusual_trials(
+    trials: TrialList,
+    path: str | os.PathLike[str],
+    files: Iterable[Hashable] | None = None,
+) -> None:
+    """Warn of trials that contradict each other, repeat one, or are of one.
+
+    A pair is the same in either order. One line counts all, with an example of
+    each kind.
+
+    Arguments
+    ---------
+    trials : TrialList
+        The trials.
+    path : str or os.PathLike
+        Where they were read from.
+    files : iterable, optional
+        The file of each utterance: two names of one file are one utterance.
+    """
+    keys: list[Hashable] = [*(trials.utterances if files is None else files)]
+    number_of = {key: number for number, key in enumerate(keys)}
+    number = np.array([number_of[key] for key in keys])
+    sides = np.sort(number[np.stack([trials.enrol, trials.test])], axis=0)
+    pair_keys = sides[0] * len(number) + sides[1]
+    _, first, pair_of, counts = np.unique(
+        pair_keys, return_index=True, return_inverse=True, return_counts=True
+    )
+    contradicts = np.zeros(len(first), bool)
+    if trials.labels is not None:
+        num_targets = np.bincount(pair_of, trials.labels)
+        contradicts = (num_targets > 0) & (num_targets < counts)
+    repeats = (counts > 1) & ~contradicts
+    itself = np.flatnonzero(sides[0] == sides[1])
+    kinds = (
+        ("compare an utterance with itself", len(itself), itself),
+        (
+            "repeat a pair, in either order",
+            int((counts - 1)[repeats].sum()),
+            first[repeats],
+        ),
+        (
+            "are of pairs that are target and impostor trials at once",
+            int(counts[contradicts].sum()),
+            first[contradicts],
+        ),
+    )
+    found = [
+        f"{num} {what} ({_name_trial(trials, int(examples.min()))})"
+        for what, num, examples in kinds
+        if num
+    ]
+    if found:
+        logger.warning(
+            "Of %d trials in %s, %s: all are scored, and count in error rates. "
+            "Take them out of the list if that is not meant.",
+            len(trials),
+            os.fspath(path),
+            ", ".join(found),
+        )
+
+
+def _name_trial(trials: TrialList, index: int) -> str:
+    """Name the two utterances of a trial."""
+    one, other = trials.enrol[index], trials.test[index]
+    return f"{trials.utterances[one]} {trials.utterances[other]}"
 
 
 def make_trials(

@@ -7,18 +7,25 @@ audio files are, which speakers it names, and which of them are trained on.
 
 from __future__ import annotations
 
+import bisect
 import csv
 import difflib
 import hashlib
 import http.client
 import os
 import tempfile
+import threading
+import time
+import unicodedata
+import urllib.error
 import urllib.parse
 import urllib.request
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
-from functools import cache
-from pathlib import Path, PurePath, PurePosixPath
+from dataclasses import dataclass
+from functools import cache, partial
+from pathlib import Path, PurePath, PurePosixPath, PureWindowsPath
+from typing import Any
 
 import numpy as np
 from speechbrain.utils.logger import get_logger
@@ -27,6 +34,7 @@ from ssps_plugin.dataio.corpus.corpus import Corpus, inspect_files
 from ssps_plugin.dataio.corpus.folders import find_speaker_folders
 from ssps_plugin.evaluation.trial_list import (
     TrialList,
+    describe_file_kind,
     make_trials,
     read_trials,
     write_trials,
@@ -48,6 +56,11 @@ OFFICIAL_LISTS = {
 }
 #: Longest wait for a server's next answer.
 TIMEOUT_SECONDS = 30.0
+#: Longest download of a list, however steadily the server sends.
+MAX_DOWNLOAD_SECONDS = 600.0
+#: Largest list that is downloaded: VoxCeleb1-E has 42 MB.
+MAX_DOWNLOAD_BYTES = 256 * 2**20
+_CHUNK_BYTES = 2**16
 
 # In a corpus, a list made for it comes before VoxCeleb1-O.
 _LIST_NAMES = ("trials.txt", "veri_test.txt", "veri_test2.txt")
@@ -59,6 +72,8 @@ SUBFOLDERS = ("", "wav")
 # Missing files and searched folders in an error message.
 _NUM_FILES_SHOWN = 3
 _NUM_FOLDERS_SHOWN = 6
+# Names in a folder that a missing one is compared with.
+_NUM_COMPARED = 1000
 
 
 def resolve_trial_list(
@@ -132,7 +147,9 @@ def download_trial_list(
     FileNotFoundError
         `trials` is neither a file nor an official name nor an address.
     RuntimeError
-        The address cannot be reached, or its answer is cut short.
+        The address cannot be reached, or its answer is cut short, larger than
+        `MAX_DOWNLOAD_BYTES`, not ended within `MAX_DOWNLOAD_SECONDS`, or a
+        redirect to what is not http(s).
     ValueError
         The answer is not a trial list.
     """
@@ -150,9 +167,11 @@ def _resolve_address(given: str) -> str:
         return given
     official = OFFICIAL_LISTS.get(given.lower())
     if official is None:
+        kind = describe_file_kind(given)
+        kind = "no file here" if kind.startswith("no such file") else kind
         raise FileNotFoundError(
             "Expected a trial list's file, its http(s) address or one of "
-            f"{', '.join(OFFICIAL_LISTS)}, got {given}, which is no file here"
+            f"{', '.join(OFFICIAL_LISTS)}, got {given}, which is {kind}"
             f"{_suggest_names(given)}: change `trials`."
         )
     return OFFICIAL_ADDRESS + official
@@ -168,26 +187,100 @@ def _suggest_names(given: str) -> str:
 
 def _download_path(address: str, download_folder: PathLike) -> Path:
     """Return a path that two addresses never share, whatever their names."""
-    name = PurePosixPath(urllib.parse.urlsplit(address).path).name
-    digest = hashlib.sha256(address.encode()).hexdigest()[:8]
+    try:
+        name = PurePosixPath(urllib.parse.urlsplit(address).path).name
+    except ValueError as error:
+        raise ValueError(
+            f"Expected the http(s) address of a trial list, got {address} "
+            f"({error}): change `trials`."
+        ) from None
+    digest = hashlib.sha256(address.encode("utf-8", "replace")).hexdigest()[:8]
     return Path(download_folder, digest, name.lstrip(".") or "trials.txt")
 
 
 def _download(address: str) -> bytes:
-    request = urllib.request.Request(
-        address, headers={"User-Agent": "ssps_plugin"}
+    """Download a list, within limits of time and size."""
+    answers: list[bytes | Exception] = []
+
+    def work() -> None:
+        try:
+            answers.append(_fetch(address))
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            answers.append(error)
+
+    # A server that sends byte by byte, or looks up its name for ever, is left
+    # behind: no limit of one call holds for all of them.
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    thread.join(MAX_DOWNLOAD_SECONDS)
+    answer = (
+        answers[0]
+        if answers
+        else TimeoutError(f"no end after {MAX_DOWNLOAD_SECONDS:g} s")
     )
-    try:
-        with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as answer:
-            # All at once: only then is an answer that was cut short an error.
-            content: bytes = answer.read()
-    except (OSError, http.client.HTTPException) as error:
+    if isinstance(answer, Exception):
         raise RuntimeError(
-            f"Expected to download the trial list {address}, got {error}: "
+            f"Expected to download the trial list {address}, got {answer}: "
             "download it where there is a network, and change `trials` to its "
             "path."
         ) from None
-    return content
+    return answer
+
+
+def _fetch(address: str) -> bytes:
+    request = urllib.request.Request(
+        address, headers={"User-Agent": "ssps_plugin"}
+    )
+    content = bytearray()
+    end = time.monotonic() + MAX_DOWNLOAD_SECONDS
+    with _http_opener().open(request, timeout=TIMEOUT_SECONDS) as answer:
+        _check_size(int(answer.headers.get("Content-Length") or 0))
+        # `read` would wait until a chunk is full.
+        while chunk := answer.read1(_CHUNK_BYTES):
+            content += chunk
+            _check_size(len(content))
+            if time.monotonic() > end:
+                raise TimeoutError(f"no end after {MAX_DOWNLOAD_SECONDS:g} s")
+        if answer.length:  # of a known length, what was not sent
+            raise http.client.IncompleteRead(bytes(content), answer.length)
+    return bytes(content)
+
+
+def _check_size(num_bytes: int) -> None:
+    if num_bytes > MAX_DOWNLOAD_BYTES:
+        raise ValueError(
+            f"{num_bytes} bytes or more, above {MAX_DOWNLOAD_BYTES}, the most "
+            "that is taken for a trial list"
+        )
+
+
+class _HttpRedirects(urllib.request.HTTPRedirectHandler):
+    """Follow redirects to http and https only."""
+
+    def redirect_request(
+        self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str
+    ) -> urllib.request.Request | None:
+        if urllib.parse.urlsplit(newurl).scheme not in ("http", "https"):
+            raise urllib.error.URLError(
+                f"a redirect to {newurl}, which is not http(s)"
+            )
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
+def _http_opener() -> urllib.request.OpenerDirector:
+    """Make an opener that knows http(s), and no files or ftp."""
+    opener = urllib.request.OpenerDirector()
+    for handler in (
+        urllib.request.ProxyHandler(),
+        urllib.request.HTTPHandler(),
+        urllib.request.HTTPSHandler(),
+        urllib.request.HTTPDefaultErrorHandler(),
+        urllib.request.HTTPErrorProcessor(),
+        urllib.request.UnknownHandler(),
+        _HttpRedirects(),
+    ):
+        opener.add_handler(handler)
+    return opener
 
 
 def _write_if_valid(path: Path, content: bytes, address: str) -> None:
@@ -197,13 +290,23 @@ def _write_if_valid(path: Path, content: bytes, address: str) -> None:
         temporary = Path(folder, path.name)
         temporary.write_bytes(content)
         try:
-            read_trials(temporary)
+            _check_names(read_trials(temporary), temporary)
         except ValueError as error:
             problem = str(error).replace(str(temporary), address)
             raise ValueError(
                 f"{problem} Is it the address of the file itself?"
             ) from None
         os.replace(temporary, path)
+
+
+def _check_names(trials: TrialList, path: Path) -> None:
+    """Raise where a list without labels is rather an answer in two words."""
+    first = trials.utterances[0]
+    if trials.labels is None and not any(mark in first for mark in "/.\\"):
+        raise ValueError(
+            f"Expected lines of `label enrol test`, or two names of files, in "
+            f"{path}, got {next(trials.pairs())}: change `trials`."
+        )
 
 
 def find_trial_list(data_folder: PathLike) -> Path | None:
@@ -285,8 +388,8 @@ def _usable_utterances(
     utterances: dict[str, dict[str, list[str]]] = {}
     for entry in inspect_files(corpus, min_seconds, num_threads=8):
         file = entry.file
-        # A list separates names by white space, so no name may contain any.
-        if not entry.reason and not any(map(str.isspace, file.path)):
+        # A list has no place for white space around a name; within it, it has.
+        if not entry.reason and file.path == file.path.strip():
             recordings = utterances.setdefault(file.speaker, {})
             recordings.setdefault(file.recording, []).append(file.path)
     return utterances
@@ -325,6 +428,9 @@ def find_trial_files(
     the corpus (for example `vox1_dev_wav/wav` and `vox1_test_wav/wav`). The
     name's own suffix is tried first, then all others of `AUDIO_SUFFIXES`, so a
     list with names in `.wav` also fits a corpus that was converted to FLAC.
+    Names that are still missing are searched for as they may be written on
+    another system: backslashes as slashes, accents composed or decomposed, the
+    suffix in upper or lower case.
 
     Arguments
     ---------
@@ -341,7 +447,8 @@ def find_trial_files(
     Raises
     ------
     FileNotFoundError
-        Some have no file; the message names a few, and the YAML keys.
+        Some have no file; the message names a few, what is nearest to the
+        first, and the YAML keys.
 
     Example
     -------
@@ -356,30 +463,35 @@ def find_trial_files(
     """
     roots = [os.path.join(folder, subfolder) for subfolder in SUBFOLDERS]
     # One listing per folder instead of up to ten look-ups per utterance.
-    list_names = cache(_list_file_names)
+    list_names = cache(_list_names)
     found = {n: _find_file(n, roots, list_names) for n in trials.utterances}
     missing = [name for name, file in found.items() if file is None]
     if missing:
         further = _find_further_roots(folder, roots)
         found |= {n: _find_file(n, further, list_names) for n in missing}
         roots += further
+        find_alike = _AlikeFiles(roots)
+        found |= {n: find_alike(n) for n, file in found.items() if file is None}
     files = [file for file in found.values() if file is not None]
     if len(files) < len(found):
         missing = [name for name, file in found.items() if file is None]
-        raise FileNotFoundError(_describe_missing(missing, len(found), roots))
+        raise FileNotFoundError(
+            _describe_missing(missing, len(found), roots)
+            + _advise_on_missing(missing[0], roots)
+        )
     return files
 
 
 def _find_file(
-    name: str, roots: list[str], list_names: Callable[[str], frozenset[str]]
+    name: str, roots: list[str], list_names: Callable[[str], _Names]
 ) -> Path | None:
     """Find the first candidate that exists, or None."""
     parent, base = os.path.split(name)
     folders = [os.path.join(root, parent) for root in roots]
     for candidate in _candidate_names(base):
         for folder in folders:
-            if candidate in list_names(os.path.normpath(folder)):
-                return Path(folder, candidate)
+            if candidate in list_names(os.path.normpath(folder)).files:
+                return Path(os.path.normpath(folder), candidate)
     return None
 
 
@@ -394,13 +506,79 @@ def _candidate_names(base: str) -> Iterator[str]:
             yield stem + other
 
 
-def _list_file_names(folder: str) -> frozenset[str]:
-    """List the names of the files in a folder; none if there is no folder."""
+@dataclass(frozen=True)
+class _Names:
+    """The names of the files and of the folders in a folder."""
+
+    files: frozenset[str] = frozenset()
+    folders: frozenset[str] = frozenset()
+
+
+def _list_names(folder: str) -> _Names:
+    """List the names in a folder; none if there is no such folder."""
     try:
         with os.scandir(folder) as entries:
-            return frozenset(e.name for e in entries if e.is_file())
-    except (FileNotFoundError, NotADirectoryError):
-        return frozenset()
+            kinds = [(entry.name, entry.is_file()) for entry in entries]
+    except PermissionError:
+        raise
+    except (OSError, ValueError):  # none, or a name that none can have
+        return _Names()
+    return _Names(
+        frozenset(name for name, is_file in kinds if is_file),
+        frozenset(name for name, is_file in kinds if not is_file),
+    )
+
+
+class _AlikeFiles:
+    """Finds the files of names that a list writes in another way.
+
+    Backslashes for slashes, letters with accents composed or decomposed (NFC,
+    NFD), suffixes in upper or lower case.
+    """
+
+    def __init__(self, roots: Sequence[str]) -> None:
+        self.roots = roots
+        self.list_alike = cache(self._list_alike)
+
+    def __call__(self, name: str) -> Path | None:
+        """Find the file of a name, or None."""
+        *parents, base = name.replace("\\", "/").split("/")
+        folders = [self._find_folder(root, parents) for root in self.roots]
+        for candidate in _candidate_names(_fold(base)):
+            for folder in filter(None, folders):
+                file = self.list_alike(folder)[0].get(candidate)
+                if file is not None:
+                    return Path(folder, file)
+        return None
+
+    def _find_folder(self, folder: str, parents: Sequence[str]) -> str | None:
+        for name in parents:
+            if name in ("", "."):
+                continue
+            folder = os.path.normpath(folder)
+            alike = self.list_alike(folder)[1].get(_fold(name))
+            if alike is None and name != "..":
+                return None
+            folder = os.path.join(folder, alike or name)
+        return folder
+
+    @staticmethod
+    def _list_alike(folder: str) -> tuple[dict[str, str], dict[str, str]]:
+        """List the names of files and folders by what is alike in them."""
+        names = _list_names(folder)
+        # Of several that are alike, always the same one.
+        files = {_fold(n): n for n in sorted(names.files, reverse=True)}
+        folders = {_fold(n): n for n in sorted(names.folders, reverse=True)}
+        return files, folders
+
+
+def _fold(name: str) -> str:
+    """Compose letters and accents, and lower an audio suffix."""
+    composed = unicodedata.normalize("NFC", name)
+    suffix = PurePath(composed).suffix
+    if suffix.lower() in AUDIO_SUFFIXES:
+        return composed.removesuffix(suffix) + suffix.lower()
+    return composed
 
 
 def _find_further_roots(folder: PathLike, roots: list[str]) -> list[str]:
@@ -431,6 +609,54 @@ def _describe_missing(
     )
 
 
+def _advise_on_missing(name: str, roots: Sequence[str]) -> str:
+    """Name what is nearest to a missing file; empty if nothing is near."""
+    *parents, base = name.replace("\\", "/").lstrip("/").split("/")
+    find = _AlikeFiles(roots)
+    for start in range(1, len(parents) + 1):
+        file = find("/".join([*parents[start:], base]))
+        if file is not None:
+            return (
+                f" Without {'/'.join(parents[:start])}/ at its start, "
+                f"{name} is {file}."
+            )
+    for root in filter(os.path.isdir, roots):
+        near = _find_near(root, parents, base)
+        if near is not None:
+            return f" Nearest to {name} is {near}."
+    return ""
+
+
+def _find_near(folder: str, parents: Sequence[str], base: str) -> Path | None:
+    """Find what is spelt like a name, in the last of its folders that exists.
+
+    Of a folder that is missing, a folder of a similar name.
+    """
+    alike = _AlikeFiles([folder])
+    for name in [part for part in parents if part not in ("", ".")]:
+        inner = alike._find_folder(folder, [name])
+        if inner is None:
+            near = _most_similar(name, _list_names(folder).folders)
+            return None if near is None else Path(folder, near)
+        folder = inner
+    near = _most_similar(base, _list_names(folder).files)
+    return None if near is None else Path(folder, near)
+
+
+def _most_similar(name: str, names: Set[str]) -> str | None:
+    """Return the name that is most alike, in any case, None if none is."""
+    lower = {one.lower(): one for one in sorted(names, reverse=True)}
+    if name.lower() in lower:
+        return lower[name.lower()]
+    ordered = sorted(lower)
+    # A folder may hold a million names: compare those that start alike.
+    middle = bisect.bisect(ordered, name.lower())
+    first = max(0, middle - _NUM_COMPARED // 2)
+    some = ordered[first : first + _NUM_COMPARED]
+    close = difflib.get_close_matches(name.lower(), some, n=1, cutoff=0.7)
+    return lower[close[0]] if close else None
+
+
 def speakers_of_trials(trials: TrialList) -> set[str]:
     """Return the speakers in the names of a list's utterances.
 
@@ -452,7 +678,7 @@ def speakers_of_trials(trials: TrialList) -> set[str]:
     >>> sorted(speakers_of_trials(trials))
     ['id1', 'id2']
     """
-    parts = [PurePath(name).parts for name in trials.utterances]
+    parts = [_split_name(name) for name in trials.utterances]
     num_without = sum(len(part) < 3 for part in parts)
     if num_without:
         logger.warning(
@@ -463,6 +689,14 @@ def speakers_of_trials(trials: TrialList) -> set[str]:
             len(parts),
         )
     return {part[-3] for part in parts if len(part) >= 3}
+
+
+def _split_name(name: str) -> tuple[str, ...]:
+    """Split a name at slashes or, if it has too few, at backslashes."""
+    parts = PurePath(name).parts
+    if len(parts) < 3 and "\\" in name:
+        return PureWindowsPath(name).parts
+    return parts
 
 
 def count_trained_speakers(
@@ -483,6 +717,11 @@ def count_trained_speakers(
         Number of utterances by speaker, of those that are in the manifest;
         None if it has no column `speaker`.
 
+    Raises
+    ------
+    ValueError
+        The manifest is no CSV in UTF-8.
+
     Example
     -------
     >>> path = getfixture("tmp_path") / "train.csv"
@@ -490,12 +729,20 @@ def count_trained_speakers(
     >>> count_trained_speakers(path, {"ben", "carl"})
     Counter({'ben': 2})
     """
-    with open(manifest, newline="", encoding="utf-8-sig") as file:
-        rows = csv.DictReader(file, skipinitialspace=True)
-        if "speaker" not in (rows.fieldnames or []):
-            return None
-        trained = (row["speaker"] for row in rows)
-        return Counter(speaker for speaker in trained if speaker in speakers)
+    composed = {unicodedata.normalize("NFC", speaker) for speaker in speakers}
+    normalize = cache(partial(unicodedata.normalize, "NFC"))
+    try:
+        with open(manifest, newline="", encoding="utf-8-sig") as file:
+            rows = csv.DictReader(file, skipinitialspace=True)
+            if "speaker" not in (rows.fieldnames or []):
+                return None
+            trained = (row["speaker"] or "" for row in rows)
+            return Counter(s for s in trained if normalize(s) in composed)
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise ValueError(
+            f"Expected a CSV in UTF-8 as the training manifest {manifest}, "
+            f"got {error}: repair it, or change train_manifest."
+        ) from None
 
 
 def describe_speakers(counts: Counter[str], num_shown: int = 3) -> str:

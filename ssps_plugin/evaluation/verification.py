@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import pathlib
 from concurrent.futures import ThreadPoolExecutor
@@ -10,6 +11,7 @@ from functools import partial
 
 import torch
 from speechbrain.utils.distributed import if_main_process
+from speechbrain.utils.logger import get_logger
 from torch import Tensor
 from tqdm import tqdm
 
@@ -22,6 +24,7 @@ from ssps_plugin.dataio.audio import (
 )
 from ssps_plugin.distributed import rank
 from ssps_plugin.evaluation.embeddings import (
+    MAX_SECONDS,
     Embed,
     EmbeddingCache,
     File,
@@ -31,8 +34,10 @@ from ssps_plugin.evaluation.embeddings import (
 )
 from ssps_plugin.evaluation.error_rates import detection_curve
 from ssps_plugin.evaluation.scoring import Cohort, cosine_scores, s_norm
-from ssps_plugin.evaluation.trial_list import TrialList, read_trials
+from ssps_plugin.evaluation.trial_list import read_trials, warn_unusual_trials
 from ssps_plugin.evaluation.trial_lookup import find_trial_files
+
+logger = get_logger(__name__)
 
 _NUM_THREADS = 8
 _NUM_SHOWN = 3  # unreadable files in an error message
@@ -46,18 +51,19 @@ class VerificationResult:
 
     Arguments
     ---------
-    eer : float
-        Equal error rate in [0, 1].
-    eer_threshold : float
-        The score at which both error rates meet.
+    eer : float or None
+        Equal error rate in [0, 1]; None where the trials have no labels, or
+        those of one kind only.
+    eer_threshold : float or None
+        The score at which both error rates meet; None likewise.
     min_dcf : dict of float to float
-        Normalised minimum detection cost by p_target.
+        Normalised minimum detection cost by p_target; empty likewise.
     scores : torch.Tensor
         `(trials,)` float32, cosines, normalised if there was a cohort.
     """
 
-    eer: float
-    eer_threshold: float
+    eer: float | None
+    eer_threshold: float | None
     min_dcf: dict[float, float]
     scores: Tensor
 
@@ -65,10 +71,14 @@ class VerificationResult:
 class Verification:
     """Score a trial list by cosines of embeddings of full-length utterances.
 
+    A list without labels, or with those of one kind only, is scored, too; it
+    has no error rates, and `missing_labels` says why. A file longer than
+    `max_seconds` is embedded in pieces, see `extract_embeddings`.
+
     Arguments
     ---------
     path : str or os.PathLike
-        Trial list, lines of `label enrol test`.
+        Trial list, lines of `label enrol test` or `enrol test`.
     folder : str or os.PathLike
         What the names in the list are relative to.
     p_targets : tuple of float
@@ -77,6 +87,8 @@ class Verification:
         Most audio in a batch, in seconds.
     sample_rate : int
         Samples per second that the encoder takes.
+    max_seconds : float
+        Longest file, in seconds, that is embedded at its full length.
 
     Raises
     ------
@@ -86,7 +98,7 @@ class Verification:
     AudioError
         Some files cannot be read.
     ValueError
-        The list has no target trial, or no impostor trial.
+        The file is not a trial list.
     """
 
     def __init__(
@@ -96,15 +108,25 @@ class Verification:
         p_targets: tuple[float, ...] = (0.01, 0.05),
         batch_seconds: float = 100.0,
         sample_rate: int = SAMPLE_RATE,
+        max_seconds: float = MAX_SECONDS,
     ) -> None:
         self.path = pathlib.Path(path)
         self.trials = read_trials(path)
-        _check_both_labels(self.trials, self.path)
+        self.sha256 = hashlib.sha256(self.path.read_bytes()).hexdigest()
+        self.missing_labels = self.trials.missing_labels()
+        if self.missing_labels:
+            logger.warning(
+                "No error rates by %s, since %s: its trials are scored only",
+                self.path,
+                self.missing_labels,
+            )
         self.files = find_trial_files(self.trials, folder)
+        warn_unusual_trials(self.trials, self.path, self.files)
         self._seconds = dict(
             zip(self.files, _checked_seconds(self.files), strict=True)
         )
         self.p_targets = p_targets
+        self.max_seconds = max_seconds
         self.batch_seconds = batch_seconds * sample_rate / SAMPLE_RATE
         self.read = partial(_read_and_repeat, sample_rate=sample_rate)
 
@@ -149,6 +171,7 @@ class Verification:
             read=self.read,
             seconds=self._seconds_of,
             progress=progress,
+            max_seconds=self.max_seconds,
         )
         extract = partial(extract_over_ranks, extract, device=device)
         embeddings = cache.embeddings_of(self.files, extract)
@@ -166,6 +189,8 @@ class Verification:
                 cohort_embeddings,
                 cohort.top_n,
             )
+        if self.trials.labels is None or self.missing_labels:
+            return VerificationResult(None, None, {}, scores)
         curve = detection_curve(scores, self.trials.labels)
         eer, threshold = curve.equal_error_rate()
         min_dcf = {p: curve.min_dcf(p_target=p)[0] for p in self.p_targets}
@@ -175,17 +200,6 @@ class Verification:
         """Return a length: a trial's as checked, a cohort's by its header."""
         seconds = self._seconds.get(pathlib.Path(file))
         return header_seconds(file) if seconds is None else seconds
-
-
-def _check_both_labels(trials: TrialList, path: pathlib.Path) -> None:
-    """Raise where a list has no error rates."""
-    num_targets = int(trials.labels.sum())
-    if not 0 < num_targets < len(trials):
-        raise ValueError(
-            "Expected target trials (label 1) and impostor trials (label 0), "
-            f"got {num_targets} and {len(trials) - num_targets} in {path}: "
-            "change `trials`."
-        )
 
 
 def _checked_seconds(files: list[pathlib.Path]) -> list[float]:
@@ -213,8 +227,14 @@ def _seconds_or_error(file: pathlib.Path) -> float | AudioError:
         return error
 
 
-def _read_and_repeat(file: File, sample_rate: int) -> Tensor:
+def _read_and_repeat(
+    file: File,
+    start_seconds: float = 0.0,
+    seconds: float | None = None,
+    *,
+    sample_rate: int,
+) -> Tensor:
     """Read an utterance; repeat it if it is too short for an encoder."""
-    samples = read_audio(file, sample_rate=sample_rate)
+    samples = read_audio(file, start_seconds, seconds, sample_rate=sample_rate)
     shortest = round(_SHORTEST_SECONDS * sample_rate)
     return tile(samples, max(len(samples), shortest))

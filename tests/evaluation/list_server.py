@@ -8,12 +8,19 @@ from ssps_plugin.evaluation import trial_lookup
 
 
 class ListServer(http.server.ThreadingHTTPServer):
-    """Answer `/name` with `lists[name]`, and keep what was asked for."""
+    """Answer `/name` with `lists[name]`, and keep what was asked for.
+
+    `redirects[name]` is an address to send the client to; a list in `slow` is
+    sent byte by byte, without end.
+    """
 
     def __init__(self):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.lists = {}
         self.asked = []
+        self.redirects = {}
+        self.slow = set()
+        self.stopping = threading.Event()
         self.announced_too_many = 0
 
     @property
@@ -25,6 +32,17 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         name = self.path.partition("?")[0].lstrip("/")
         self.server.asked.append(name)
+        if name in self.server.redirects:
+            self.send_response(302)
+            self.send_header("Location", self.server.redirects[name])
+            self.end_headers()
+            return
+        if name in self.server.slow:
+            self.send_response(200)
+            self.end_headers()
+            while not self.server.stopping.wait(0.02):
+                self.wfile.write(b"1")
+            return
         if name not in self.server.lists:
             self.send_error(404)
             return
@@ -57,5 +75,6 @@ def serving():
         try:
             yield server
         finally:
+            server.stopping.set()
             server.shutdown()
             thread.join()

@@ -9,8 +9,9 @@ import torch
 from speechbrain.lobes.features import Fbank
 from speechbrain.lobes.models.ECAPA_TDNN import ECAPA_TDNN
 
-from ssps_plugin.dataio.audio import AudioError
+from ssps_plugin.dataio.audio import AudioError, read_audio
 from ssps_plugin.evaluation.embeddings import (
+    MAX_SECONDS,
     EmbeddingCache,
     extract_embeddings,
 )
@@ -135,6 +136,66 @@ def test_other_sampling_rates_arrive_at_16_khz(tmp_path, encoder):
     assert encoder.batches == [((1, 8000), [1.0])]
 
 
+def test_long_files_are_the_mean_direction_of_equal_pieces(encoder, files):
+    whole = extract(encoder, files)
+    # 12000, 8001 and 8000 samples are above; 0.4 s are 6400 samples.
+    found = extract(encoder, files, max_seconds=0.4)
+    assert max(shape[1] for shape, _ in encoder.batches) == 6000
+    for row, length in enumerate(LENGTHS):
+        if length <= 6400:
+            assert torch.equal(found[row], whole[row])
+            continue
+        if length % 2:  # its halves share a sample
+            continue
+        wav = torch.from_numpy(soundfile.read(files[row], dtype="float32")[0])
+        pieces = wav.chunk(2)
+        with torch.no_grad():
+            rows = [encoder(p[None], torch.ones(1)).flatten() for p in pieces]
+        expected = sum(vector / vector.norm() for vector in rows) / 2
+        torch.testing.assert_close(found[row], expected, atol=1e-5, rtol=1e-5)
+
+
+def test_of_an_hour_no_more_than_ten_minutes_are_in_memory(tmp_path):
+    file = tmp_path / "hour.wav"
+    with soundfile.SoundFile(file, "w", 1000, 1, "PCM_U8", format="WAV") as out:
+        for _ in range(36):
+            out.write(np.full(100_000, 0.5))
+    sizes, reads = [], []
+
+    def read(path, start_seconds=0.0, seconds=None):
+        reads.append((start_seconds, seconds))
+        return read_audio(path, start_seconds, seconds, sample_rate=1000)
+
+    def embed(wavs, lens):
+        sizes.append(wavs.numel())
+        return torch.ones(len(wavs), 2)
+
+    extract_embeddings(
+        embed,
+        [file],
+        read=read,
+        batch_seconds=10,
+        max_seconds=MAX_SECONDS,
+        progress=False,
+    )
+    assert sorted(reads) == [(600.0 * i, 600.0) for i in range(6)]
+    assert max(sizes) == 600_000
+
+
+def test_a_reader_of_ones_own_is_given_whole_files():
+    def read(file):
+        return torch.ones(100)
+
+    found = extract_embeddings(
+        lambda wavs, lens: wavs[:, :2],
+        ["a"],
+        read=read,
+        seconds=lambda file: 7200.0,
+        progress=False,
+    )
+    assert found.tolist() == [[1.0, 1.0]]
+
+
 def test_no_gradient_is_recorded(encoder, files):
     assert not extract(encoder, files).requires_grad
 
@@ -159,7 +220,12 @@ def test_encoder_that_does_not_give_a_row_each_is_refused(files):
 
 @pytest.mark.parametrize(
     "options",
-    [{"batch_seconds": 0}, {"max_padding": 1.0}, {"num_readers": 0}],
+    [
+        {"batch_seconds": 0},
+        {"max_padding": 1.0},
+        {"num_readers": 0},
+        {"max_seconds": 0},
+    ],
 )
 def test_option_out_of_range_is_named(encoder, files, options):
     with pytest.raises(ValueError, match=next(iter(options))):

@@ -1,8 +1,11 @@
 """History, scores and results are read back as they were written."""
 
 import json
+import os
+import pathlib
 import shutil
 import subprocess
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,6 +16,7 @@ from ssps_plugin.evaluation.error_rates import detection_curve
 from ssps_plugin.evaluation.results import (
     History,
     package_commit,
+    results_folder,
     verification_results,
     write_results,
     write_scores,
@@ -89,6 +93,104 @@ def test_the_metrics_of_an_epoch_are_found(tmp_path):
     assert history.at(1) == {}
 
 
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (b"", "Expecting value"),
+        (b'[{"epoch": 1, "lo', "Unterminated string"),
+        (b"[" * 100_000, "recursion"),
+        (b"\xff\xfe[", "codec can't decode"),
+        (b'{"epoch": 1}', "a dict"),
+        (b"null", "a NoneType"),
+        (b'[{"epoch": 1}, 2]', "'2' as row 2"),
+        (b'[{"loss": 2.0}]', "as row 1"),
+        (b'[{"epoch": "1"}]', "as row 1"),
+        (b'[{"epoch": true}]', "as row 1"),
+        (b'[{"epoch": 1, "eer": "low"}]', "as row 1"),
+        (b'[{"epoch": 1, "loss": [2.0]}]', "as row 1"),
+    ],
+)
+def test_a_damaged_history_is_named_with_the_way_out(
+    tmp_path, content, problem
+):
+    path = tmp_path / "history.json"
+    path.write_bytes(content)
+    message = rf"in {path}, got .*{problem}.*damaged.* Move it away"
+    with pytest.raises(ValueError, match=message):
+        History(path)
+    assert path.read_bytes() == content
+
+
+def test_no_file_in_the_place_of_a_history_is_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "history.json")
+    with pytest.raises(ValueError, match="got a pipe"):
+        History(tmp_path / "history.json")
+    with pytest.raises(ValueError, match="got a folder"):
+        History(tmp_path)
+
+
+def test_a_value_that_is_no_number_yet_not_drawn_is_kept(tmp_path):
+    path = tmp_path / "history.json"
+    path.write_text('[{"epoch": 1, "loss": NaN, "eer": null, "note": "ok"}]')
+    assert History(path).rows[0]["note"] == "ok"
+
+
+@pytest.mark.parametrize(
+    ("epochs", "last", "counts"),
+    [
+        (
+            [],
+            3,
+            "3 of the 3 epochs that this run has done (the first missing: 1",
+        ),
+        (
+            [1, 3],
+            3,
+            "1 of the 3 epochs that this run has done (the first missin",
+        ),
+        (
+            [1, 2],
+            4,
+            "2 of the 4 epochs that this run has done (the first missin",
+        ),
+        (
+            [9],
+            4,
+            "4 of the 4 epochs that this run has done (the first missing: 1",
+        ),
+    ],
+)
+def test_a_resume_without_its_epochs_is_told_once(
+    tmp_path, caplog, epochs, last, counts
+):
+    history = History(tmp_path / "history.json")
+    for epoch in epochs:
+        history.record({"epoch": epoch})
+    history.warn_missing_epochs(last)
+    (record,) = caplog.records
+    assert f"{history.path} has no metrics of {counts}" in record.getMessage()
+
+
+@pytest.mark.parametrize(
+    ("epochs", "last"), [([], 0), ([1, 2], 2), ([1, 2, 3], 2), ([10, 11], 11)]
+)
+def test_a_history_that_is_whole_or_starts_warm_is_no_warning(
+    tmp_path, caplog, epochs, last
+):
+    history = History(tmp_path / "history.json")
+    for epoch in epochs:
+        history.record({"epoch": epoch})
+    history.warn_missing_epochs(last)
+    assert not caplog.records
+
+
+def test_scores_of_names_with_blanks_are_separated_by_tabs(tmp_path):
+    trials = TrialList.from_names(None, ["a", "a"], ["b", "my c"])
+    write_scores(tmp_path / "scores.txt", [0.5, -0.25], trials)
+    text = (tmp_path / "scores.txt").read_text()
+    assert text == "0.5 a b\n-0.25\ta\tmy c\n"
+
+
 def test_scores_are_read_back_to_the_last_bit(tmp_path):
     trials, scores = random_trials()
     write_scores(tmp_path / "scores.txt", torch.from_numpy(scores), trials)
@@ -132,6 +234,75 @@ def test_results_hold_the_error_rates_and_what_made_them(tmp_path):
     assert read["trial_list"] == str(tmp_path / "o.txt")
     assert (read["config"], read["seed"]) == ("simclr_ssps.yaml", 7)
     assert (read["epochs"], read["coverage"]) == (120, 0.97)
+
+
+@pytest.mark.parametrize(
+    ("labels", "counts"),
+    [(None, (None, None)), ([1, 1], (2, 0)), ([0, 0], (0, 2))],
+)
+def test_without_both_labels_error_rates_are_null_and_trials_counted(
+    tmp_path, labels, counts
+):
+    trials = TrialList.from_names(labels, ["a", "a"], ["b", "c"])
+    results = verification_results(
+        [0.9, 0.1],
+        trials,
+        trial_list="o.txt",
+        num_resamples=10,
+        false_acceptance_rate=0.1,
+    )
+    write_results(tmp_path / "results.json", results)
+    read = json.loads((tmp_path / "results.json").read_text())
+    assert read["num_trials"] == 2
+    found = read["num_target_trials"], read["num_impostor_trials"]
+    assert found == counts
+    names = {"eer_percent", "min_dcf_p01", "min_dcf_p05"}
+    names |= {f"{name}_interval" for name in names} | {
+        *("eer_threshold", "min_dcf_p01_threshold", "min_dcf_p05_threshold"),
+        "threshold",
+    }
+    assert {name: read[name] for name in names} == dict.fromkeys(names)
+
+
+@pytest.mark.parametrize("scores", [[0.5], [0.5, float("nan")], [[0.5, 0.1]]])
+def test_without_labels_scores_must_be_finite_and_one_a_trial(scores):
+    trials = TrialList.from_names(None, ["a", "a"], ["b", "c"])
+    with pytest.raises(ValueError, match="finite score for each of 2 trials"):
+        verification_results(scores, trials, trial_list="o.txt")
+
+
+def list_at(path, digest="0" * 64):
+    return SimpleNamespace(path=pathlib.Path(path), sha256=digest)
+
+
+@pytest.mark.parametrize("other", ["b/list.txt", "a/list.tsv", "a/List.txt"])
+def test_another_list_of_a_name_gets_another_folder(tmp_path, caplog, other):
+    caplog.set_level("INFO")
+    first = results_folder(tmp_path, list_at("a/list.txt", "1" * 64))
+    assert first == tmp_path / "verify" / "list"
+    write_results(first / "results.json", {"trial_list_sha256": "1" * 64})
+    second = list_at(other, "2" * 64)
+    for _ in range(2):
+        folder = results_folder(tmp_path, second)
+        assert folder.name == f"{second.path.stem}-22222222"
+        write_results(folder / "results.json", {"trial_list_sha256": "2" * 64})
+    assert f"Results of the trial list {other} go to {folder}" in caplog.text
+    assert results_folder(tmp_path, list_at("c/list", "1" * 64)) == first
+
+
+def test_results_of_an_earlier_version_are_known_by_the_lists_path(tmp_path):
+    folder = tmp_path / "verify" / "list"
+    write_results(folder / "results.json", {"trial_list": "a/list.txt"})
+    assert results_folder(tmp_path, list_at("a/list.txt")) == folder
+    assert results_folder(tmp_path, list_at("b/list.txt")) != folder
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"trial_list', "[" * 100_000])
+def test_damaged_results_are_made_again(tmp_path, content):
+    folder = tmp_path / "verify" / "list"
+    folder.mkdir(parents=True)
+    (folder / "results.json").write_text(content)
+    assert results_folder(tmp_path, list_at("a/list.txt")) == folder
 
 
 def test_threshold_that_rejects_everything_is_null(tmp_path):

@@ -104,6 +104,23 @@ def test_embedding_without_direction_is_named(bad):
         cosine_scores(embeddings, random_trials(50, 5))
 
 
+def test_where_no_embedding_is_finite_the_model_is_blamed():
+    embeddings = torch.full((5, 4), float("nan"))
+    with pytest.raises(ValueError, match="not one finite of 5: the model is"):
+        cosine_scores(embeddings, random_trials(50, 5))
+    with pytest.raises(ValueError, match="0 are not finite and the rest are z"):
+        cosine_scores(torch.zeros(5, 4), random_trials(50, 5))
+
+
+def test_a_cohort_that_is_not_finite_is_named():
+    cohort = vectors(9, 1)
+    cohort[4, 2] = float("inf")
+    with pytest.raises(
+        ValueError, match="cohort, got 1 of 9 .* first in row 4"
+    ):
+        s_norm(torch.zeros(4), vectors(3, 0), TRIALS, cohort)
+
+
 @pytest.mark.parametrize("shape", [(4, 8), (5,), (5, 1, 8)])
 def test_embeddings_of_another_list_are_refused(shape):
     with pytest.raises(ValueError, match=r"Expected embeddings of shape \(5,"):

@@ -1,17 +1,39 @@
 """Trial lists are read, written and made."""
 
+import os
 from collections import Counter
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
 
 from ssps_plugin.evaluation import trial_list as trials_module
 from ssps_plugin.evaluation.trial_list import (
     TrialList,
     make_trials,
     read_trials,
+    warn_unusual_trials,
     write_trials,
 )
+
+# What lists and their look-alikes are made of.
+PIECES = [
+    *("0", "1", "2", " ", "  ", "\t", "\n", "\r\n", "\r", "\0", "\ufeff"),
+    *(
+        "a",
+        "a.wav",
+        "id1/r/1.wav",
+        "é",
+        "e\u0301",
+        "my file",
+        "\\",
+        "./",
+        "../",
+    ),
+    *(",", ";", '"', "<html>", "{", "\x85", "\xa0", "\u2028", "\x1c", "$", "-"),
+    *("1 a b\n", "0\ta\tmy b\n", "a b\n", "1,a,b\n", "a b 1\n"),
+]
 
 
 def read_text(tmp_path, text):
@@ -146,12 +168,232 @@ def test_folder_in_place_of_a_list_is_refused(tmp_path):
         read_trials(tmp_path)
 
 
-@pytest.mark.parametrize("name", ["my file.wav", "", " a"])
+@pytest.mark.parametrize(
+    "name",
+    ["", " a", "a ", "a\tb", "a\nb", "a\rb", "a\0", "a" * 4097, "\udc80"],
+)
 def test_name_that_could_not_be_read_back_is_not_written(tmp_path, name):
     trials = TrialList.from_names([1], ["a"], [name])
-    with pytest.raises(ValueError, match="without white space"):
+    with pytest.raises(ValueError, match="Expected utterance names .* got '"):
         write_trials(tmp_path / "trials.txt", trials)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("enrol", ["1", "0", "1 a", "a,", "<a", "\ufeffa"])
+def test_without_labels_no_name_is_written_that_looks_like_one(tmp_path, enrol):
+    trials = TrialList.from_names(None, [enrol], ["b"])
+    with pytest.raises(ValueError, match="Expected names .* got '"):
+        write_trials(tmp_path / "trials.txt", trials)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_tabs_hold_names_with_blanks(tmp_path):
+    text = "1\tAnna B/r 1/1.wav\tb.wav\n0 b.wav c.wav\n0\t c d \t e f\t\n"
+    trials = read_text(tmp_path, text)
+    assert trials.labels.tolist() == [1, 0, 0]
+    assert list(trials.pairs()) == [
+        ("Anna B/r 1/1.wav", "b.wav"),
+        ("b.wav", "c.wav"),
+        ("c d", "e f"),
+    ]
+
+
+def test_tabs_are_written_where_a_name_holds_a_blank_and_nowhere_else(tmp_path):
+    trials = TrialList.from_names([1, 0], ["a", "a"], ["b", "my c"])
+    write_trials(tmp_path / "trials.txt", trials)
+    assert (tmp_path / "trials.txt").read_text() == "1 a b\n0\ta\tmy c\n"
+
+
+@pytest.mark.parametrize("separator", [" ", "\t", "  "])
+@pytest.mark.parametrize("num_lines", [1, 3000])
+def test_lines_of_two_names_are_trials_without_labels(
+    tmp_path, monkeypatch, separator, num_lines
+):
+    monkeypatch.setattr(trials_module, "CHARACTERS_PER_BLOCK", 1000)
+    lines = [f"a{i}.wav{separator}b{i}.wav" for i in range(num_lines)]
+    trials = read_text(tmp_path, "\n".join(lines))
+    assert trials.labels is None and trials.count_labels() is None
+    assert len(trials) == num_lines
+    expected = [(f"a{i}.wav", f"b{i}.wav") for i in range(num_lines)]
+    assert list(trials.pairs()) == expected
+
+
+def test_list_without_labels_is_read_back_as_it_was(tmp_path):
+    trials = TrialList.from_names(None, ["a", "a b"], ["b", "c"])
+    write_trials(tmp_path / "trials.txt", trials)
+    again = read_trials(tmp_path / "trials.txt")
+    assert again.labels is None
+    assert list(again.pairs()) == [("a", "b"), ("a b", "c")]
+
+
+@pytest.mark.parametrize(
+    ("before", "line", "form"),
+    [
+        ("1 a b\n", "a b", "`label enrol test` as in the lines before"),
+        ("a b\n", "1 a b", "`enrol test` as in the lines before"),
+        ("\n\n", "1 b", "or `enrol test`,"),
+    ],
+)
+@pytest.mark.parametrize("repeats", [1, 200])
+def test_lines_with_and_without_labels_are_not_mixed(
+    tmp_path, monkeypatch, before, line, form, repeats
+):
+    monkeypatch.setattr(trials_module, "CHARACTERS_PER_BLOCK", 50)
+    number = before.count("\n") * repeats + 1
+    message = f"Expected .*{form}.* line {number}, got '{line}'"
+    with pytest.raises(ValueError, match=message):
+        read_text(tmp_path, before * repeats + line + "\n" + before)
+
+
+@pytest.mark.parametrize(
+    ("line", "advice"),
+    [
+        ("1,a.wav,b.wav", "not by commas"),
+        ("1, a.wav, b.wav", "not by commas"),
+        ("a.wav, b.wav", "not by commas"),
+        ("a.wav;b.wav", "not by commas"),
+        ("1,a b.wav", "not by commas"),
+        ("a.wav b.wav 1", "the label comes first"),
+        ("1 a.wav", "a name is missing"),
+        ("1 my a.wav b.wav", "by tabs if names hold blanks"),
+    ],
+)
+def test_usual_mistakes_get_advice(tmp_path, line, advice):
+    with pytest.raises(ValueError, match=f"line 1, got '{line}': .*{advice}"):
+        read_text(tmp_path, line + "\n")
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        ("1 a b\n".encode("utf-16"), "got UTF-16; save it as UTF-8"),
+        ("1 a b\n".encode("utf-16-le"), "a NUL in line 1"),
+        (b"1 a b\n0 a \0\n", "a NUL in line 2"),
+        ("1 a b\n1 \u00e9 b\n".encode("latin-1"), "byte 0xe9 in line 2"),
+        (b"1 a b\n" * 90000 + b"1 \xe9 b\n", "byte 0xe9 in line 90001"),
+        (b"1 a b\n" + b"x" * 400_000, "a line 2 of more than 65536"),
+        (b"1 a " + b"x" * 131_073, "got one of 131073, 'xxx"),
+    ],
+)
+def test_what_is_no_list_of_names_says_what_it_is(tmp_path, content, problem):
+    path = tmp_path / "trials.txt"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=rf"Expected .* in {path}.*{problem}"):
+        read_trials(path)
+
+
+def test_pipe_in_place_of_a_list_is_refused_and_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(FileNotFoundError, match="pipe, got a pipe, which can"):
+        read_trials(tmp_path / "pipe")
+
+
+def test_disk_that_fails_names_the_list(tmp_path, monkeypatch):
+    path = tmp_path / "trials.txt"
+    path.write_text("1 a b\n")
+
+    def fail(*args, **kwargs):
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr("builtins.open", fail)
+    with pytest.raises(OSError, match=r"list .*trials\.txt, got Input/output"):
+        read_trials(path)
+
+
+def test_unusual_trials_are_counted_in_one_warning_with_an_example(caplog):
+    trials = TrialList.from_names(
+        [1, 1, 0, 1, 0, 1, 1],
+        ["a", "a", "b", "c", "d", "e", "e"],
+        ["a", "b", "a", "d", "e", "d", "f"],
+    )
+    warn_unusual_trials(trials, "o.txt")
+    (record,) = caplog.records
+    assert (
+        "Of 7 trials in o.txt, 1 compare an utterance with itself (a a), 4 are "
+        "of pairs that are target and impostor trials at once (a b): all"
+    ) in record.getMessage()
+
+
+def test_repeated_pairs_count_in_either_order_and_by_file(caplog):
+    names = ["a", "b", "a", "./a", "c"], ["b", "a", "b", "b", "a"]
+    trials = TrialList.from_names(None, *names)
+    warn_unusual_trials(trials, "o.txt")
+    assert "2 repeat a pair, in either order (a b)" in caplog.text
+    caplog.clear()
+    warn_unusual_trials(trials, "o.txt", ["a", "b", "a", "c"])
+    assert "3 repeat a pair, in either order (a b)" in caplog.text
+
+
+def test_usual_trials_are_no_warning(caplog):
+    warn_unusual_trials(make_trials(corpus(), 50, seed=0), "o.txt")
+    assert not caplog.records
+
+
+@settings(
+    max_examples=400,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(
+    content=st.one_of(
+        st.binary(max_size=60),
+        st.lists(st.sampled_from(PIECES), max_size=40).map("".join),
+        st.lists(st.sampled_from(PIECES), max_size=40).map("".join),
+    ),
+    encoding=st.sampled_from(["utf-8", "utf-8", "utf-16", "latin-1"]),
+    block=st.sampled_from([1, 7, 2**18]),
+)
+@example(content="a b\n<\n", encoding="utf-8", block=1)
+def test_whatever_a_file_holds_is_a_list_or_an_error_with_its_name(
+    tmp_path, monkeypatch, content, encoding, block
+):
+    monkeypatch.setattr(trials_module, "CHARACTERS_PER_BLOCK", block)
+    path = tmp_path / "trials.txt"
+    if isinstance(content, str):
+        content = content.encode(encoding, "replace")
+    path.write_bytes(content)
+    try:
+        trials = read_trials(path)
+    except ValueError as error:
+        assert str(path) in str(error)
+        return
+    assert len(trials) and set(trials.enrol) | set(trials.test) == set(
+        range(len(trials.utterances))
+    )
+    assert trials.labels is None or set(trials.labels) <= {0, 1}
+    # What is read can be written, and is read back as it was.
+    write_trials(path, trials)
+    again = read_trials(path)
+    assert list(again.pairs()) == list(trials.pairs())
+    np.testing.assert_array_equal(again.labels, trials.labels)
+
+
+@settings(
+    max_examples=100,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(
+    pairs=st.lists(
+        st.tuples(st.text(max_size=6), st.text(max_size=6), st.booleans()),
+        min_size=1,
+        max_size=5,
+    ),
+    labelled=st.booleans(),
+)
+def test_whatever_is_written_is_read_back_as_it_was(tmp_path, pairs, labelled):
+    enrol, test, labels = zip(*pairs, strict=True)
+    trials = TrialList.from_names(labels if labelled else None, enrol, test)
+    path = tmp_path / "trials.txt"
+    try:
+        write_trials(path, trials)
+    except ValueError:
+        return
+    again = read_trials(path)
+    assert list(again.pairs()) == list(trials.pairs())
+    np.testing.assert_array_equal(again.labels, trials.labels)
 
 
 def test_half_are_targets_and_labels_say_who_speaks():

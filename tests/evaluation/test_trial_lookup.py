@@ -1,5 +1,6 @@
 """Where trial lists come from, their audio files and their speakers."""
 
+import os
 import pathlib
 import socket
 from collections import Counter
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from ssps_plugin.dataio.corpus import Corpus
 from ssps_plugin.evaluation import trial_lookup
 from ssps_plugin.evaluation.trial_list import TrialList, read_trials
 from ssps_plugin.evaluation.trial_lookup import (
@@ -179,6 +181,81 @@ def test_a_list_that_is_cut_short_is_not_kept(server, tmp_path):
     assert not files_below(tmp_path)
 
 
+def test_a_server_that_sends_byte_by_byte_is_given_up(
+    server, monkeypatch, tmp_path
+):
+    monkeypatch.setattr(trial_lookup, "MAX_DOWNLOAD_SECONDS", 0.3)
+    server.slow.add("list.txt")
+    with pytest.raises(RuntimeError, match="got no end after 0.3 s: download"):
+        download_trial_list(f"{server.address}list.txt", [], tmp_path)
+    assert not files_below(tmp_path)
+
+
+@pytest.mark.parametrize("announced", [True, False])
+def test_an_answer_above_the_limit_is_given_up(
+    server, monkeypatch, tmp_path, announced
+):
+    monkeypatch.setattr(trial_lookup, "MAX_DOWNLOAD_BYTES", 1000)
+    if announced:
+        server.lists["list.txt"] = LIST * 100
+    else:
+        server.slow.add("list.txt")
+        monkeypatch.setattr(trial_lookup, "MAX_DOWNLOAD_BYTES", 3)
+    with pytest.raises(RuntimeError, match=r"bytes or more, above (1000|3),"):
+        download_trial_list(f"{server.address}list.txt", [], tmp_path)
+    assert not files_below(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "target", ["ftp://127.0.0.1/l.txt", "file:///etc/motd"]
+)
+def test_a_redirect_to_anything_but_http_is_refused(server, tmp_path, target):
+    server.redirects["list.txt"] = target
+    with pytest.raises(RuntimeError, match=r"(?i)list\.txt, got .*redirect"):
+        download_trial_list(f"{server.address}list.txt", [], tmp_path)
+    assert not files_below(tmp_path)
+
+
+def test_a_redirect_to_http_is_followed(server, tmp_path):
+    server.redirects["list.txt"] = f"{server.address}moved.txt"
+    server.lists["moved.txt"] = LIST
+    path = download_trial_list(f"{server.address}list.txt", [], tmp_path)
+    assert path.read_text() == LIST
+
+
+def test_an_address_that_is_none_is_named(tmp_path):
+    with pytest.raises(ValueError, match=r"got http://\[::1/list\.txt \("):
+        download_trial_list("http://[::1/list.txt", [], tmp_path)
+    with pytest.raises(RuntimeError, match=r"list http://a:x/list\.txt, got"):
+        download_trial_list("http://a:x/list.txt", [], tmp_path)
+
+
+@pytest.mark.parametrize("given", ["ftp://here/list.txt", "file:///list.txt"])
+def test_an_address_of_another_kind_is_refused(tmp_path, given):
+    with pytest.raises(FileNotFoundError, match=rf"http\(s\) .* got {given}"):
+        download_trial_list(given, [], tmp_path)
+
+
+def test_a_folder_or_a_pipe_in_place_of_a_list_is_named(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    for name, kind in (("pipe", "a pipe, which can be"), (".", "a folder")):
+        with pytest.raises(FileNotFoundError, match=f"which is {kind}"):
+            resolve_trial_list(tmp_path / name, [], tmp_path)
+
+
+def test_an_answer_in_two_words_is_not_kept(server, tmp_path):
+    server.lists["page"] = "Not found\n"
+    with pytest.raises(ValueError, match=r"got \('Not', 'found'\).*itself\?"):
+        download_trial_list(f"{server.address}page", [], tmp_path)
+    assert not files_below(tmp_path)
+
+
+def test_a_list_without_labels_is_downloaded(server, tmp_path):
+    server.lists["blind.txt"] = "a/1.wav b/1.wav\n"
+    path = download_trial_list(f"{server.address}blind.txt", [], tmp_path)
+    assert read_trials(path).labels is None
+
+
 @pytest.mark.parametrize("content", ["<!doctype html>\n<p>Log in</p>\n", ""])
 def test_what_is_no_trial_list_is_not_kept(server, tmp_path, content):
     server.lists["page"] = content
@@ -245,6 +322,18 @@ def test_files_that_cannot_be_read_are_in_no_trial(tmp_path):
         path.write_bytes(b"not audio")
     trials = held_out(corpus, tmp_path / "t.txt")
     assert not any(name.endswith("r0/0.wav") for name in trials.utterances)
+
+
+def test_speakers_with_blanks_in_their_names_get_trials(tmp_path):
+    corpus = write_corpus(tmp_path / "c", num_speakers=4)
+    for path in list(corpus.glob("wav/*")):
+        path.rename(path.with_name(f"Anna {path.name}"))
+    trials = held_out(corpus, tmp_path / "t.txt")
+    assert len(trials) == 16 and trials.labels.sum() == 8
+    speakers = speakers_of_trials(trials)
+    assert len(speakers) == 2
+    assert all(speaker.startswith("Anna s0") for speaker in speakers)
+    assert len(find_trial_files(trials, corpus)) == 8
 
 
 @pytest.mark.parametrize("num_speakers", [1, 3])
@@ -333,6 +422,114 @@ def test_the_corpus_is_not_searched_where_the_names_are_there(
     file = touch(tmp_path / "wav/id/video/1.wav")
     trials = TrialList.from_names([1], ["id/video/1.wav"], ["id/video/1.wav"])
     assert find_trial_files(trials, tmp_path) == [file]
+
+
+@pytest.mark.parametrize(
+    ("there", "name"),
+    [
+        ("id/a.WAV", "id/a.wav"),
+        ("id/a.wav", "id/a.WAV"),
+        ("wav/id/a.FLAC", "id/a.wav"),
+        ("id/a.WAV", "id/a"),
+        ("id/caf\u00e9.wav", "id/cafe\u0301.wav"),
+        ("wav/Zoe\u0308/r/cafe\u0301.wav", "Zo\u00eb/r/caf\u00e9.wav"),
+        ("wav/id/a.wav", "id\\a.wav"),
+        ("dev/wav/id/r/a.wav", ".\\id\\r\\a.WAV"),
+        ("id/a.wav", "./id/a.wav"),
+        ("id/a.wav", "id//./b/../a.wav"),
+        ("my id/r 1/a b.WAV", "my id\\r 1\\a b.wav"),
+    ],
+)
+def test_names_as_another_system_writes_them_are_found(tmp_path, there, name):
+    file = touch(tmp_path / there)
+    touch(tmp_path / pathlib.PurePosixPath(there).parent / "other.wav")
+    trials = TrialList.from_names([1], [name], [name])
+    (found,) = find_trial_files(trials, tmp_path)
+    assert found.samefile(file) and found.name == file.name
+
+
+def test_a_name_as_it_is_goes_before_one_that_is_alike(tmp_path):
+    files = [touch(tmp_path / name) for name in ("a.wav", "a.WAV", "b\\c.wav")]
+    touch(tmp_path / "b" / "c.wav")
+    names = [file.name for file in files]
+    trials = TrialList.from_names([1] * 3, names, names)
+    assert find_trial_files(trials, tmp_path) == files
+
+
+@pytest.mark.parametrize(
+    ("there", "name", "advice"),
+    [
+        (
+            "id/rec/00001.wav",
+            "id/rec/00007.wav",
+            "Nearest to {} is {}/id/rec/00001.wav.",
+        ),
+        ("id/rec/A.wav", "id/rec/a.wav", "Nearest to {} is {}/id/rec/A.wav."),
+        (
+            "id10001/rec/1.wav",
+            "id1001/rec/1.wav",
+            "Nearest to {} is {}/id10001.",
+        ),
+        (
+            "id/rec/1.wav",
+            "vox1/wav/id/rec/1.wav",
+            "Without vox1/wav/ at its start, {} is {}/id/rec/1.wav.",
+        ),
+        (
+            "id/rec/1.wav",
+            "/old/disk/id/rec/1.wav",
+            "Without old/disk/ at its start, {} is {}/id/rec/1.wav.",
+        ),
+    ],
+)
+def test_what_is_nearest_to_a_missing_name_is_said(
+    tmp_path, there, name, advice
+):
+    touch(tmp_path / there)
+    trials = TrialList.from_names([1], [name], [name])
+    with pytest.raises(FileNotFoundError) as caught:
+        find_trial_files(trials, tmp_path)
+    assert str(caught.value).endswith(advice.format(name, tmp_path))
+
+
+@pytest.mark.parametrize("name", ["a" * 300 + "/b.wav", "a/" * 3000, "a\0/b"])
+def test_a_name_that_no_file_can_have_is_missing(tmp_path, name):
+    touch(tmp_path / "id" / "rec" / "1.wav")
+    trials = TrialList.from_names([1], [name], [name])
+    with pytest.raises(FileNotFoundError, match="1 of 1"):
+        find_trial_files(trials, tmp_path)
+
+
+def test_speakers_are_named_between_backslashes_too():
+    trials = TrialList.from_names(
+        [0], ["wav\\id1\\a\\1.wav"], ["./id2/b/2.wav"]
+    )
+    assert speakers_of_trials(trials) == {"id1", "id2"}
+
+
+def test_speakers_composed_or_decomposed_are_kept_out_of_training(tmp_path):
+    corpus = write_corpus(tmp_path / "c", num_speakers=3)
+    (corpus / "wav/s00").rename(corpus / "wav" / "Zoe\u0308")
+    trials = TrialList.from_names(
+        [1], ["Zo\u00eb/r0/0.wav"], ["Zo\u00eb/r1/0.wav"]
+    )
+    speakers = speakers_of_trials(trials)
+    assert Corpus(corpus, speakers).speakers == ["s01", "s02"]
+    (tmp_path / "t.csv").write_text("ID,speaker\n1,Zoe\u0308\n")
+    counts = count_trained_speakers(tmp_path / "t.csv", speakers)
+    assert counts == {"Zoe\u0308": 1}
+
+
+@pytest.mark.parametrize(
+    "content", [b"ID,speaker\n1," + b"x" * 131_073, b"ID,speaker\n1,\xe9\n"]
+)
+def test_a_manifest_that_cannot_be_read_is_named(tmp_path, content):
+    path = tmp_path / "train.csv"
+    path.write_bytes(content)
+    with pytest.raises(
+        ValueError, match=r"CSV .*train\.csv, got .*change train"
+    ):
+        count_trained_speakers(path, {"a"})
 
 
 def test_name_without_suffix_is_found(tmp_path):
