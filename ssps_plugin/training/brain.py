@@ -78,8 +78,9 @@ class SSLBrain(sb.Brain):
     report : SamplingReport
         Diagnostics of the draws, empty without labels.
     verifications : sequence of Verification
-        One for each trial list: epochs are verified by the first, the final
-        model by all. Without any, no error rates are computed.
+        One for each trial list: epochs are verified by the first that has
+        error rates, the final model by all. Without any, no error rates are
+        computed.
     warm_start_from : str, optional
         The `save` folder of a finished run, for SSPS to start from.
     *args, **kwargs
@@ -356,6 +357,7 @@ class SSLBrain(sb.Brain):
     def on_fit_start(self) -> None:
         """Recover a checkpoint or, where there is none, start warm."""
         super().on_fit_start()
+        self.history.warn_missing_epochs(self.epoch_counter.current)
         fresh = self.epoch_counter.current == 0 and self.step == 0
         if fresh and self.warm_start_from is not None:
             self._warm_start(self.warm_start_from)
@@ -529,8 +531,9 @@ class SSLBrain(sb.Brain):
 
     def _error_rates(self) -> dict[str, float]:
         """Verify, and return the error rates by the history's names."""
-        result = self.verify()
-        if result is None:
-            return {}
-        costs = {f"min_dcf_{p}": cost for p, cost in result.min_dcf.items()}
-        return {"eer": 100 * result.eer, **costs}
+        rated = [one for one in self.verifications if not one.missing_labels]
+        for result in self._verify(rated[:1], None):
+            if result.eer is not None:
+                costs = {f"min_dcf_{p}": c for p, c in result.min_dcf.items()}
+                return {"eer": 100 * result.eer, **costs}
+        return {}
