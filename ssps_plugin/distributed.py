@@ -5,6 +5,7 @@ between ranks (dynamic batching, a last batch), so a gather exchanges the sizes
 first.
 """
 
+import datetime
 import gc
 from dataclasses import dataclass
 from typing import Any
@@ -40,6 +41,12 @@ def rank() -> int:
 def world_size() -> int:
     """Return the number of ranks, 1 without a process group."""
     return dist.get_world_size() if is_distributed() else 1
+
+
+def set_timeout(timeout: datetime.timedelta) -> None:
+    """Set how long a rank may keep the others waiting, if a group is up."""
+    if is_distributed():
+        dist.distributed_c10d._set_pg_timeout(timeout)
 
 
 @dataclass(frozen=True)

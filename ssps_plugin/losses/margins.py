@@ -34,6 +34,8 @@ class Margin(ObjectiveModule):
     the running state.
     """
 
+    moved_by_forward = True
+
     def __init__(self) -> None:
         super().__init__()
         self.register_load_state_dict_pre_hook(_keep_own_state)

@@ -14,6 +14,10 @@ class ObjectiveModule(nn.Module):
     than being called derives from this class.
     """
 
+    #: Whether a forward pass changes the state, which a step that is left out
+    #: has to undo. What `update` changes is updated by steps that count.
+    moved_by_forward = False
+
     def begin_epoch(self, epoch: int) -> None:
         """Prepare for a training epoch, counted from 1."""
 

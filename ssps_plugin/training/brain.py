@@ -8,7 +8,13 @@ from typing import Any, NamedTuple
 
 import speechbrain as sb
 import torch
-from speechbrain.utils.checkpoints import Checkpointer
+import torch.nn.functional as F
+import yaml
+from speechbrain.utils.checkpoints import (
+    mark_as_loader,
+    mark_as_saver,
+    register_checkpoint_hooks,
+)
 from speechbrain.utils.distributed import if_main_process
 from speechbrain.utils.logger import get_logger
 from speechbrain.utils.train_logger import TensorboardLogger
@@ -35,13 +41,16 @@ from ssps_plugin.frameworks import Framework
 from ssps_plugin.loss_wrapper import PositiveSamplingLoss
 from ssps_plugin.losses import ObjectiveModule
 from ssps_plugin.reference import reference_representation
-from ssps_plugin.training.checkpoints import Snapshots
+from ssps_plugin.training.checkpoints import AtomicCheckpointer, Snapshots
 from ssps_plugin.training.checks import (
+    check_finite,
     check_recoverables,
     check_run_options,
     check_spaces,
 )
 from ssps_plugin.training.runtime import (
+    ForwardState,
+    StopRequest,
     compile_encoders,
     keep_freed_memory,
     uncompiled,
@@ -49,6 +58,9 @@ from ssps_plugin.training.runtime import (
 )
 
 logger = get_logger(__name__)
+
+# Above this mean cosine of a step's anchors, an encoder tells nobody apart.
+_COLLAPSED_COSINE = 0.98
 
 
 class Predictions(NamedTuple):
@@ -59,6 +71,16 @@ class Predictions(NamedTuple):
     reference: Tensor | None
 
 
+class Remembered(NamedTuple):
+    """What a step's updates need, once it is known that the step counts."""
+
+    ids: list[str]
+    anchors: Tensor
+    targets: Tensor
+    groups: Tensor | None
+
+
+@register_checkpoint_hooks
 class SSLBrain(sb.Brain):
     """Train a framework on views, verify speakers, and keep the history.
 
@@ -105,7 +127,15 @@ class SSLBrain(sb.Brain):
         self.report = report.to(self.device)
         self.verifications = list(verifications)
         self.warm_start_from = warm_start_from
+        self._stop = StopRequest()
+        self._forward_state: ForwardState | None = None
+        self._remembered: Remembered | None = None
+        # Of this batch; of the step, which may take several; over epochs.
+        self._batch_counts = True
         self._leaves_step_out = False
+        self._stops = False
+        self.num_left_out = 0
+        self._good_batches = 0
         if self.device_type == "cpu":
             keep_freed_memory()
         folder = pathlib.Path(self.hparams.output_folder)
@@ -176,18 +206,35 @@ class SSLBrain(sb.Brain):
         """Compute the loss; with SSPS, on substituted positives."""
         sampling: PositiveSamplingLoss = self.hparams.loss
         positives, groups = sampling.substitute(
-            predictions.positives, batch.id, predictions.reference
+            predictions.positives,
+            batch.id,
+            predictions.reference,
+            remember=False,
         )
         targets = self.framework.targets(positives)
         loss: Tensor = sampling.loss(
             predictions.anchors, targets, **groups, **self.operands
         )
-        for module in self.objective_modules:
-            module.update_anchors(predictions.anchors.detach())
-            module.update(targets.detach(), groups.get("positive_groups"))
-        if self.modules.sampler.last_draw is not None:
-            self.report.update(*self.modules.sampler.last_draw)
+        self._remembered = Remembered(
+            list(batch.id),
+            predictions.anchors.detach(),
+            targets.detach(),
+            groups.get("positive_groups"),
+        )
         return loss
+
+    def _remember_step(self) -> None:
+        """Update what remembers steps: memories, negatives, centre, report."""
+        if self._remembered is None:
+            return
+        _, anchors, targets, groups = self._remembered
+        sampler = self.modules.sampler
+        sampler.remember()
+        for module in self.objective_modules:
+            module.update_anchors(anchors)
+            module.update(targets, groups)
+        if sampler.last_draw is not None:
+            self.report.update(*sampler.last_draw)
 
     def embed(self, wavs: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Return speaker embeddings, `(batch, dim)`; see `Framework.embed`."""
@@ -208,37 +255,79 @@ class SSLBrain(sb.Brain):
         """Leave a step out if the loss of any rank is not finite.
 
         SpeechBrain would take the step, and set the weights to nan. Under fp16
-        its scaler leaves the step out.
-
-        Raises
-        ------
-        ValueError
-            There are more such losses than `nonfinite_patience`.
+        its scaler leaves the step out. The ranks agree here, too, on whether a
+        signal asks them to stop after this step.
         """
-        finite = sum_over_ranks(loss.isfinite().float()) == world_size()
-        if bool(finite):
+        is_finite = loss.detach().isfinite().double()
+        asked = torch.full_like(is_finite, float(self._stop.is_requested))
+        both = sum_over_ranks(torch.stack([is_finite, asked]))
+        num_finite, num_asked = both.tolist()
+        self._stops = num_asked > 0
+        if num_finite == world_size():
             return
+        self._batch_counts = False
         self._leaves_step_out = not self.scaler.is_enabled()
-        self.nonfinite_count += 1
-        message = (
-            f"The loss of step {self.step} of epoch "
-            f"{self.epoch_counter.current} is not finite"
-        )
-        if self.nonfinite_count > self.nonfinite_patience:
-            raise ValueError(
-                f"Expected finite losses, got {self.nonfinite_count} that are "
-                f"not. {message}: lower the learning rate or, if it happens "
-                "with --precision alone, train in fp32."
-            )
-        logger.warning("%s: the step is left out", message)
+        self._count_left_out("loss")
 
     def optimizers_step(self) -> None:
-        """Step as SpeechBrain does, unless the step is left out."""
+        """Step as SpeechBrain does, unless the step is left out.
+
+        That is where a loss was not finite, or a gradient is not.
+        """
+        checked = not self.scaler.is_enabled() and not self._leaves_step_out
+        if checked and not self._has_finite_gradients():
+            self._batch_counts = False
+            self._leaves_step_out = True
+            self._count_left_out("gradient")
         if self._leaves_step_out:
             self._leaves_step_out = False
             self.optimizer.zero_grad(set_to_none=True)
             return
+        scale = self.scaler.get_scale()
         super().optimizers_step()
+        if self.scaler.get_scale() < scale:  # the scaler took no step
+            self._batch_counts = False
+
+    def _has_finite_gradients(self) -> bool:
+        gradients = [
+            parameter.grad
+            for group in self.optimizer.param_groups
+            for parameter in group["params"]
+            if parameter.grad is not None
+        ]
+        if not gradients:
+            return True
+        norms = torch.stack(torch._foreach_norm(gradients))
+        return bool(norms.isfinite().all())
+
+    def _count_left_out(self, what: str) -> None:
+        """Report a step that is left out, and stop after too many of them.
+
+        Raises
+        ------
+        ValueError
+            There are more of them than `nonfinite_patience`, over epochs, with
+            less than an epoch of good steps between them.
+        """
+        self.num_left_out += 1
+        self._good_batches = 0
+        ids = [] if self._remembered is None else self._remembered.ids
+        message = (
+            f"The {what} of step {self.step} of epoch "
+            f"{self.epoch_counter.current} is not finite. Its utterances: "
+            f"{', '.join(ids)}"
+        )
+        if self.num_left_out > self.nonfinite_patience:
+            raise ValueError(
+                f"Expected finite losses and gradients, got "
+                f"{self.num_left_out} that are not. {message}. The last "
+                "checkpoint is as it was before: lower the learning rate or, "
+                "if it happens with --precision alone, train in fp32 "
+                "(nonfinite_patience is how many are left out)."
+            )
+        logger.warning(
+            "%s. The step is left out, and nothing of it is kept.", message
+        )
 
     def _before_step(self, *_: Any) -> None:
         for part in self._parts:
@@ -252,8 +341,39 @@ class SSLBrain(sb.Brain):
         self.framework.update(min(progress, 1.0))
 
     def on_fit_batch_start(self, batch: Any, should_step: bool) -> None:
-        """Set the learning rate of the step."""
+        """Set the learning rate of the step, and keep the state before it."""
         self._set_learning_rate(steps_before=self.step - 1)
+        self._batch_counts = True
+        self._remembered = None
+        if self._forward_state is None:
+            self._forward_state = ForwardState(self._moved_by_forward())
+        self._forward_state.keep()
+
+    def on_fit_batch_end(
+        self, batch: Any, outputs: Any, loss: Tensor, should_step: bool
+    ) -> None:
+        """Remember the step, or restore the state from before it."""
+        if self._batch_counts:
+            self._remember_step()
+            self._good_batches += 1
+            if self._good_batches >= self.num_steps:
+                self.num_left_out = 0
+            return
+        if self._forward_state is not None:
+            self._forward_state.restore()
+        self.modules.sampler.discard()
+
+    def _moved_by_forward(self) -> list[nn.Module]:
+        """Return the modules whose forward pass changes their state."""
+        bare = map(without_wrapper, self.operands.values())
+        return [
+            self.framework,
+            *(
+                module
+                for module in bare
+                if getattr(module, "moved_by_forward", True)
+            ),
+        ]
 
     def _set_learning_rate(self, steps_before: int) -> None:
         epochs_before = self.epoch_counter.current - 1
@@ -281,9 +401,12 @@ class SSLBrain(sb.Brain):
         """Verify the epoch, log it, and save a checkpoint."""
         if stage != sb.Stage.TRAIN or epoch is None:
             return
+        self._stop_if_asked()
         # Without SyncBatchNorm each rank has batch statistics of its own. All
         # ranks verify, and go on with, those that are saved.
         broadcast_buffers(self.framework)
+        self._check_state()
+        self._warn_collapsed()
         row = {
             "epoch": epoch,
             "loss": mean_over_ranks(float(stage_loss), self.device),
@@ -309,8 +432,103 @@ class SSLBrain(sb.Brain):
             # a resume would go on averaging from this epoch's last step.
             self.step, self.avg_train_loss = 0, 0.0
             self.checkpointer.save_and_keep_only(
-                meta=meta, num_to_keep=self.hparams.num_checkpoints
+                meta={**meta, "epoch": epoch},
+                num_to_keep=self.hparams.num_checkpoints,
             )
+
+    def _check_state(self) -> None:
+        """Check that what is saved and verified next is finite.
+
+        Raises
+        ------
+        RuntimeError
+            It is not: the last checkpoint stays the last one.
+        """
+        modules = {"framework": self.framework}
+        modules |= {k: without_wrapper(v) for k, v in self.operands.items()}
+        check_finite(modules, self.epoch_counter.current)
+
+    def _warn_collapsed(self) -> None:
+        """Warn where the last step's anchors are all alike."""
+        if self._remembered is None:
+            return
+        anchors = F.normalize(self._remembered.anchors.float(), dim=-1)
+        num = anchors.shape[-2]
+        if num < 2:
+            return
+        # The mean over pairs of different anchors, view by view.
+        total = anchors.sum(-2).square().sum(-1)
+        cosine = float(((total - num) / (num * (num - 1))).mean())
+        if cosine > _COLLAPSED_COSINE:
+            logger.warning(
+                "The model has collapsed, or is about to: after epoch %d the "
+                "mean cosine between the anchors of different utterances is "
+                "%.3f (1 is all alike). Try a lower learning rate (lr), a "
+                "larger global_batch_size, or a later start of SSPS; look for "
+                "utterances that are all the same audio.",
+                self.epoch_counter.current,
+                cosine,
+            )
+
+    def _stop_if_asked(self) -> None:
+        """Save and stop, where a signal asked any rank to.
+
+        Raises
+        ------
+        SystemExit
+            Of the signal's status, 128 + its number.
+        """
+        asked = torch.tensor(float(self._stop.is_requested), device=self.device)
+        if bool(sum_over_ranks(asked) > 0):
+            self._save_and_stop()
+
+    def _save_and_stop(self) -> None:
+        if self.checkpointer is not None:
+            self._save_intra_epoch_ckpt()
+            self._wait_for_checkpoint()
+        logger.warning(
+            "Stopped by a signal after step %d of epoch %d. What was trained "
+            "is saved; the same command goes on from there (exit status %d).",
+            self.step,
+            self.epoch_counter.current,
+            self._stop.exit_status,
+        )
+        raise SystemExit(self._stop.exit_status)
+
+    def _should_save_intra_epoch_ckpt(self, *args: Any) -> bool:
+        """Save as SpeechBrain does; before that, stop where asked to."""
+        if self._stops:
+            self._save_and_stop()
+        save: bool = super()._should_save_intra_epoch_ckpt(*args)
+        return save
+
+    def _save_intra_epoch_ckpt(self) -> None:
+        """Save as SpeechBrain does, if the state is finite."""
+        self._check_state()
+        super()._save_intra_epoch_ckpt()
+
+    def _wait_for_checkpoint(self) -> None:
+        if isinstance(self.checkpointer, AtomicCheckpointer):
+            self.checkpointer.wait()
+
+    @mark_as_saver
+    def _save(self, path: str | pathlib.Path) -> None:
+        """Save as SpeechBrain does, and the steps that were left out."""
+        super()._save(path)
+        own = {
+            "num_left_out": self.num_left_out,
+            "good_batches": self._good_batches,
+        }
+        with open(path, "a", encoding="utf-8") as file:
+            file.write(yaml.dump(own))
+
+    @mark_as_loader
+    def _recover(self, path: str | pathlib.Path, end_of_epoch: bool) -> None:
+        """Recover as SpeechBrain does, and the steps that were left out."""
+        super()._recover(path, end_of_epoch)
+        saved = yaml.safe_load(pathlib.Path(path).read_text(encoding="utf-8"))
+        self.num_left_out = saved.get("num_left_out", 0)
+        self._good_batches = saved.get("good_batches", 0)
 
     def _clusters(self) -> Tensor | None:
         sampler = self.modules.sampler
@@ -352,7 +570,18 @@ class SSLBrain(sb.Brain):
             train_set, stage=sb.Stage.TRAIN, **loader_kwargs
         )
         self.num_steps = len(loader)
-        super().fit(epoch_counter, loader, *args, **kwargs)
+        if self.grad_accumulation_factor > self.num_steps:
+            raise ValueError(
+                "Expected grad_accumulation_factor of at most "
+                f"{self.num_steps}, the steps of an epoch, since SpeechBrain "
+                "begins to count anew in every epoch, got "
+                f"{self.grad_accumulation_factor}, with which nothing would "
+                "ever be trained: change grad_accumulation_factor or "
+                "global_batch_size."
+            )
+        with self._stop:
+            super().fit(epoch_counter, loader, *args, **kwargs)
+        self._wait_for_checkpoint()
 
     def on_fit_start(self) -> None:
         """Recover a checkpoint or, where there is none, start warm."""
@@ -413,7 +642,7 @@ class SSLBrain(sb.Brain):
         # The bare modules: DDP and compile wrap those of `modules`.
         names = ("framework", *self.operands, "optimizer", "epoch_counter")
         recoverables = self.checkpointer.recoverables
-        finished = Checkpointer(
+        finished = AtomicCheckpointer(
             folder,
             recoverables={name: recoverables[name] for name in names},
         )
@@ -456,6 +685,8 @@ class SSLBrain(sb.Brain):
     ) -> Iterator[tuple[Any, Tensor | None, Tensor]]:
         """Yield ids, references and positives of a loader's batches."""
         for batch in loader:
+            if self._stop.is_requested:  # there is nothing to save yet
+                raise SystemExit(self._stop.exit_status)
             predictions = self.compute_forward(batch, sb.Stage.VALID)
             yield batch.id, predictions.reference, predictions.positives
 

@@ -1,20 +1,31 @@
-"""Devices, processes and compiled code of a run, and two patches.
+"""What a run runs on: devices, processes, signals, compiled code.
 
-One is of how SpeechBrain converts batch norms, one of how glibc frees memory.
+And two patches: of how SpeechBrain converts batch norms, and of how glibc frees
+memory.
 """
 
 import ctypes
+import datetime
 import os
-from collections.abc import Iterator, Mapping
+import signal
+import threading
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from types import FrameType, TracebackType
 from typing import Any
 
 import speechbrain as sb
 import torch
 from speechbrain.utils.distributed import ddp_init_group
-from torch import nn
+from torch import Tensor, nn
 
-from ssps_plugin.distributed import leave_group
+from ssps_plugin.distributed import (
+    is_distributed,
+    leave_group,
+    rank,
+    set_timeout,
+    world_size,
+)
 from ssps_plugin.frameworks.framework import EmbeddingModel
 
 # Parameters of glibc's mallopt, from malloc.h.
@@ -25,7 +36,9 @@ _LARGE_BYTES = 1 << 30
 
 
 @contextmanager
-def process_group(run_opts: Mapping[str, Any]) -> Iterator[None]:
+def process_group(
+    run_opts: Mapping[str, Any], timeout_minutes: float | None = None
+) -> Iterator[None]:
     """Join the processes that torchrun started, and leave them at the end.
 
     About one process in twenty that ends without leaving is aborted by gloo's
@@ -38,11 +51,16 @@ def process_group(run_opts: Mapping[str, Any]) -> Iterator[None]:
     ---------
     run_opts : mapping
         SpeechBrain's run options. Without torchrun, only the device is used.
+    timeout_minutes : float, optional
+        How long a rank may keep the others waiting; SpeechBrain's two hours
+        when left out.
 
     Raises
     ------
     ValueError
-        See `check_devices`.
+        See `check_devices`; or a timeout that is not above 0.
+    RuntimeError
+        A rank did not answer in time.
 
     Example
     -------
@@ -51,10 +69,40 @@ def process_group(run_opts: Mapping[str, Any]) -> Iterator[None]:
     ...     is_distributed()  # this is no process of torchrun's
     False
     """
+    if timeout_minutes is not None and not 0 < timeout_minutes < float("inf"):
+        raise ValueError(
+            "Expected a number of minutes above 0, got "
+            f"{timeout_minutes}: change rank_timeout_minutes."
+        )
     check_devices(run_opts)
     ddp_init_group(run_opts)
-    yield
+    if timeout_minutes is not None:
+        set_timeout(datetime.timedelta(minutes=timeout_minutes))
+    try:
+        yield
+    except SystemExit:  # all ranks stop together
+        leave_group()
+        raise
+    except RuntimeError as error:
+        if is_distributed() and _is_of_other_rank(error):
+            raise RuntimeError(
+                f"Expected all {world_size()} processes to answer within "
+                f"{timeout_minutes or 120:g} minutes (rank_timeout_minutes), "
+                f"got this in process {rank()}: {str(error)[:300]} ... "
+                "Another process was killed, failed (see its own message), or "
+                "hangs. The same command goes on from the last checkpoint."
+            ) from error
+        raise
     leave_group()
+
+
+def _is_of_other_rank(error: RuntimeError) -> bool:
+    """Whether an error comes of another rank that is gone, or is silent."""
+    text = str(error).lower()
+    return any(
+        sign in text
+        for sign in ("timed out", "timeout", "connection closed", "reset by")
+    )
 
 
 def check_devices(run_opts: Mapping[str, Any]) -> None:
@@ -240,3 +288,122 @@ def keep_freed_memory() -> bool:
         return False
     is_set = mallopt(_MMAP_THRESHOLD, _LARGE_BYTES)
     return bool(is_set and mallopt(_TRIM_THRESHOLD, 2 * _LARGE_BYTES - 1))
+
+
+class ForwardState:
+    """What a forward pass in train mode changes, kept and restored.
+
+    Batch statistics above all: one forward pass that overflows puts NaN into
+    them for good. A copy costs a few microseconds for each of them.
+
+    Arguments
+    ---------
+    modules : iterable of torch.nn.Module
+        Their buffers and extra states are kept.
+
+    Example
+    -------
+    >>> norm = nn.BatchNorm1d(2)
+    >>> state = ForwardState([norm])
+    >>> state.keep()
+    >>> _ = norm(torch.full((4, 2), float("nan")))
+    >>> state.restore()
+    >>> norm.running_mean.tolist(), int(norm.num_batches_tracked)
+    ([0.0, 0.0], 0)
+    """
+
+    def __init__(self, modules: Iterable[nn.Module]) -> None:
+        every = [part for module in modules for part in module.modules()]
+        self._buffers: list[Tensor] = [
+            buffer
+            for part in every
+            for buffer in part.buffers(recurse=False)
+            if buffer.numel()
+        ]
+        self._copies = [buffer.clone() for buffer in self._buffers]
+        self._stateful = [
+            part
+            for part in every
+            if type(part).get_extra_state is not nn.Module.get_extra_state
+        ]
+        self._extra: list[Any] = []
+
+    @torch.no_grad()
+    def keep(self) -> None:
+        """Keep the state as it is now; waits for no device."""
+        if self._buffers:
+            torch._foreach_copy_(self._copies, self._buffers)
+        self._extra = [part.get_extra_state() for part in self._stateful]
+
+    @torch.no_grad()
+    def restore(self) -> None:
+        """Bring the state back to what it was when it was kept."""
+        if self._buffers:
+            torch._foreach_copy_(self._buffers, self._copies)
+        for part, extra in zip(self._stateful, self._extra, strict=True):
+            part.set_extra_state(extra)
+
+
+class StopRequest:
+    """Take SIGTERM and SIGINT as a request to stop when a step is done.
+
+    Within the block the first signal is noted, the second one does what it
+    does elsewhere: it ends the process at once. In other threads than the main
+    one nothing is changed, since Python allows no handlers there.
+
+    Example
+    -------
+    >>> with StopRequest() as request:
+    ...     signal.raise_signal(signal.SIGTERM)
+    ...     request.is_requested, request.exit_status
+    (True, 143)
+    """
+
+    signals = (signal.SIGTERM, signal.SIGINT)
+
+    def __init__(self) -> None:
+        self._received: int | None = None
+        self._before: dict[int, Any] = {}
+
+    @property
+    def is_requested(self) -> bool:
+        """Whether a signal came."""
+        return self._received is not None
+
+    @property
+    def exit_status(self) -> int:
+        """128 + the signal's number, as a shell reports it."""
+        return 128 + (self._received or signal.SIGTERM)
+
+    def __enter__(self) -> "StopRequest":
+        """Begin to take signals."""
+        self._received = None
+        if threading.current_thread() is threading.main_thread():
+            self._before = {
+                number: signal.signal(number, self._receive)
+                for number in self.signals
+            }
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Give signals back to who had them before."""
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        self._before = {}
+
+    def _receive(self, number: int, frame: FrameType | None) -> None:
+        if self._received is not None:
+            signal.signal(number, signal.SIG_DFL)
+            signal.raise_signal(number)
+        self._received = number
+        # Not by a logger, which the signal may have interrupted.
+        os.write(
+            2,
+            b"\nStopping when this step is done and saved; a second signal "
+            b"stops at once.\n",
+        )
