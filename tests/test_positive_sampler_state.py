@@ -142,6 +142,92 @@ def test_a_checkpoint_from_another_manifest_is_refused(others, tmp_path):
     assert ours.epoch is None
 
 
+def assert_refused_whole(name, value, message):
+    """A state with one wrong entry is refused, and nothing of it loaded."""
+    sampler = sampler_of(lambda: ClusteringSampling(8, 1))
+    run(sampler, 1, range(10))
+    run(sampler, 2, range(2))
+    state = {**sampler.state_dict(), name: value}
+    ours = sampler_of(lambda: ClusteringSampling(8, 1))
+    before = {name: value.clone() for name, value in ours.state_dict().items()}
+    with pytest.raises(RuntimeError, match=message):
+        ours.load_state_dict(state)
+    after = ours.state_dict()
+    assert all(torch.equal(after[name], before[name]) for name in before)
+    assert ours.epoch is None
+    run(ours, 1, range(10))  # and trains
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("_fingerprint", torch.rand(32)),
+        ("_fingerprint", torch.ones(3).byte()),
+        ("_fingerprint", torch.ones(32).long()),
+        ("_fingerprint", "garbage"),
+        ("_fingerprint", None),
+        ("_epoch", torch.tensor(2.5)),
+        ("_epoch", torch.tensor([2])),
+        ("_epoch", torch.tensor(-1)),
+        ("_epoch", torch.tensor(2**40)),
+        ("_epoch", 2),
+        ("_counts", torch.tensor([-1, 0, 0])),
+        ("_counts", torch.zeros(2).long()),
+        ("queue.cursor", torch.tensor(25)),
+        ("queue._utterance_of_slot", torch.full((26,), NUM)),
+        ("queue._slot_of_utterance", torch.full((NUM + 1,), 25).int()),
+        ("queue._rows", torch.zeros(1, 31, DIM)),
+        ("bank._table", torch.zeros(NUM + 1, DIM + 1)),
+        ("bank._seen", torch.zeros(NUM + 1)),
+        ("strategy.clusters", torch.full((NUM,), 8)),
+        ("strategy.clusters", torch.zeros(NUM - 1).long()),
+        ("strategy.neighbors", torch.full((8, 1), -1)),
+        ("strategy.centroids", torch.zeros(9, DIM)),
+    ],
+)
+def test_a_damaged_state_is_named_and_nothing_of_it_is_loaded(name, value):
+    assert_refused_whole(
+        name, value, f"Expected {name} .* saved state of a Pos"
+    )
+
+
+def test_a_state_of_other_sizes_names_the_setting_to_change_back():
+    saved = sampler_of(lambda: ClusteringSampling(8, 1))
+    run(saved, 1, range(10))
+    larger = PositiveSampler(ClusteringSampling(8, 1), 30, DIM, DIM, 2)
+    larger.bind(IDS)
+    with pytest.raises(RuntimeError, match=r"change queue_size, .* back"):
+        larger.load_state_dict(saved.state_dict())
+    finer = sampler_of(lambda: ClusteringSampling(9, 1))
+    with pytest.raises(
+        RuntimeError, match=r"change the strategy .*num_cluster"
+    ):
+        finer.load_state_dict(saved.state_dict())
+    assert not finer.bank.seen.any()
+
+
+def test_a_state_that_lacks_a_part_is_refused_whole():
+    saved = sampler_of(lambda: NearestNeighborSampling(1))
+    run(saved, 1, range(10))
+    ours = sampler_of(lambda: ClusteringSampling(8, 1))
+    with pytest.raises(RuntimeError, match=r"without strategy\.centroids, str"):
+        ours.load_state_dict(saved.state_dict())
+    assert not ours.bank.seen.any()
+
+
+def test_a_step_from_before_a_load_is_forgotten():
+    sampler = sampler_of(lambda: NearestNeighborSampling(1))
+    run(sampler, 1, range(10))
+    state = {
+        name: value.clone() for name, value in sampler.state_dict().items()
+    }
+    sampler.substitute(IDS[:2], torch.eye(2, DIM), torch.ones(2, DIM))
+    sampler.load_state_dict(state)
+    sampler.remember()
+    after = sampler.state_dict()
+    assert all(torch.equal(after[name], state[name]) for name in state)
+
+
 def test_recovering_before_bind_says_so():
     state = sampler_of(lambda: NearestNeighborSampling(1)).state_dict()
     unbound = PositiveSampler(NearestNeighborSampling(1), 25, DIM, DIM, 2)

@@ -195,6 +195,29 @@ def test_other_than_one_vector_per_utterance_is_an_error(shape):
     assert module.training
 
 
+@pytest.mark.parametrize(
+    ("returned", "named"),
+    [
+        ((torch.ones(5, 3), torch.ones(5)), "got tuple"),
+        ([[1.0]], "got list"),
+        (None, "got NoneType"),
+        (torch.ones(5, 3).long(), "got torch.int64 of shape"),
+        (torch.ones(5, 3).cfloat(), "got torch.complex64 of shape"),
+    ],
+)
+def test_what_is_no_tensor_of_floats_is_named(returned, named):
+    module = network()
+    with pytest.raises(ValueError, match=f"one vector per utterance, {named}"):
+        reference_representation(lambda: returned, modules=module)
+    assert module.training
+
+
+def test_an_embedding_of_zeros_has_a_reference_of_zeros():
+    module = network()
+    found = reference_representation(lambda: torch.zeros(2, 3), modules=module)
+    assert found.tolist() == [[0.0] * 3] * 2
+
+
 def test_under_autocast_a_forward_pass_behind_it_has_its_gradients():
     encoder = torch.nn.Linear(4, 3)
     wavs = torch.ones(2, 4)

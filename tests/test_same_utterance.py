@@ -16,6 +16,8 @@ def test_positives_come_back_themselves_in_any_mode_and_epoch():
         assert sampler.eval()(None, None, positives) is positives
     assert not sampler.remembering
     assert not sampler.substituting
+    assert not sampler.needs_reference
+    assert sampler.end_epoch() is None
 
 
 def test_no_utterance_has_a_cluster():
@@ -26,7 +28,7 @@ def test_no_utterance_has_a_cluster():
 
 def test_its_methods_take_what_those_of_the_sampler_take():
     for name in (
-        *("bind", "begin_epoch", "reset", "cluster_of", "forward"),
+        *("bind", "begin_epoch", "end_epoch", "reset", "cluster_of", "forward"),
         *("cluster_of_positives", "metrics"),
     ):
         ours = inspect.signature(getattr(SameUtterancePositives, name))
