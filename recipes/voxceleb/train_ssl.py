@@ -374,7 +374,8 @@ def verify_final_model(
         output_folder,
         history,
         hparams["sampler"].start_epoch,
-        next(iter(results), None),
+        # Of the list that verifies epochs.
+        next((one for one in results if one.eer is not None), None),
     )
 
 

@@ -5,11 +5,13 @@
         --trials LIST --trials_folder FOLDER
 
 A list has lines of `label enrol test`, names relative to the folder; it is a
-file, an http(s) address or the name of one of VoxCeleb1's (`voxceleb1-e`).
+file, an http(s) address or the name of one of VoxCeleb1's (`voxceleb1-e`). One
+without labels (`enrol test`) is scored, and has no error rates.
 Several, as `--trials "[LIST, LIST]"`, embed an utterance once. Without the two
 keys, the trials of the training run are scored again. With
 `--cohort_size 3000`, scores are normalised. Scores and `results.json` go to
-`OUTPUT_FOLDER/verify/<name of the list>`. Under torchrun, the processes share
+`OUTPUT_FOLDER/verify/<name of the list>`; those of another list of that name
+to a folder of their own. Under torchrun, the processes share
 the embedding.
 """
 

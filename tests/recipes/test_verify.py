@@ -1,13 +1,15 @@
 """Claims about trials and scores, in training and by verify.py."""
 
 import csv
+import hashlib
 import json
 import pathlib
 import shutil
 
 import pytest
 
-from tests.recipes.running import recipe, run
+from tests.recipes.corpora import write_corpus
+from tests.recipes.running import history, recipe, run
 
 
 def test_verify_scores_the_same_trials_alike_and_another_list(
@@ -144,20 +146,111 @@ def test_a_file_missing_of_the_second_list_ends_the_run_at_its_start(
     assert not (tmp_path / "out" / "train.csv").exists()
 
 
-def test_trials_of_one_label_end_the_run_before_the_corpus_is_read(
+def test_trials_without_both_labels_are_scored_and_end_no_run(
     whole_run, corpus, tmp_path
 ):
     lines = (whole_run[0] / "trials.txt").read_text().splitlines()
-    targets = [line for line in lines if line.startswith("1 ")]
-    (tmp_path / "targets.txt").write_text("\n".join(targets))
-    with pytest.raises(ValueError, match="got 20 and 0 in"):
-        run(
-            "simclr.yaml",
-            tmp_path / "out",
-            data_folder=corpus,
-            trials=tmp_path / "targets.txt",
-        )
-    assert not (tmp_path / "out" / "train.csv").exists()
+    lists = {
+        "targets": [line for line in lines if line.startswith("1 ")],
+        "blind": [line.split(" ", 1)[1] for line in lines],
+        "rated": lines,
+    }
+    for name, chosen in lists.items():
+        (tmp_path / f"{name}.txt").write_text("\n".join(chosen))
+    output = tmp_path / "out"
+    log = run(
+        "simclr.yaml",
+        output,
+        data_folder=corpus,
+        trials=json.dumps([str(tmp_path / f"{name}.txt") for name in lists]),
+        num_epochs=1,
+    )
+    assert "targets.txt, since all of its 20 trials are target trials" in log
+    assert "blind.txt, since its 40 trials have no labels" in log
+    folders = [output, output / "verify/blind", output / "verify/rated"]
+    found = [
+        json.loads((folder / "results.json").read_text()) for folder in folders
+    ]
+    assert [one["num_trials"] for one in found] == [20, 40, 40]
+    assert [one["num_impostor_trials"] for one in found] == [0, None, 20]
+    assert [one["eer_percent"] for one in found[:2]] == [None, None]
+    # Epochs are verified by the first list that has error rates.
+    assert history(output)[0]["eer"] == found[2]["eer_percent"]
+    scores = [(folder / "scores.txt").read_text() for folder in folders]
+    assert scores[1] == scores[2]
+    assert set(scores[0].splitlines()) <= set(scores[2].splitlines())
+
+
+def test_without_any_error_rates_training_ends_well(corpus, tmp_path):
+    trials = tmp_path / "blind.txt"
+    trials.write_text("id000/rec0/00000.wav id001/rec0/00000.wav\n")
+    output = tmp_path / "out"
+    run(
+        "simclr_ssps.yaml",
+        output,
+        data_folder=corpus,
+        trials=trials,
+        num_resamples=10,
+        false_acceptance_rate=0.1,
+    )
+    assert [set(row) & {"eer"} for row in history(output)] == [set()] * 3
+    results = json.loads((output / "results.json").read_text())
+    assert results["eer_percent"] is None and results["num_trials"] == 1
+    recipe("verify").main([str(output / "hyperparams.yaml")])
+    again = output / "verify" / "blind" / "scores.txt"
+    assert again.read_text() == (output / "scores.txt").read_text()
+
+
+def test_another_list_of_a_name_leaves_the_results_of_the_first(
+    whole_run, corpus, tmp_path
+):
+    output, _ = whole_run
+    lines = (output / "trials.txt").read_text().splitlines()
+    saved = str(output / "hyperparams.yaml")
+    for folder, number in (("a", 20), ("b", 12), ("a", 20)):
+        (tmp_path / folder).mkdir(exist_ok=True)
+        path = tmp_path / folder / "same.txt"
+        path.write_text("\n".join(lines[:number]) + "\n")
+        recipe("verify").main([saved, "--trials", str(path)])
+    found = {}
+    for path in (output / "verify").glob("same*/results.json"):
+        results = json.loads(path.read_text())
+        found[path.parent.name] = results["num_trials"]
+    digest = hashlib.sha256((tmp_path / "b/same.txt").read_bytes()).hexdigest()
+    assert found == {"same": 20, f"same-{digest[:8]}": 12}
+
+
+def test_speakers_folders_with_blanks_are_held_out_and_scored(tmp_path):
+    corpus = write_corpus(tmp_path / "corpus")
+    for path in list(corpus.glob("wav/*")):
+        path.rename(path.with_name(path.name.replace("id", "Anna Maria ")))
+    output = tmp_path / "out"
+    run("simclr.yaml", output, data_folder=corpus, num_epochs=1)
+    lines = (output / "trials.txt").read_text().splitlines()
+    assert len(lines) == 40 and all("\t" in line for line in lines)
+    assert "eer" in history(output)[0]
+    scores = (output / "scores.txt").read_text().splitlines()
+    pairs = [line.split("\t")[1:] for line in scores]
+    assert pairs == [line.split("\t")[1:] for line in lines]
+    with open(output / "train.csv", newline="") as file:
+        trained = {row["speaker"] for row in csv.DictReader(file)}
+    tested = {name.split("/")[1] for pair in pairs for name in pair}
+    assert len(trained) == 6 and len(tested) == 2 and not trained & tested
+
+
+def test_a_history_that_is_gone_or_damaged_is_told_on_a_resume(
+    corpus, tmp_path
+):
+    output = tmp_path / "out"
+    options = {"data_folder": corpus}
+    run("simclr.yaml", output, num_epochs=1, **options)
+    (output / "history.json").write_text('[{"epoch": 1')
+    with pytest.raises(ValueError, match=r"history\.json, got .* Move it away"):
+        run("simclr.yaml", output, num_epochs=2, **options)
+    (output / "history.json").unlink()
+    log = run("simclr.yaml", output, num_epochs=2, **options)
+    assert "has no metrics of 1 of the 1 epochs that this run has done" in log
+    assert [row["epoch"] for row in history(output)] == [2]
 
 
 def test_a_cohort_that_cannot_be_drawn_ends_the_run_before_it_trains(
