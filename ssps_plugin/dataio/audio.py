@@ -6,7 +6,7 @@ import os
 import re
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from math import ceil
 
@@ -98,8 +98,7 @@ def audio_seconds(path: str | os.PathLike[str]) -> float:
     >>> audio_seconds(path)
     0.5
     """
-    with _open_audio(os.fspath(path)) as file:
-        return file.frames / file.samplerate
+    return _try_again(_read_seconds, os.fspath(path))
 
 
 def check_audio(path: str | os.PathLike[str]) -> float:
@@ -137,15 +136,7 @@ def check_audio(path: str | os.PathLike[str]) -> float:
     ...
     ssps_plugin.dataio.audio.TruncatedAudioError: ...
     """
-    path = os.fspath(path)
-    try:
-        return _check_audio(path)
-    except AudioError as error:
-        if not _is_systems(error.__cause__):
-            raise
-    # The system's fault, not the file's: it may have passed.
-    time.sleep(RETRY_WAITS[0])
-    return _check_audio(path)
+    return _try_again(_check_audio, os.fspath(path))
 
 
 def read_audio(
@@ -244,6 +235,11 @@ def tile(samples: torch.Tensor, num_samples: int) -> torch.Tensor:
     return samples[:num_samples]
 
 
+def _read_seconds(path: str) -> float:
+    with _open_audio(path) as file:
+        return file.frames / float(file.samplerate)
+
+
 def _check_audio(path: str) -> float:
     """Check a file as `check_audio` does, once."""
     with _open_audio(path) as file:
@@ -275,11 +271,23 @@ def _check_audio(path: str) -> float:
         return num_frames / float(file.samplerate)
 
 
+def _try_again(inspect: Callable[[str], float], path: str) -> float:
+    """Inspect a file, once more where the system failed and not the file."""
+    try:
+        return inspect(path)
+    except AudioError as error:
+        if not _is_systems(error.__cause__):
+            raise
+    time.sleep(RETRY_WAITS[0])
+    return inspect(path)
+
+
 def _is_systems(error: BaseException | None) -> bool:
-    """Whether the operating system failed, rather than the file."""
+    """Whether the operating system failed, such as with EIO."""
     if isinstance(error, soundfile.LibsndfileError):
         return bool(error.code == _SYSTEM_ERROR)
-    return isinstance(error, OSError) and error.errno is not None
+    is_missing = isinstance(error, FileNotFoundError)
+    return isinstance(error, OSError) and bool(error.errno) and not is_missing
 
 
 @contextmanager

@@ -27,6 +27,7 @@ from ssps_plugin.dataio.corpus.folders import (
     is_compressed,
     walk_folders,
 )
+from ssps_plugin.dataio.safe_reading import check_regular_file, warn_if_slow
 
 logger = logging.getLogger(__name__)
 
@@ -35,6 +36,8 @@ FORMATS = ("flac", "wav")
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 # Files of a task at most: a million files are not a million tasks.
 _LARGEST_CHUNK = 32
+# ffmpeg decodes a recording of a day in less: this one never answers.
+_MOST_SECONDS = 1800
 # As `_write` names what it has not finished.
 _UNFINISHED = re.compile(r"\..+\.\d+\.tmp")
 
@@ -226,7 +229,9 @@ def _convert(
     if output.exists():
         return None
     try:
-        samples = decode(source / name, sample_rate)
+        check_regular_file(source / name)
+        with warn_if_slow(source / name):
+            samples = decode(source / name, sample_rate)
         _write(output, samples, sample_rate, format)
     except (OSError, RuntimeError, ValueError) as error:
         if isinstance(error, OSError) and error.errno in _FULL:
@@ -293,7 +298,14 @@ def _write_failures(path: pathlib.Path, failed: dict[str, str]) -> None:
 def _decode_by_ffmpeg(path: pathlib.Path, sample_rate: int) -> np.ndarray:
     command = ["ffmpeg", "-nostdin", "-v", "error", "-xerror", "-i", str(path)]
     command += ["-ac", "1", "-ar", str(sample_rate), "-f", "s16le", "-"]
-    result = subprocess.run(command, capture_output=True, check=False)
+    try:
+        result = subprocess.run(
+            command, capture_output=True, check=False, timeout=_MOST_SECONDS
+        )
+    except subprocess.TimeoutExpired:
+        raise RuntimeError(
+            f"ffmpeg took more than {_MOST_SECONDS} s and was stopped"
+        ) from None
     if result.returncode:
         raise RuntimeError(result.stderr.decode(errors="replace")[:200])
     return np.frombuffer(result.stdout, dtype=np.int16)

@@ -1,6 +1,8 @@
 """Claims about reading audio, and finding what cannot be read."""
 
+import errno
 import logging
+import os
 import pickle
 
 import numpy as np
@@ -235,3 +237,187 @@ def test_an_empty_file_is_told_from_an_unreadable_one(tmp_path):
         check_audio(tmp_path / "garbage.flac")
     assert empty.value.reason == "empty"
     assert garbage.value.reason == "unreadable"
+
+
+@pytest.mark.parametrize("absurd", [1e30, -1e12, 2.0**31 * 1.001])
+@pytest.mark.parametrize("subtype", ["FLOAT", "DOUBLE"])
+def test_samples_beyond_any_recording_are_silence_and_the_file_is_named_once(
+    tmp_path, warnings_of, absurd, subtype
+):
+    path = tmp_path / "absurd.wav"
+    samples = np.full(100, 0.5)
+    samples[10] = absurd
+    soundfile.write(path, samples, 16000, subtype=subtype)
+    for _ in range(2):
+        read = read_audio(path)
+    samples[10] = 0.0
+    assert torch.equal(read, torch.from_numpy(samples).float())
+    (warning,) = warnings_of
+    assert "absurd.wav" in warning and "beyond any recording's" in warning
+
+
+def test_floats_that_are_scaled_as_32_bit_integers_stay(tmp_path, warnings_of):
+    path = tmp_path / "integers.wav"
+    samples = np.array([-(2.0**31), 2.0**31 - 128, 32767.0, 0.5], np.float32)
+    soundfile.write(path, samples, 16000, subtype="FLOAT")
+    assert read_audio(path).tolist() == samples.tolist()
+    assert warnings_of == []
+
+
+@pytest.mark.parametrize(
+    ("format", "subtype"),
+    [
+        ("WAV", "GSM610"),
+        ("WAV", "G721_32"),
+        ("WAV", "NMS_ADPCM_16"),
+        ("WAV", "IMA_ADPCM"),
+        ("WAV", "MS_ADPCM"),
+        ("AU", "G723_24"),
+        ("W64", "GSM610"),
+        ("WAV", "ULAW"),
+    ],
+)
+def test_codecs_that_cannot_seek_are_read_where_they_were_asked_to(
+    tmp_path, warnings_of, format, subtype
+):
+    path = str(tmp_path / "call.wav")
+    tone = 0.5 * np.sin(np.arange(40000) * 0.05)
+    soundfile.write(path, tone, 8000, format=format, subtype=subtype)
+    whole, _ = soundfile.read(path, dtype="float32")
+    assert check_audio(path) == audio_seconds(path) == len(whole) / 8000
+    stretch = read_audio(path, 2.0, 1.5, sample_rate=8000)
+    assert stretch.tolist() == whole[16000:28000].tolist()
+    everything = read_audio(path, sample_rate=8000)
+    assert everything.tolist() == whole.tolist()
+    assert warnings_of == []
+
+
+def test_a_codec_that_cannot_seek_and_lost_its_end_is_truncated(
+    tmp_path, truncate, monkeypatch
+):
+    path = str(tmp_path / "call.wav")
+    soundfile.write(path, np.zeros(40000), 8000, subtype="GSM610")
+    with pytest.raises(TruncatedAudioError, match="call.wav is truncated"):
+        check_audio(truncate(path, 0.5))
+
+
+def _promise(path, num_bytes):
+    """Write how many bytes of samples a WAV's header promises."""
+    with open(path, "r+b") as file:
+        place = file.read(4096).index(b"data")
+        file.seek(place + 4)
+        file.write(num_bytes.to_bytes(4, "little"))
+
+
+@pytest.mark.parametrize("num_bytes", [1, 2, 16, 100])
+def test_a_header_that_promises_a_few_bytes_too_many_passes(
+    write_noise, warnings_of, num_bytes
+):
+    path = write_noise("a.wav", 2.5)
+    whole = read_audio(path)
+    _promise(path, 80000 + num_bytes)
+    assert check_audio(path) == 2.5
+    assert torch.equal(read_audio(path), whole)
+    assert torch.equal(read_audio(path, 1.5, 1.0), whole[24000:])
+    assert warnings_of == []
+
+
+def test_a_header_that_promises_50_ms_too_many_is_truncated(write_noise):
+    path = write_noise("a.wav", 2.5)
+    _promise(path, 80000 + 1600)
+    with pytest.raises(TruncatedAudioError, match="promises 81600 bytes"):
+        check_audio(path)
+
+
+@pytest.mark.parametrize("num_bytes", [0, 1, 8000, 79 * 1000])
+def test_what_a_header_does_not_promise_is_read_with_a_warning(
+    write_noise, warnings_of, num_bytes
+):
+    path = write_noise("a.wav", 2.5)
+    whole = read_audio(path)
+    _promise(path, num_bytes)
+    if num_bytes == 79000:  # the last 31 ms are no reason to look further
+        assert check_audio(path) == 79000 / 32000
+        return
+    assert check_audio(path) == audio_seconds(path) == 2.5
+    assert torch.equal(read_audio(path, 1.0, 1.5), whole[16000:])
+    (warning,) = warnings_of
+    assert path in warning and "more than its header promises" in warning
+
+
+@pytest.mark.parametrize(
+    "trailer",
+    [
+        b"LIST" + (2000).to_bytes(4, "little") + b"x" * 2000,
+        b"ID3\x03" + b"\x01" * 2000,
+        b"\0" * 5000,
+        b"\x07" * 900,
+    ],
+)
+def test_what_follows_the_samples_of_a_good_file_is_not_read(
+    write_noise, warnings_of, trailer
+):
+    path = write_noise("a.wav", 2.5)
+    whole = read_audio(path)
+    with open(path, "ab") as file:
+        file.write(trailer)
+    assert check_audio(path) == 2.5
+    assert torch.equal(read_audio(path), whole)
+    assert warnings_of == []
+
+
+def test_only_regular_files_are_opened(tmp_path):
+    os.mkfifo(tmp_path / "pipe.wav")
+    (tmp_path / "link.wav").symlink_to(tmp_path / "pipe.wav")
+    (tmp_path / "folder.wav").mkdir()
+    (tmp_path / "itself.wav").symlink_to(tmp_path / "itself.wav")
+    for name in ("pipe", "link", "folder", "itself"):
+        for function in (read_audio, check_audio, audio_seconds):
+            with pytest.raises(AudioError, match=f"{name}.wav"):
+                function(tmp_path / f"{name}.wav")
+    with pytest.raises(AudioError, match=r"a FIFO \(named pipe\)"):
+        check_audio(tmp_path / "link.wav")
+
+
+def test_a_header_with_a_rate_that_no_voice_has_is_an_error(tmp_path):
+    soundfile.write(tmp_path / "a.wav", np.zeros(100), 8)
+    with pytest.raises(AudioError, match="at least 1000 Hz, got 8 Hz.*a.wav"):
+        check_audio(tmp_path / "a.wav")
+
+
+def _fail(monkeypatch, name, times):
+    """Make a method of SoundFile fail so many times with EIO."""
+    original = getattr(soundfile.SoundFile, name)
+    failures = iter(range(times))
+
+    def method(self, *args, **kwargs):
+        if next(failures, None) is not None:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return original(self, *args, **kwargs)
+
+    monkeypatch.setattr(soundfile.SoundFile, name, method)
+
+
+@pytest.mark.parametrize("name", ["__init__", "read", "seek"])
+def test_a_read_that_fails_once_is_tried_again(
+    write_ramp, monkeypatch, warnings_of, name
+):
+    path = write_ramp("a.wav", 48000)
+    _fail(monkeypatch, name, 1)
+    stretch = read_audio(path, 1.5, 0.5)
+    assert torch.equal(stretch, torch.arange(24000.0, 32000.0))
+    _fail(monkeypatch, name, 1)
+    assert check_audio(path) == 3.0
+    assert warnings_of == []
+
+
+def test_a_read_that_fails_for_good_is_an_error_that_names_the_file(
+    write_ramp, monkeypatch
+):
+    path = write_ramp("a.wav", 48000)
+    monkeypatch.setattr(audio, "RETRY_WAITS", (0.0,))
+    _fail(monkeypatch, "__init__", 1000)
+    with pytest.raises(AudioError, match="a.wav.*Input/output error"):
+        read_audio(path, waits=(0.0, 0.0))
+    with pytest.raises(AudioError, match="a.wav.*Input/output error"):
+        check_audio(path)

@@ -1,5 +1,6 @@
 """Claims about manifests, and the table that holds their rows."""
 
+import os
 import pickle
 
 import numpy as np
@@ -175,3 +176,94 @@ def test_a_column_of_a_dataset_is_that_of_its_rows_in_their_order():
     assert read_column(DynamicItemDataset(rows), "wav") == expected
     late = whole.filtered_sorted(key_min_value={"duration": 3.0})
     assert read_column(late, "wav") == expected[6:]
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "nan", "inf", "-inf", "", "1e9"])
+def test_a_duration_is_finite_and_above_0(tmp_path, value):
+    manifest = _write(tmp_path, f"ID,wav,duration\na,/a,1\nb,/b,{value}\n")
+    message = f"duration in seconds, .* for b in .*train.csv, got '{value}'"
+    with pytest.raises(ValueError, match=message):
+        load_manifest(manifest)
+
+
+def _rows(number, quote_in=None, place=0):
+    """Rows of a manifest, with a stray quote before one's field."""
+    rows = [["ID", "wav", "duration", "note"]]
+    rows += [[f"u{n}", f"/{n}.wav", "1.5", "x"] for n in range(number)]
+    if quote_in is not None:
+        rows[quote_in][place] = '"' + rows[quote_in][place]
+    return "\n".join(map(",".join, rows)) + "\n"
+
+
+@pytest.mark.parametrize("place", [0, 1, 2, 3])
+@pytest.mark.parametrize("closed", [False, True])
+def test_a_stray_quote_is_found_in_whatever_field(tmp_path, place, closed):
+    text = _rows(40, quote_in=10, place=place)
+    if closed:  # 24 rows further down, where another one begins a field
+        text = text.replace("u33,/33.wav,1.5,x", 'u33,/33.wav,1.5,"x')
+    with pytest.raises(ValueError, match=r"line 11\b.*quote|line 11 of"):
+        load_manifest(_write(tmp_path, text))
+
+
+def test_a_note_of_several_lines_is_no_stray_quote(tmp_path, write_noise):
+    path = write_noise("a.wav", 1.0)
+    text = f'ID,wav,duration,note\na,{path},1.0,"one\ntwo, or three"\n'
+    dataset = load_manifest(_write(tmp_path, text))
+    assert dataset.data["a"]["note"] == "one\ntwo, or three"
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "latin-1"])
+def test_another_encoding_is_an_error_that_names_the_file(tmp_path, encoding):
+    manifest = tmp_path / "train.csv"
+    text = "ID,wav,duration\na,/a.wav,1.0\né,/é.wav,1.0\n"
+    manifest.write_bytes(text.encode(encoding))
+    with pytest.raises(ValueError, match=r"train\.csv.*save it again as UTF-8"):
+        load_manifest(manifest)
+
+
+def test_a_field_without_end_is_an_error_that_names_file_and_line(tmp_path):
+    text = "ID,wav,duration\na,/a.wav,1\nb," + 200_000 * "b" + ",1\n"
+    with pytest.raises(ValueError, match=r"train\.csv, got from line 3 on"):
+        load_manifest(_write(tmp_path, text))
+
+
+def test_blanks_around_names_of_columns_do_not_count(tmp_path, write_noise):
+    path = write_noise("a.wav", 1.0)
+    text = f" ID , wav ,duration ,note\na , {path} , 1.0 , x y \n"
+    dataset = load_manifest(_write(tmp_path, text))
+    expected = {"wav": path, "duration": 1.0, "note": "x y"}
+    assert dict(dataset.data) == {"a": expected}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("ID,wav,wav,duration\na,/a,/b,1\n", "every column once.*several wav"),
+        ("ID,wav,duration\n,/a.wav,1\n", "value for ID in line 2"),
+        ("ID,wav,duration\na,,1\n", "value for wav in line 2"),
+        ("ID,wav,duration\na,/a.wav,1,\n", "3 fields .* line 2 .*got 4"),
+        ("ID;wav;duration\na;/a.wav;1\n", "separated by commas, got ID;wav"),
+        ("ID,wav,duration\n\0\0\0\0\n", r"line 2 of .*got 1: \?\?\?\?"),
+    ],
+)
+def test_a_table_that_is_none_is_an_error_with_the_line(
+    tmp_path, text, message
+):
+    with pytest.raises(ValueError, match=message):
+        load_manifest(_write(tmp_path, text))
+
+
+def test_a_manifest_that_is_no_file_is_not_opened(tmp_path):
+    os.mkfifo(tmp_path / "train.csv")
+    with pytest.raises(FileNotFoundError, match="something else at .*train"):
+        load_manifest(tmp_path / "train.csv")
+
+
+def test_a_few_lost_files_are_no_reason_not_to_start(tmp_path, write_noise):
+    write_noise("5.wav", 1.0)
+    rows = "".join(f"u{n},$data_root/{n}.wav,1\n" for n in range(10))
+    manifest = _write(tmp_path, f"ID,wav,duration\n{rows}")
+    assert len(load_manifest(manifest, tmp_path)) == 10
+    os.remove(tmp_path / "5.wav")
+    with pytest.raises(FileNotFoundError, match="change data_folder"):
+        load_manifest(manifest, tmp_path)

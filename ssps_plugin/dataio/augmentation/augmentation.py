@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping, Sequence
+from math import isfinite
 
 import numpy as np
 import torch
@@ -199,6 +200,9 @@ def reverberate(
     full = irfft(spectrum, size, overwrite_x=True)
     wet = torch.from_numpy(full[direct : direct + num_samples])
     dry_power, wet_power = power(samples), power(wet)
+    if not isfinite(wet_power):
+        # Both are scaled as 32-bit integers: only the response's shape counts.
+        return reverberate(samples, impulse_response / impulse_response[direct])
     if dry_power == 0.0 or wet_power == 0.0:
         return samples
     return wet * (dry_power / wet_power) ** 0.5

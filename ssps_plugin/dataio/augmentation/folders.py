@@ -21,7 +21,10 @@ from ssps_plugin.dataio.corpus.folders import (
     MUSAN,
     RIRS_NOISES,
     SIMULATED_RIRS,
+    conversion_command,
+    is_compressed,
     list_folders,
+    select_audio,
     walk_folders,
 )
 from ssps_plugin.dataio.corpus.header_cache import HeaderCache
@@ -84,12 +87,21 @@ class AudioFolder:
                 f"Expected a folder of audio, got none at {folder}: change "
                 f"{yaml_key}"
             )
-        paths = sorted(
+        listed = [
             os.path.join(folder, f"{inner}{name}")
             for inner, names in walk_folders(folder)
-            for name in names
-            if name.lower().endswith(AUDIO_SUFFIXES)
-        )
+            for name in select_audio(names)
+        ]
+        paths = sorted(path for path in listed if not is_compressed(path))
+        if len(paths) < len(listed):
+            logger.warning(
+                "Left out %d files below %s of formats that cannot be read, "
+                "such as %s: convert them, %s",
+                len(listed) - len(paths),
+                folder,
+                next(filter(is_compressed, listed)),
+                conversion_command(os.fspath(folder)),
+            )
         seconds = _read_lengths(paths, folder, yaml_key)
         usable = [(p, s) for p, s in zip(paths, seconds, strict=True) if s > 0]
         if len(usable) < len(paths):

@@ -10,7 +10,7 @@ from ssps_plugin.dataio.audio import check_audio
 #: The environment variable that names another folder; empty: no cache.
 CACHE_VARIABLE = "SSPS_PLUGIN_CACHE"
 # To be raised when `check_audio` accepts other files than it did.
-_VERSION = 1
+_VERSION = 2
 
 
 class HeaderCache:

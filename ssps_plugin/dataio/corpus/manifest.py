@@ -222,6 +222,10 @@ def _write_manifest(
         os.remove(f"{manifest}.json")
     with atomic_write(manifest) as file:
         writer = csv.writer(file, lineterminator="\n")
+        # Blanks after a comma are skipped in reading, but not within quotes.
+        quoting = csv.writer(
+            file, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC
+        )
         writer.writerow(columns)
         for entry in files:
             if not entry.reason:
@@ -232,7 +236,9 @@ def _write_manifest(
                     "recording": entry.file.recording,
                     "speaker": entry.file.speaker,
                 }
-                writer.writerow([row[column] for column in columns])
+                values = [row[column] for column in columns]
+                has_blank = any(str(value)[:1] == " " for value in values)
+                (quoting if has_blank else writer).writerow(values)
     with atomic_write(f"{manifest}.json") as file:
         json.dump({"settings": settings, "summary": asdict(summary)}, file)
 
