@@ -37,6 +37,26 @@ def test_cosines_equal_those_of_an_svd(power):
     torch.testing.assert_close(cosines(ours), expected, atol=1e-4, rtol=0)
 
 
+@pytest.mark.parametrize("power", [0.25, 0.5, 1.0])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+@pytest.mark.parametrize("num", [1, 2, 500])
+def test_references_that_are_all_the_same_stay_as_they_are(power, dtype, num):
+    row = F.normalize(torch.randn(512, generator=torch.Generator()), dim=0)
+    references = row.repeat(num, 1).to(dtype)
+    whitened = fitted(power, references)(references)
+    torch.testing.assert_close(whitened, references.float(), atol=1e-3, rtol=0)
+    zeros = torch.zeros(num, 512, dtype=dtype)
+    assert torch.equal(fitted(power, zeros)(zeros), zeros.float())
+
+
+def test_a_variance_along_one_axis_alone_gives_finite_numbers():
+    references = F.normalize(torch.eye(1, 8) + torch.zeros(40, 8), dim=1)
+    references[:, 1] = torch.linspace(-1e-3, 1e-3, 40)
+    whitened = fitted(1.0, references)(references)
+    assert whitened.isfinite().all()
+    assert torch.equal(whitened[:20, 1] < 0, torch.ones(20).bool())
+
+
 def test_zero_leaves_references_as_they_are():
     references = stretched().float()
     assert torch.equal(fitted(0.0, references)(references), references)
