@@ -14,7 +14,7 @@ import stat
 from collections import defaultdict
 from collections.abc import Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, repeat
 from pathlib import Path
 from typing import TextIO
 
@@ -484,9 +484,11 @@ def write_trials(path: str | os.PathLike[str], trials: TrialList) -> None:
     """
     for name in trials.utterances:
         _check_writable(name)
-    lines = trial_lines(trials, trials.labels)
     if trials.labels is None:
+        lines = trial_lines(trials, None)
         lines = map(_checked_line, lines, trials.pairs())
+    else:
+        lines = trial_lines(trials, trials.labels.tolist())
     with atomic_write(path) as file:
         file.writelines(lines)
 
@@ -514,16 +516,16 @@ def trial_lines(
     >>> list(trial_lines(trials, [0.5, 1]))
     ['0.5 a b\\n', '1\\ta\\tmy c\\n']
     """
-    pairs: Iterator[tuple[object, ...]] = trials.pairs()
-    if first is not None:
-        firsts = iter(first)
-        pairs = (
-            (one, *names) for one, names in zip(firsts, pairs, strict=True)
-        )
-    blank = {n for n in trials.utterances if any(map(str.isspace, n))}
-    for fields in pairs:
-        tabs = not blank.isdisjoint(fields[-2:])
-        yield ("\t" if tabs else " ").join(map(str, fields)) + "\n"
+    firsts = repeat("", len(trials)) if first is None else first
+    blank = {name for name in trials.utterances if name.split() != [name]}
+    for one, (enrol, test) in zip(firsts, trials.pairs(), strict=True):
+        if blank and (enrol in blank or test in blank):
+            fields = (enrol, test) if first is None else (str(one), enrol, test)
+            yield "\t".join(fields) + "\n"
+        elif first is None:
+            yield f"{enrol} {test}\n"
+        else:
+            yield f"{one} {enrol} {test}\n"
 
 
 def _check_writable(name: str) -> None:

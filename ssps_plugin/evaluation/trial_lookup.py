@@ -288,7 +288,14 @@ def _write_if_valid(path: Path, content: bytes, address: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=".") as folder:
         temporary = Path(folder, path.name)
-        temporary.write_bytes(content)
+        try:
+            temporary.write_bytes(content)
+        except OSError as error:  # a full disk: its message names no file
+            raise type(error)(
+                f"Expected to write the trial list {path}, got "
+                f"{error.strerror or error}: make room there, or change "
+                "`trials` to a file."
+            ) from error
         try:
             _check_names(read_trials(temporary), temporary)
         except ValueError as error:

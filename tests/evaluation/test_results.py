@@ -146,12 +146,12 @@ def test_a_value_that_is_no_number_yet_not_drawn_is_kept(tmp_path):
         (
             [1, 3],
             3,
-            "1 of the 3 epochs that this run has done (the first missin",
+            "1 of the 3 epochs that this run has done (the first",
         ),
         (
             [1, 2],
             4,
-            "2 of the 4 epochs that this run has done (the first missin",
+            "2 of the 4 epochs that this run has done (the first",
         ),
         (
             [9],
