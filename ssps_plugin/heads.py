@@ -176,6 +176,8 @@ class Prototypes(ObjectiveModule):
     torch.Size([1, 3])
     """
 
+    moved_by_forward = True  # normalised where it is called
+
     def __init__(
         self, dim: int, num_prototypes: int, frozen_epochs: int = 1
     ) -> None:

@@ -346,7 +346,11 @@ class SSLBrain(sb.Brain):
         self._batch_counts = True
         self._remembered = None
         if self._forward_state is None:
-            self._forward_state = ForwardState(self._moved_by_forward())
+            operands = self._operands_moved_by_forward()
+            self._forward_state = ForwardState(
+                [self.framework, *operands],
+                [weight for one in operands for weight in one.parameters()],
+            )
         self._forward_state.keep()
 
     def on_fit_batch_end(
@@ -363,17 +367,10 @@ class SSLBrain(sb.Brain):
             self._forward_state.restore()
         self.modules.sampler.discard()
 
-    def _moved_by_forward(self) -> list[nn.Module]:
-        """Return the modules whose forward pass changes their state."""
+    def _operands_moved_by_forward(self) -> list[nn.Module]:
+        """Return the operands whose forward pass changes their state."""
         bare = map(without_wrapper, self.operands.values())
-        return [
-            self.framework,
-            *(
-                module
-                for module in bare
-                if getattr(module, "moved_by_forward", True)
-            ),
-        ]
+        return [m for m in bare if getattr(m, "moved_by_forward", True)]
 
     def _set_learning_rate(self, steps_before: int) -> None:
         epochs_before = self.epoch_counter.current - 1

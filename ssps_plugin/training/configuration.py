@@ -1,9 +1,11 @@
 """A recipe's configuration: a YAML file, an overlay, and the command line."""
 
+import contextlib
+import dataclasses
 import datetime
 import difflib
 import io
-import itertools
+import math
 import pathlib
 from collections.abc import Collection, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
@@ -11,14 +13,39 @@ from typing import Any
 
 import ruamel.yaml
 import speechbrain as sb
+import torch
 from hyperpyyaml import load_hyperpyyaml, resolve_references
-from speechbrain.utils.run_opts import RunOptions
+from ruamel.yaml.scalarstring import LiteralScalarString
+from speechbrain.utils.run_opts import HELP_TEXTS, RunOptions
 
 from ssps_plugin.atomic_write import atomic_write
+from ssps_plugin.training.settings import (
+    check_ranges,
+    check_value,
+    is_path,
+    parse_value,
+    pin_paths,
+    resolve_value,
+    tag_of,
+)
 
 # A key of an overlay that the file lacks may be meant for another file; it is
 # taken for a slip only where a key of the file is spelt this much like it.
 _SLIP_SIMILARITY = 0.88
+# SpeechBrain's own options, which are no keys of a YAML file.
+_RUN_OPTIONS = {
+    name: default
+    for name, default in RunOptions().as_dict().items()
+    if name in {*HELP_TEXTS, "jit_module_keys", "compile_module_keys"}
+}
+# The least that those options take which would fail later.
+_LEAST_OPTIONS = {
+    "ckpt_interval_minutes": 0.0,
+    "grad_accumulation_factor": 1,
+    "nonfinite_patience": 0,
+    "optimizer_step_limit": 1,
+}
+_BACKENDS = ("nccl", "gloo", "mpi")
 
 
 @dataclass
@@ -56,18 +83,42 @@ class Configuration:
             return self.overrides[key]
         return _read_yaml(self.hparams_file)[key]
 
+    def get(self, key: str, default: Any = None) -> Any:
+        """Return the value of a key, or a default where there is no such."""
+        try:
+            return self[key]
+        except KeyError:
+            return default
+
     def settings(self) -> dict[str, Any]:
         """Return the plain keys' values, references to others resolved."""
         tree = _yaml().load(resolve_references(self._text()))
-        return {
-            key: list(value) if isinstance(value, list) else value
-            for key, value in tree.items()
-            if _is_plain(value)
-        }
+        return _plain_settings(tree)
 
     def load(self) -> dict[str, Any]:
-        """Build the objects that the configuration describes."""
-        hparams: dict[str, Any] = load_hyperpyyaml(self._text())
+        """Build the objects that the configuration describes.
+
+        HyperPyYAML executes what a YAML file says: load only files that you
+        would run.
+
+        Raises
+        ------
+        ValueError
+            An object cannot be built; the message names the file.
+        """
+        try:
+            hparams: dict[str, Any] = load_hyperpyyaml(self._text())
+        except (
+            *(TypeError, AttributeError, KeyError, IndexError),
+            *(AssertionError, ArithmeticError, RecursionError),
+            ruamel.yaml.error.YAMLError,
+        ) as error:
+            changed = ", ".join(self.overrides)
+            raise ValueError(
+                f"Expected {self.hparams_file} to describe objects that can "
+                f"be built, got {type(error).__name__}: {error}. Change the "
+                f"file, or what overrides it ({changed or 'nothing'})."
+            ) from error
         return hparams
 
     def save(self, folder: str | pathlib.Path) -> None:
@@ -94,6 +145,9 @@ class Configuration:
         ------
         FileNotFoundError
             No such overlay.
+        ValueError
+            It is no YAML file of keys and values, or a value is of another
+            type than the file's or out of range.
         """
         path = _find_overlay(overlay, self.hparams_file, self.root)
         keys = _read_yaml(self.hparams_file)
@@ -101,7 +155,17 @@ class Configuration:
         unused = [key for key in values if key not in keys]
         for key in unused:
             self._warn_mistyped(key, keys, path)
-        values = {key: values[key] for key in values if key in keys}
+        values = {
+            key: check_value(
+                key,
+                value,
+                keys,
+                f"got {_describe_node(value)} in {path}",
+                f"change {key} there",
+            )
+            for key, value in values.items()
+            if key in keys
+        }
         self.overrides = {**values, **self.overrides}
         self.overlays.append(path)
         # The saved configuration holds the values: it needs no overlay.
@@ -113,6 +177,31 @@ class Configuration:
             self.notes.append(
                 f"{self.hparams_file} has no use for {', '.join(unused)}."
             )
+        self.check_values()
+
+    def check_values(self) -> None:
+        """Check that paths are text and that numbers are in range.
+
+        Raises
+        ------
+        ValueError
+            One is not; the message names its key.
+        """
+        tree = self._tree()
+        values = {key: resolve_value(tree, key) for key in tree}
+        for key, value in values.items():
+            # A date or a number that was not quoted.
+            if (
+                is_path(key)
+                and value is not None
+                and not isinstance(value, (str, list))
+                and tag_of(value) is None
+            ):
+                raise ValueError(
+                    f"Expected a path for {key} in {self.hparams_file}, got "
+                    f"{value}: quote it."
+                )
+        check_ranges(values, self.hparams_file)
 
     def _warn_mistyped(
         self, key: str, keys: Collection[str], path: pathlib.Path
@@ -126,13 +215,19 @@ class Configuration:
 
     def _text(self) -> io.StringIO:
         """Return the file with its overrides, references not yet resolved."""
-        tree = _read_yaml(self.hparams_file)
-        apply_overrides(tree, self.overrides)
+        tree = self._tree()
+        pin_paths(tree)
+        _mark_text(tree)
         text = io.StringIO()
         _yaml().dump(tree, text)
         text.seek(0)
         text.name = str(self.hparams_file)  # what !include starts from
         return text
+
+    def _tree(self) -> MutableMapping[str, Any]:
+        tree = _read_yaml(self.hparams_file)
+        apply_overrides(tree, self.overrides)
+        return tree
 
 
 def parse_configuration(
@@ -169,22 +264,61 @@ def parse_configuration(
     >>> parse_configuration([str(path), "--seed", "2"])["seed"]
     2
     """
-    if argv and not argv[0].startswith("-"):
-        _check_hparams_file(argv[0])
-        _check_options(argv[1:])
-    hparams_file, run_opts, overrides = sb.parse_arguments(list(argv))
-    values = dict(_yaml().load(overrides) or {})
-    _check_keys(values, _read_yaml(hparams_file), hparams_file)
+    if "-h" in argv or "--help" in argv:
+        sb.parse_arguments(["--help"])
+    hparams_file, typed = _split_command_line(argv)
+    _check_hparams_file(hparams_file)
+    keys = _read_yaml(hparams_file)
+    options = {key: typed[key] for key in typed if key in _RUN_OPTIONS}
+    values = {key: typed[key] for key in typed if key not in _RUN_OPTIONS}
+    _check_keys(values, keys, hparams_file)
     configuration = Configuration(
         pathlib.Path(hparams_file),
-        run_opts,
-        values,
+        _parse_run_options(hparams_file, options),
+        {key: parse_value(key, text, keys) for key, text in values.items()},
         root=None if root is None else pathlib.Path(root),
     )
-    overlay = configuration["overlay"]
+    configuration.check_values()
+    overlay = configuration.get("overlay")
     if overlay is not None:
         configuration.apply_overlay(overlay)
     return configuration
+
+
+def read_saved_settings(path: str | pathlib.Path) -> dict[str, Any]:
+    """Read the plain values of a run's saved configuration.
+
+    Nothing in it is built, executed or included.
+
+    Arguments
+    ---------
+    path : str or pathlib.Path
+        A `hyperparams.yaml`, as `Configuration.save` writes it.
+
+    Returns
+    -------
+    dict
+        The values by key; objects are left out.
+
+    Raises
+    ------
+    ValueError
+        The file is damaged: it is no YAML, or holds no keys and values.
+
+    Example
+    -------
+    >>> path = getfixture("tmp_path") / "hyperparams.yaml"
+    >>> _ = path.write_text("seed: 1\\nx: !applyref:os.getcwd []\\n")
+    >>> read_saved_settings(path)
+    {'seed': 1}
+    """
+    tree = _read_yaml(path)
+    if not tree:
+        raise ValueError(
+            f"Expected keys and values (`key: value`) in {path}, got an empty "
+            "file."
+        )
+    return _plain_settings(tree)
 
 
 def apply_overrides(
@@ -221,7 +355,7 @@ def apply_overrides(
         if (
             isinstance(value, Mapping)
             and isinstance(present, MutableMapping)
-            and _tag(value) in (None, _tag(present))
+            and tag_of(value) in (None, tag_of(present))
         ):
             apply_overrides(present, value)
         else:
@@ -236,26 +370,69 @@ def _yaml() -> ruamel.yaml.YAML:
 
 
 def _read_yaml(path: str | pathlib.Path) -> MutableMapping[str, Any]:
-    text = pathlib.Path(path).read_text(encoding="utf-8")
-    tree = _yaml().load(io.StringIO(text)) or {}
-    if not isinstance(tree, MutableMapping):
+    try:
+        text = pathlib.Path(path).read_text(encoding="utf-8")
+        tree = _yaml().load(io.StringIO(text)) or {}
+    except UnicodeDecodeError as error:
         raise ValueError(
-            f"Expected keys and values (`key: value`) in {path}, got {tree!r}."
+            f"Expected a YAML file in UTF-8, got {error} in {path}: repair or "
+            "replace the file."
+        ) from None
+    except (
+        *(ruamel.yaml.error.YAMLError, ValueError, RecursionError),
+        *(TypeError, AttributeError, KeyError, IndexError, AssertionError),
+        NotImplementedError,
+    ) as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise ValueError(
+            f"Expected a YAML file at {path}, got what is none ({reason}): "
+            "repair or replace the file."
+        ) from None
+    is_mapping = isinstance(tree, MutableMapping) and tag_of(tree) is None
+    if not is_mapping or not all(isinstance(key, str) for key in tree):
+        raise ValueError(
+            f"Expected keys and values (`key: value`) in {path}, got "
+            f"{_describe_node(tree)}."
         )
     return tree
+
+
+def _describe_node(node: Any) -> str:
+    """Show a node of a YAML file, briefly, for an error."""
+    try:
+        text = repr(node)
+    except RecursionError:
+        text = "a node that holds itself"
+    return text if len(text) < 200 else text[:200] + "…"
+
+
+def _plain_settings(tree: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        key: list(value) if isinstance(value, list) else value
+        for key, value in tree.items()
+        if _is_plain(value)
+    }
+
+
+def _mark_text(tree: Any) -> None:
+    """Write text in parentheses so that HyperPyYAML takes it for no tuple."""
+    entries: Any = ()
+    if isinstance(tree, Mapping):
+        entries = list(tree.items())
+    elif isinstance(tree, list):
+        entries = list(enumerate(tree))
+    for place, value in entries:
+        if not isinstance(value, str):
+            _mark_text(value)
+        elif is_path(str(place)) and value.startswith("("):
+            tree[place] = LiteralScalarString(value)
 
 
 def _is_plain(value: Any) -> bool:
     """Whether a value is text, a number or null, or a list of such."""
     if isinstance(value, list):
-        return all(map(_is_plain, value))
+        return tag_of(value) is None and all(map(_is_plain, value))
     return isinstance(value, (str, int, float, type(None)))
-
-
-def _tag(node: Any) -> str | None:
-    """Return a node's own tag; a plain mapping has none."""
-    tag = getattr(getattr(node, "tag", None), "value", None)
-    return None if tag is None else str(tag)
 
 
 def _find_overlay(
@@ -295,34 +472,125 @@ def _check_hparams_file(path: str) -> None:
     )
 
 
-def _check_options(argv: Sequence[str]) -> None:
-    """Refuse what SpeechBrain's parsing would take for something else."""
-    options = RunOptions().as_dict()
-    given: set[str] = set()
-    for before, token in itertools.pairwise(["", *argv]):
-        name = before.removeprefix("--")
-        takes_value = (
-            before.startswith("--")
-            and "=" not in before
-            and not isinstance(options.get(name), bool)
-        )
-        if not token.startswith("--") and not takes_value:
+def _split_command_line(argv: Sequence[str]) -> tuple[str, dict[str, str]]:
+    """Return the YAML file and what was typed for each key, as text."""
+    files: list[str] = []
+    typed: dict[str, str] = {}
+    tokens = list(argv)
+    before = ""
+    while tokens:
+        token = tokens.pop(0)
+        if not token.startswith("--"):
+            if files or token.startswith("-"):
+                raise ValueError(
+                    f"Expected --key value or --key=value, got {token!r} after "
+                    f"{before!r}, which takes no value."
+                )
+            files.append(token)
+            before = token
+            continue
+        before = token
+        name, is_joined, value = token.removeprefix("--").partition("=")
+        _check_abbreviation(name)
+        if name in typed:
+            raise ValueError(f"Expected --{name} once, got it twice.")
+        is_flag = isinstance(_RUN_OPTIONS.get(name), bool)
+        if is_flag and is_joined:
             raise ValueError(
-                f"Expected --key value or --key=value, got {token!r} after "
-                f"{before!r}, which takes no value."
+                f"Expected --{name} alone, got {token}: it takes no value."
             )
-        _check_abbreviation(token, options)
-        key = token.partition("=")[0]
-        if token.startswith("--") and key in given:
-            raise ValueError(f"Expected {key} once, got it twice.")
-        given.add(key)
+        if not is_flag and not is_joined:
+            if not tokens or tokens[0].startswith("--"):
+                raise ValueError(
+                    f"Expected a value after --{name}, got "
+                    + (tokens[0] if tokens else "the end of the command")
+                    + f": give one (is a variable unset?), --{name}=VALUE if "
+                    "it begins with --, or leave it out."
+                )
+            value = tokens.pop(0)
+        typed[name] = value
+    if not files:
+        raise ValueError(
+            "Expected a YAML file, such as hparams/simclr_ssps.yaml, got none "
+            "on the command line: give it first."
+        )
+    return files[0], typed
 
 
-def _check_abbreviation(token: str, options: Mapping[str, Any]) -> None:
-    name = token.removeprefix("--").partition("=")[0]
-    if not token.startswith("--") or name in options:
+def _parse_run_options(hparams_file: str, typed: Mapping[str, str]) -> Any:
+    """Parse SpeechBrain's options by its parser, and check them."""
+    # SpeechBrain takes the one for an int, the other for text.
+    numbers: dict[str, float] = {}
+    argv = [hparams_file]
+    for name, text in typed.items():
+        default = _RUN_OPTIONS[name]
+        if isinstance(default, bool):
+            argv.append(f"--{name}")
+            continue
+        if not text.strip():
+            raise ValueError(
+                f"Expected a value for --{name}, got an empty one: change "
+                f"--{name} (is a variable unset?), or leave it out."
+            )
+        is_float = isinstance(default, float) or name == "ckpt_interval_minutes"
+        if is_float or name in _LEAST_OPTIONS:
+            value = _parse_number(name, text, float if is_float else int)
+            if name in ("ckpt_interval_minutes", "optimizer_step_limit"):
+                numbers[name] = value
+                continue
+            text = str(value)
+        argv.append(f"--{name}={text}")
+    _check_device(typed)
+    errors = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(errors):
+            _, run_opts, _ = sb.parse_arguments(argv)
+    except SystemExit:
+        raise ValueError(
+            "Expected run options as SpeechBrain has them, got "
+            f"{' '.join(errors.getvalue().split('error:')[-1].split())}."
+        ) from None
+    given = run_opts.overridden_args | set(numbers)
+    return dataclasses.replace(run_opts, overridden_args=given, **numbers)
+
+
+def _parse_number(name: str, text: str, kind: type) -> Any:
+    """Read a number as Python or YAML writes it (`.inf`)."""
+    least = _LEAST_OPTIONS.get(name)
+    try:
+        value = kind(text.strip().replace(".inf", "inf").replace(".nan", "nan"))
+    except ValueError:
+        value = None
+    if value is None or (least is not None and not least <= value < math.inf):
+        number = "a whole number" if kind is int else "a number"
+        bound = "" if least is None else f" of at least {least:g}"
+        raise ValueError(
+            f"Expected {number}{bound} for --{name}, got {text}: change "
+            f"--{name}."
+        )
+    return value
+
+
+def _check_device(typed: Mapping[str, str]) -> None:
+    backend = typed.get("distributed_backend", "nccl")
+    if backend not in _BACKENDS:
+        raise ValueError(
+            f"Expected --distributed_backend {', '.join(_BACKENDS)}, got "
+            f"{backend}: change --distributed_backend."
+        )
+    try:
+        torch.device(typed.get("device", "cpu"))
+    except RuntimeError as error:
+        raise ValueError(
+            f"Expected --device cpu, cuda or cuda:<number>, got "
+            f"{typed['device']}: change --device."
+        ) from error
+
+
+def _check_abbreviation(name: str) -> None:
+    if name in _RUN_OPTIONS or not name:
         return
-    whole = [option for option in options if option.startswith(name)]
+    whole = [option for option in _RUN_OPTIONS if option.startswith(name)]
     if whole:
         raise ValueError(
             "Expected a key of the YAML file or a run option, got "
@@ -336,7 +604,7 @@ def _check_keys(
     for key in values:
         if key in keys:
             continue
-        options = [*keys, *RunOptions().as_dict()]
+        options = [*keys, *_RUN_OPTIONS]
         close = difflib.get_close_matches(key, options, 1)
         suggestion = f", did you mean --{close[0]}?" if close else "."
         raise ValueError(

@@ -300,6 +300,8 @@ class ForwardState:
     ---------
     modules : iterable of torch.nn.Module
         Their buffers and extra states are kept.
+    parameters : iterable of torch.nn.Parameter
+        Those that a forward pass changes, too: prototypes that it normalises.
 
     Example
     -------
@@ -312,7 +314,11 @@ class ForwardState:
     ([0.0, 0.0], 0)
     """
 
-    def __init__(self, modules: Iterable[nn.Module]) -> None:
+    def __init__(
+        self,
+        modules: Iterable[nn.Module],
+        parameters: Iterable[nn.Parameter] = (),
+    ) -> None:
         every = [part for module in modules for part in module.modules()]
         self._buffers: list[Tensor] = [
             buffer
@@ -320,6 +326,7 @@ class ForwardState:
             for buffer in part.buffers(recurse=False)
             if buffer.numel()
         ]
+        self._buffers += [weight.detach() for weight in parameters]
         self._copies = [buffer.clone() for buffer in self._buffers]
         self._stateful = [
             part
