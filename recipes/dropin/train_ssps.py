@@ -45,7 +45,7 @@ class ContrastiveBrain(sb.Brain):
         # (1 + num_copies, batch, emb_dim): the crops first
         views = embeddings.unflatten(0, (-1, len(batch.id)))
         anchors, positives = views[0], views[1:]
-        if self.modules.sampler.remembering:
+        if self.modules.sampler.needs_reference:
             reference = reference_representation(self.embed, *batch.reference)
             positives = self.modules.sampler(batch.id, reference, positives)
         return contrastive_loss(anchors, positives, self.hparams.temperature)

@@ -210,6 +210,22 @@ def test_losses_are_the_same_bit_for_bit_until_ssps_starts(
         assert ssps.ids(epoch) == plain.ids(epoch)
 
 
+def test_a_reference_of_the_wrong_size_is_found_in_the_first_step(
+    corpus: Options, tmp_path: Path
+) -> None:
+    # As published, SSPS starts in epoch 101.
+    sampler = tiny_ssps(101)["sampler"].replace(
+        "num_targets", "reference_dim: 191, num_targets"
+    )
+    steps: list[int] = []
+    with pytest.raises(ValueError, match="got .*192.*change reference_dim"):
+        execute_ssps(
+            {**corpus, "output_folder": tmp_path, "sampler": sampler},
+            before_step=lambda brain, epoch: steps.append(epoch),
+        )
+    assert steps == [1]
+
+
 def test_pseudo_positives_are_drawn_from_the_start_epoch_on(ssps: Run) -> None:
     assert ssps.coverage(START_EPOCH - 1) == 0.0
     assert ssps.coverage(START_EPOCH) > 0.5
