@@ -131,10 +131,18 @@ def _read_history(path: Path) -> list[dict[str, Any]]:
 
 def _is_epoch(row: object) -> bool:
     """Whether a row has an epoch, and numbers where numbers are drawn."""
-    if not isinstance(row, dict) or type(row.get("epoch")) is not int:
+    if not isinstance(row, dict) or not _is_small_integer(row.get("epoch")):
         return False
     drawn = (row.get(key) for key in PLOTTED_METRICS)
-    return all(value is None or type(value) in (int, float) for value in drawn)
+    return all(
+        value is None or type(value) is float or _is_small_integer(value)
+        for value in drawn
+    )
+
+
+def _is_small_integer(value: object) -> bool:
+    """Whether a value can be an epoch or a count; no more can be drawn."""
+    return type(value) is int and 0 <= value < 2**31
 
 
 def _damaged_history(path: Path, problem: str) -> ValueError:
@@ -446,28 +454,41 @@ def results_folder(
         list.
     """
     name = verification.path.stem
+    if not name.strip("."):  # `..txt` is no name of a folder
+        name = "trials"
     parent = Path(output_folder, "verify")
-    present = (
-        [path.name for path in parent.iterdir()] if parent.is_dir() else []
-    )
-    # Some file systems take names that differ in case for one name.
-    alike = [one for one in present if one.casefold() == name.casefold()]
-    others = [
-        one
-        for one in alike
-        if not _holds_results_of(parent / one / "results.json", verification)
-    ]
-    if not others:
-        return parent / name
-    folder = parent / f"{name}-{verification.sha256[:8]}"
-    logger.info(
-        "Results of the trial list %s go to %s, since %s holds those of "
-        "another list of that name",
-        verification.path,
-        folder,
-        parent / others[0],
-    )
+    digest = verification.sha256
+    taken: list[Path] = []
+    for suffix in ("", f"-{digest[:8]}", f"-{digest}"):
+        folder = parent / f"{name}{suffix}"
+        others = _find_other_results(folder, verification)
+        if not others:
+            break
+        taken += others
+    if taken:
+        logger.info(
+            "Results of the trial list %s go to %s, since %s holds those of "
+            "another list of that name",
+            verification.path,
+            folder,
+            taken[0],
+        )
     return folder
+
+
+def _find_other_results(folder: Path, verification: Verification) -> list[Path]:
+    """Find folders of that name, in any case, with another list's results.
+
+    Some file systems take names that differ in case for one name.
+    """
+    parent, name = folder.parent, folder.name.casefold()
+    present = parent.iterdir() if parent.is_dir() else iter(())
+    return [
+        path
+        for path in sorted(present)
+        if path.name.casefold() == name
+        and not _holds_results_of(path / "results.json", verification)
+    ]
 
 
 def _holds_results_of(path: Path, verification: Verification) -> bool:

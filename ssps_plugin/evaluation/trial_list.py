@@ -37,6 +37,8 @@ LONGEST_LINE = 2**16
 #: The longest path on Linux, in bytes.
 LONGEST_NAME = 4096
 _LABELS = {"0", "1"}
+# As other tools write them: these have a hint of their own.
+_LABEL_WORDS = {"target", "nontarget", "impostor", "imposter", "true", "false"}
 # No file name can contain it.
 _END_OF_LINE = "\0"
 _UTF16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
@@ -453,6 +455,8 @@ def _advise(line: str) -> str:
     words = line.split()
     if "," in line or ";" in line:
         return "separate the fields by blanks or tabs, not by commas; "
+    if _LABEL_WORDS.intersection(map(str.lower, words)):
+        return "the label comes first, 1 for a target trial and 0 for another; "
     if len(words) == 3 and words[-1] in _LABELS:
         return "the label comes first; "
     if len(words) > 3:

@@ -106,6 +106,8 @@ def test_the_metrics_of_an_epoch_are_found(tmp_path):
         (b'[{"loss": 2.0}]', "as row 1"),
         (b'[{"epoch": "1"}]', "as row 1"),
         (b'[{"epoch": true}]', "as row 1"),
+        (b'[{"epoch": -1}]', "as row 1"),
+        (b'[{"epoch": 1, "loss": 1' + b"0" * 400 + b"}]", "as row 1"),
         (b'[{"epoch": 1, "eer": "low"}]', "as row 1"),
         (b'[{"epoch": 1, "loss": [2.0]}]', "as row 1"),
     ],
@@ -288,6 +290,22 @@ def test_another_list_of_a_name_gets_another_folder(tmp_path, caplog, other):
         write_results(folder / "results.json", {"trial_list_sha256": "2" * 64})
     assert f"Results of the trial list {other} go to {folder}" in caplog.text
     assert results_folder(tmp_path, list_at("c/list", "1" * 64)) == first
+
+
+def test_a_list_named_as_anothers_own_folder_overwrites_nothing(tmp_path):
+    taken = {"list": "1" * 64, "list-22222222": "3" * 64}
+    for name, digest in taken.items():
+        path = tmp_path / "verify" / name / "results.json"
+        write_results(path, {"trial_list_sha256": digest})
+    folder = results_folder(tmp_path, list_at("b/list.txt", "2" * 64))
+    assert folder.name == f"list-{'2' * 64}"
+
+
+@pytest.mark.parametrize("name", ["..txt", "a/...", ".txt"])
+def test_no_name_of_a_list_leaves_the_folder_of_results(tmp_path, name):
+    folder = results_folder(tmp_path, list_at(name))
+    assert folder.parent == tmp_path / "verify"
+    assert folder.name in ("trials", ".txt")
 
 
 def test_results_of_an_earlier_version_are_known_by_the_lists_path(tmp_path):

@@ -254,6 +254,8 @@ def test_lines_with_and_without_labels_are_not_mixed(
         ("a.wav;b.wav", "not by commas"),
         ("1,a b.wav", "not by commas"),
         ("a.wav b.wav 1", "the label comes first"),
+        ("a.wav b.wav nontarget", "comes first, 1 for a target trial"),
+        ("target a.wav b.wav", "comes first, 1 for a target trial"),
         ("1 a.wav", "a name is missing"),
         ("1 my a.wav b.wav", "by tabs if names hold blanks"),
     ],
