@@ -472,7 +472,7 @@ def _can_decode_last_sample(file: soundfile.SoundFile) -> bool:
 
 def _silence_absurd_samples(frames: np.ndarray, path: str) -> np.ndarray:
     # Comparisons with nan are false.
-    if -LARGEST_SAMPLE <= frames.min() and frames.max() <= LARGEST_SAMPLE:
+    if frames.min() >= -LARGEST_SAMPLE and frames.max() <= LARGEST_SAMPLE:
         return frames
     _warn_once(
         path,

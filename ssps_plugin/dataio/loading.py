@@ -5,6 +5,7 @@ import os
 import signal
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -21,6 +22,8 @@ logger = logging.getLogger(__name__)
 # once is no accident.
 _MOST_DEATHS = 3
 _SECONDS_TO_DIE = 1.0
+# Queues whose thread is still writing: to close their pipe is not safe.
+_kept_queues: list[Any] = []
 
 
 def train_loader_kwargs(
@@ -126,7 +129,7 @@ class RestartingLoader(SaveableDataLoader):
             except Exception as error:
                 # None where persistent workers died between two epochs.
                 started = iterator is not None
-                broken = iterator if started else self._iterator
+                broken: Any = iterator if started else self._iterator
                 dead = _find_dead_workers(broken)
                 if not dead:
                     raise
@@ -142,14 +145,12 @@ class RestartingLoader(SaveableDataLoader):
     def _start(self, draws_seed: bool) -> Any:
         """Start the workers, or take those of the epoch before."""
         state = torch.get_rng_state()
-        iterator = super().__iter__()
+        with _without_handler():
+            iterator = super().__iter__()
+        # There is nothing to take back from the handler.
+        iterator._worker_pids_set = False
         if not draws_seed:
             torch.set_rng_state(state)
-        if getattr(iterator, "_worker_pids_set", False):
-            # Else PyTorch raises in a handler of SIGCHLD, in mid-step.
-            handling = torch.utils.data._utils.signal_handling
-            handling._remove_worker_pids(id(iterator))
-            iterator._worker_pids_set = False
         return iterator
 
     def _give_up(
@@ -255,6 +256,18 @@ def stack_equal(
     return torch.stack(list(tensors), out=out), torch.ones(len(tensors))
 
 
+@contextmanager
+def _without_handler() -> Iterator[None]:
+    """Keep PyTorch from raising in a handler of SIGCHLD, in mid-step."""
+    handling = torch.utils.data._utils.signal_handling
+    original = handling._set_worker_pids
+    handling._set_worker_pids = lambda *_: None
+    try:
+        yield
+    finally:
+        handling._set_worker_pids = original
+
+
 def _find_dead_workers(iterator: Any) -> str:
     """Name the workers that died and why, empty where none did."""
     workers = getattr(iterator, "_workers", [])
@@ -278,8 +291,13 @@ def _stop(iterator: Any) -> None:
     for worker in iterator._workers:
         worker.kill()
         worker.join()
-    for queue in (*iterator._index_queues, iterator._worker_result_queue):
+    for queue in iterator._index_queues:
+        # Its thread writes what it has, to nobody, and closes the pipe.
         queue.cancel_join_thread()
+        queue.close()
+        queue._thread.join(_SECONDS_TO_DIE)
+        if queue._thread.is_alive():
+            _kept_queues.append(queue)
     if hasattr(iterator, "_pin_memory_thread_done_event"):
         iterator._pin_memory_thread_done_event.set()
     iterator._shutdown = True

@@ -60,10 +60,10 @@ def test_a_forked_process_watches_its_own_reads(warnings_of):
     with warn_if_slow("parents.wav"):
         child = os.fork()
         if child == 0:
-            with warn_if_slow("childs.wav"):
+            with warn_if_slow("forked.wav"):
                 time.sleep(0.4)
             named = [text.split()[1] for text in warnings_of]
-            os._exit(0 if named == ["childs.wav"] else 1)
+            os._exit(0 if named == ["forked.wav"] else 1)
         assert os.waitpid(child, 0)[1] == 0
 
 

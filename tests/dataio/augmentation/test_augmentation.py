@@ -207,3 +207,31 @@ def test_the_input_is_left_as_it_is():
     reverberate(speech, _speech(100, seed=1))
     add_noise(speech, _speech(seed=2), 0.0)
     assert torch.equal(speech, _speech())
+
+
+def test_what_is_scaled_as_32_bit_integers_is_reverberated_as_well():
+    rng = torch.Generator().manual_seed(0)
+    samples = torch.randn(16000, generator=rng)
+    response = torch.randn(4000, generator=rng).sign()
+    expected = reverberate(samples, response)
+    scaled = reverberate(samples * 2.0**29, response * 2.0**31)
+    assert torch.allclose(scaled / 2.0**29, expected, atol=1e-3)
+
+
+def test_an_absurd_sample_of_noise_or_response_is_taken_as_0(tmp_path):
+    noise = np.full(16000, 0.1, np.float32)
+    response = np.zeros(100, np.float32)
+    response[0] = 1.0
+    results = []
+    for absurd in (0.0, 1e30, np.nan):
+        folder = tmp_path / str(absurd)
+        noise[50] = response[50] = absurd
+        for name, content in (("noise", noise), ("rirs", response)):
+            (folder / name).mkdir(parents=True)
+            path = folder / name / "a.wav"
+            soundfile.write(path, content, 16000, subtype="FLOAT")
+        augment = Augmentation(folder / "noise", folder / "rirs")
+        rng = np.random.default_rng(0)
+        results.append(augment(torch.linspace(-1, 1, 16000), rng))
+    assert torch.equal(results[0], results[1])
+    assert torch.equal(results[0], results[2])

@@ -1,10 +1,13 @@
 """Claims about folders of noise and impulse responses, and their layouts."""
 
+import os
+
 import numpy as np
 import pytest
 import soundfile
 import torch
 
+from ssps_plugin.dataio.audio import AudioError
 from ssps_plugin.dataio.augmentation.augmentation import Augmentation
 from ssps_plugin.dataio.augmentation.folders import (
     AudioFolder,
@@ -288,3 +291,64 @@ def test_files_of_more_than_five_seconds_are_no_impulse_responses(
 def test_a_folder_that_is_missing_is_called_missing(tmp_path, key, name):
     with pytest.raises(FileNotFoundError, match=f"change {key}"):
         Augmentation(**{key: tmp_path / name})
+
+
+@pytest.mark.parametrize("draw", ["stretch", "file"])
+def test_a_file_lost_while_training_is_named_and_another_is_drawn(
+    tmp_path, write_noise, caplog, draw
+):
+    for number in range(9):
+        write_noise(f"noise/{number}.wav", 1.0, seed=number)
+    folder = AudioFolder(tmp_path / "noise", "noise_folder")
+
+    def draws():
+        rng = np.random.default_rng(0)
+        if draw == "file":
+            return [folder.draw_file(rng) for _ in range(40)]
+        return [folder.draw_stretch(16000, rng) for _ in range(40)]
+
+    before = draws()
+    lost = before[0]
+    os.remove(folder.paths[int(np.random.default_rng(0).integers(9))])
+    after = draws()
+    assert not torch.equal(after[0], lost)
+    assert any(torch.equal(after[0], stretch) for stretch in before)
+    assert all(torch.equal(a, b) for a, b in zip(after, draws(), strict=True))
+    assert folder.failures.count(epoch=1) == 1
+    assert caplog.text.count("there is no such file") == 1
+
+
+def test_a_folder_that_vanishes_is_an_error_that_names_the_key(
+    tmp_path, write_noise
+):
+    for number in range(3):
+        write_noise(f"noise/{number}.wav", 1.0, seed=number)
+    folder = AudioFolder(tmp_path / "noise", "noise_folder")
+    for path in folder.paths:
+        os.remove(path)
+    with pytest.raises(AudioError, match="change noise_folder"):
+        folder.draw_file(np.random.default_rng(0))
+
+
+def test_other_formats_are_drawn_or_counted_as_left_out(
+    tmp_path, write_noise, caplog
+):
+    for name in ("a.wav", "b.mp3", "c.flac"):
+        write_noise(name, 1.0)
+    for name in ("c.m4a", "d.wma", "e.aac"):
+        (tmp_path / name).touch()
+    os.mkfifo(tmp_path / "f.wav")
+    folder = AudioFolder(tmp_path, "noise_folder")
+    names = [os.path.basename(path) for path in folder.paths]
+    assert names == ["a.wav", "b.mp3", "c.flac"]
+    assert "Left out 2 files" in caplog.text and "d.wma" in caplog.text
+    assert "Left out 1 of 4 files" in caplog.text
+
+
+def test_two_links_up_give_every_file_once(tmp_path, write_noise):
+    write_noise("noise/deep/a.wav", 1.0)
+    for folder in ("noise", "noise/deep"):
+        for name in ("up", "again"):
+            (tmp_path / folder / name).symlink_to(tmp_path / "noise")
+    folder = AudioFolder(tmp_path / "noise", "noise_folder")
+    assert folder.paths == [str(tmp_path / "noise" / "deep" / "a.wav")]

@@ -1,11 +1,17 @@
 """Claims about walks through folders, and data folders linked as one."""
 
+import errno
+import os
+import shlex
+
 import pytest
 
 from ssps_plugin.dataio.corpus.corpus import Corpus
 from ssps_plugin.dataio.corpus.folders import (
+    conversion_command,
     link_data_folders,
     path_in_data_folder,
+    select_audio,
     walk_folders,
 )
 from tests.recipes.corpora import write_corpus
@@ -129,3 +135,51 @@ def test_a_walk_through_a_loop_of_links_comes_to_each_folder_once(
         "x/",
         "x/y/",
     ]
+
+
+@pytest.mark.parametrize("num_links", [1, 2])
+def test_links_back_into_a_corpus_give_no_speaker_twice(
+    touch, tmp_path, num_links
+):
+    touch("data/vox/wav/id1/a/1.wav", "data/vox/wav/id2/b/1.wav")
+    for number in range(num_links):
+        for folder in ("data", "data/vox"):
+            link = tmp_path / folder / f"again{number}"
+            link.symlink_to(tmp_path / "data")
+    corpus = Corpus(tmp_path / "data")
+    assert corpus.prefixes == ["vox/wav/"]
+    assert [file.path for file in corpus.files()] == [
+        "vox/wav/id1/a/1.wav",
+        "vox/wav/id2/b/1.wav",
+    ]
+
+
+def test_a_folder_that_cannot_be_read_is_passed_over(
+    touch, tmp_path, monkeypatch, caplog
+):
+    touch("id1/a/1.wav", "id2/b/1.wav", "id3/c/1.wav")
+    original = os.scandir
+
+    def scandir(path):
+        if str(path).rstrip("/").endswith("id2"):
+            raise OSError(errno.EIO, "Input/output error", str(path))
+        return original(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    expected = ["id1/a/1", "id3/c/1"]
+    files = Corpus(tmp_path).files()
+    assert [file.utterance_id for file in files] == expected
+    walked = [names for _, names in walk_folders(tmp_path) if names]
+    assert walked == [["1.wav"]] * 2
+    with pytest.raises(OSError, match="gone"):
+        list(walk_folders(tmp_path / "gone"))
+
+
+def test_audio_is_known_by_any_of_its_suffixes():
+    names = ["a.MP3", "b.opus", "b.ogg", "c.wma", "c.mp3", "d.amr", "e.txt"]
+    assert select_audio(names) == ["a.MP3", "b.ogg", "c.mp3", "d.amr"]
+
+
+def test_the_command_to_convert_can_be_pasted():
+    command = conversion_command("/data/my corpus")
+    assert shlex.split(command)[-2:] == ["/data/my corpus", "TARGET"]

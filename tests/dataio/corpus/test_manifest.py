@@ -10,6 +10,7 @@ from speechbrain.dataio.dataset import DynamicItemDataset
 
 from ssps_plugin.dataio.corpus import corpus as corpus_module
 from ssps_plugin.dataio.corpus.manifest import prepare_manifest
+from ssps_plugin.dataio.dataset import load_manifest
 
 
 @pytest.fixture
@@ -242,3 +243,53 @@ def test_a_corpus_whose_audio_is_all_in_the_trials_is_refused(
 def test_an_unknown_layout_is_refused(corpus, tmp_path):
     with pytest.raises(ValueError, match="speakers, any, got 'flat'"):
         prepare_manifest(corpus, tmp_path / "train.csv", layout="flat")
+
+
+@pytest.mark.parametrize("layout", ["speakers", "any"])
+def test_other_formats_are_read_or_named_as_left_out(
+    tmp_path, write_noise, layout
+):
+    folder = tmp_path / "data" / "id1" / "a"
+    for name in ("1.wav", "2.mp3", "4.aiff", "5.flac"):
+        write_noise(f"data/id1/a/{name}", 1.0)
+    tone = np.sin(np.arange(48000) / 10)
+    soundfile.write(folder / "3.opus", tone, 48000, "OPUS", format="OGG")
+    for name in ("6.aac", "7.wma", "8.amr", "5.m4a"):
+        (folder / name).touch()
+    (folder / "9.mp3").write_bytes(b"no audio")
+    os.mkfifo(folder / "10.wav")
+    manifest = tmp_path / "train.csv"
+    summary = prepare_manifest(folder.parents[1], manifest, layout=layout)
+    with open(manifest, newline="") as file:
+        rows = list(csv.DictReader(file))
+    names = [os.path.basename(row["wav"]) for row in rows]
+    assert names == ["1.wav", "2.mp3", "3.opus", "4.aiff", "5.flac"]
+    assert all(abs(float(row["duration"]) - 1) < 0.05 for row in rows)
+    assert summary.num_skipped == {"compressed": 3, "unreadable": 2}
+    with open(summary.skipped_list, newline="") as file:
+        skipped = {
+            os.path.basename(row["wav"]): row["detail"]
+            for row in csv.DictReader(file)
+        }
+    assert set(skipped) == {"6.aac", "7.wma", "8.amr", "9.mp3", "10.wav"}
+    assert "must be converted first" in skipped["7.wma"]
+    assert "a FIFO (named pipe)" in skipped["10.wav"]
+
+
+@pytest.mark.parametrize("speaker", ["anna b", " anna", "anna ", 'a,"b"'])
+def test_names_with_blanks_come_back_as_they_are(
+    tmp_path, write_noise, speaker
+):
+    name = f"{speaker}/my call/first one.wav"
+    path = write_noise(f"data/{name}", 1.0)
+    manifest = tmp_path / "train.csv"
+    prepare_manifest(tmp_path / "data", manifest)
+    data = load_manifest(manifest, tmp_path / "data").data
+    assert dict(data) == {
+        name.removesuffix(".wav"): {
+            "wav": path,
+            "duration": 1.0,
+            "speaker": speaker,
+            "recording": "my call",
+        }
+    }
