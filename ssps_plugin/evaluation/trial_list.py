@@ -412,8 +412,8 @@ def _split_lines(
                 form += " as in the lines before"
             raise ValueError(
                 f"Expected {form} in {path}, line {number}, got "
-                f"{line.strip()[:200]!r}: {_advise(line)}correct the line, or "
-                "change `trials`."
+                f"{line.strip()[:200]!r}: {_advise(line, number)}correct the "
+                "line, or change `trials`."
             )
         labelled = len(fields) == 3
         labels += fields[:-2]
@@ -450,7 +450,7 @@ def _is_of_another_file(first: str) -> bool:
     )
 
 
-def _advise(line: str) -> str:
+def _advise(line: str, number: int) -> str:
     """Advise on the usual mistakes in a line; empty if it is another."""
     words = line.split()
     if "," in line or ";" in line:
@@ -459,6 +459,8 @@ def _advise(line: str) -> str:
         return "the label comes first, 1 for a target trial and 0 for another; "
     if len(words) == 3 and words[-1] in _LABELS:
         return "the label comes first; "
+    if len(words) == 3 and number == 1:
+        return "take names of columns out; "
     if len(words) > 3:
         return "separate the fields by tabs if names hold blanks; "
     if len(words) == 2 and words[0] in _LABELS:

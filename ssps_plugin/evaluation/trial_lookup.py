@@ -620,6 +620,8 @@ def _advise_on_missing(name: str, roots: Sequence[str]) -> str:
     """Name what is nearest to a missing file; empty if nothing is near."""
     *parents, base = name.replace("\\", "/").lstrip("/").split("/")
     find = _AlikeFiles(roots)
+    if find(name.strip("\"'")) is not None:
+        return " Take the quotes off the names."
     for start in range(1, len(parents) + 1):
         file = find("/".join([*parents[start:], base]))
         if file is not None:

@@ -256,6 +256,7 @@ def test_lines_with_and_without_labels_are_not_mixed(
         ("a.wav b.wav 1", "the label comes first"),
         ("a.wav b.wav nontarget", "comes first, 1 for a target trial"),
         ("target a.wav b.wav", "comes first, 1 for a target trial"),
+        ("label enrol test", "take names of columns out"),
         ("1 a.wav", "a name is missing"),
         ("1 my a.wav b.wav", "by tabs if names hold blanks"),
     ],

@@ -506,6 +506,13 @@ def test_what_is_nearest_to_a_missing_name_is_said(
     assert str(caught.value).endswith(advice.format(name, tmp_path))
 
 
+def test_quotes_around_names_are_said_to_be_too_many(tmp_path):
+    touch(tmp_path / "id" / "1.wav")
+    trials = TrialList.from_names([1], ['"id/1.wav"'], ['"id/1.wav"'])
+    with pytest.raises(FileNotFoundError, match="Take the quotes off"):
+        find_trial_files(trials, tmp_path)
+
+
 @pytest.mark.parametrize("name", ["a" * 300 + "/b.wav", "a/" * 3000, "a\0/b"])
 def test_a_name_that_no_file_can_have_is_missing(tmp_path, name):
     touch(tmp_path / "id" / "rec" / "1.wav")
