@@ -178,9 +178,19 @@ def test_as_many_at_a_time_as_there_are_cores_for_this_process(monkeypatch):
 
 def test_a_loop_of_links_converts_every_file_once(write, tmp_path):
     write("id1/video/1.m4a", "good")
-    (tmp_path / "source" / "id1" / "up").symlink_to(tmp_path / "source")
+    for name in ("up", "again"):
+        link = tmp_path / "source" / "id1" / name
+        link.symlink_to(tmp_path / "source")
+    done = convert_folder(tmp_path / "source", tmp_path / "target")
+    assert (done.num_converted, done.num_kept) == (1, 0)
+
+
+def test_only_regular_files_are_given_to_the_decoder(write, tmp_path):
+    write("id1/video/1.m4a", "good")
+    os.mkfifo(tmp_path / "source/id1/video/2.m4a")
     done = convert_folder(tmp_path / "source", tmp_path / "target")
     assert done.num_converted == 1
+    assert "a FIFO (named pipe)" in done.failed["id1/video/2.m4a"]
 
 
 def test_it_runs_as_a_program(write, tmp_path, monkeypatch):

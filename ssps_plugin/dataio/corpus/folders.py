@@ -108,7 +108,7 @@ def list_folders(path: str) -> list[str]:
 
 
 def list_names(path: str) -> list[str]:
-    """List all names in a folder; none, with a warning, if it is unreadable."""
+    """List all names in a folder; none, with a warning, if it fails."""
     try:
         return os.listdir(path)
     except OSError as error:
