@@ -424,7 +424,11 @@ def _mark_text(tree: Any) -> None:
     for place, value in entries:
         if not isinstance(value, str):
             _mark_text(value)
-        elif is_path(str(place)) and value.startswith("("):
+        elif (
+            value.startswith("(")
+            and value.isprintable()  # else it is quoted anyway
+            and is_path(str(place))
+        ):
             tree[place] = LiteralScalarString(value)
 
 
