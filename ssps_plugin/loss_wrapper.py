@@ -80,7 +80,8 @@ class PositiveSamplingLoss(nn.Module):
         ids : sequence of str or torch.Tensor
             The batch's utterance ids; may be left out outside training.
         reference : torch.Tensor
-            `(batch, reference_dim)`; needed once the sampler remembers.
+            `(batch, reference_dim)`; needed once the sampler remembers, and
+            in the first step, to be checked: `sampler.needs_reference`.
         **operands
             Passed to the loss.
 

@@ -370,13 +370,7 @@ class PositiveSampler(nn.Module):
         if not bool(self.bank.seen.any()):
             raise RuntimeError(
                 f"SSPS starts in epoch {epoch} but nothing is remembered"
-                + (
-                    self._explain_dropped()
-                    or ". Train the epoch before with SSPS in place "
-                    f"(start_epoch {self.start_epoch} fills the memories in "
-                    f"epoch {self.start_epoch - 1}), or call warm_start(...) "
-                    "with an encoder that is already trained."
-                )
+                f"{self._explain_dropped() or self._explain_unfilled()}"
             )
         try:
             with self._full_precision():
@@ -391,6 +385,20 @@ class PositiveSampler(nn.Module):
         metrics = self.strategy.metrics()
         if metrics:
             logger.info("SSPS epoch %d: %s", epoch, metrics)
+
+    def _explain_unfilled(self) -> str:
+        if self.start_epoch == 1:
+            return (
+                ". Call warm_start(...) with an encoder that is already "
+                "trained, or change start_epoch to 2 or more: the epoch before "
+                "it fills the memories."
+            )
+        return (
+            ". Train the epoch before with SSPS in place (start_epoch "
+            f"{self.start_epoch} fills the memories in epoch "
+            f"{self.start_epoch - 1}), or call warm_start(...) with an encoder "
+            "that is already trained."
+        )
 
     def _explain_dropped(self) -> str:
         """Explain which rows of the epoch were not remembered, if any."""

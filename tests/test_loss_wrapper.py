@@ -174,3 +174,14 @@ def test_a_queue_as_large_as_the_batch_holds_the_last_step():
         last = rows(8 if seed == 1 else seed - 1)
         found = loss(rows(0), rows(seed), ids=IDS, reference=references())
         assert torch.equal(found, NTXentLoss()(rows(0), last[nearest]))
+
+
+def test_a_wrong_reference_is_found_in_the_first_step():
+    loss = PositiveSamplingLoss(NTXentLoss(), sampler_of(start_epoch=101))
+    loss.sampler.begin_epoch(1)
+    assert loss.sampler.needs_reference
+    with pytest.raises(ValueError, match="change reference_dim"):
+        loss(rows(0), rows(1), IDS, torch.ones(NUM, DIM + 1))
+    found = loss(rows(0), rows(1), IDS, references())
+    assert torch.equal(found, NTXentLoss()(rows(0), rows(1)))
+    assert not loss.sampler.needs_reference

@@ -98,6 +98,16 @@ def test_starting_with_empty_memories_names_warm_start():
     step(sampler)
 
 
+def test_a_start_in_the_first_epoch_is_not_sent_to_an_epoch_zero():
+    sampler = PositiveSampler(NearestNeighborSampling(1), 4, 2, 3, 1)
+    sampler.bind(IDS)
+    with pytest.raises(
+        RuntimeError, match="change start_epoch to 2 or more"
+    ) as (error):
+        sampler.begin_epoch(1)
+    assert "epoch 0" not in str(error.value)
+
+
 def test_an_id_never_bound():
     with pytest.raises(ValueError, match="got 'x', which was never bound"):
         step(begun(), ids=["a", "x"])
