@@ -4,7 +4,11 @@ from ssps_plugin.dataio.audio import AudioError, audio_seconds, read_audio
 from ssps_plugin.dataio.augmentation import Augmentation
 from ssps_plugin.dataio.corpus import Summary, prepare_manifest
 from ssps_plugin.dataio.dataset import load_manifest
-from ssps_plugin.dataio.loading import collate_views
+from ssps_plugin.dataio.loading import collate_views, restart_killed_workers
+from ssps_plugin.dataio.read_failures import (
+    ReadFailures,
+    TooManyUnreadableError,
+)
 from ssps_plugin.dataio.views import (
     CropGroup,
     OracleViewSampler,
@@ -21,8 +25,10 @@ __all__ = [
     "Augmentation",
     "CropGroup",
     "OracleViewSampler",
+    "ReadFailures",
     "SharedEpoch",
     "Summary",
+    "TooManyUnreadableError",
     "ViewSampler",
     "add_crop_groups",
     "add_oracle_views",
@@ -33,4 +39,5 @@ __all__ = [
     "load_manifest",
     "prepare_manifest",
     "read_audio",
+    "restart_killed_workers",
 ]
