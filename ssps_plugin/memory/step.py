@@ -180,6 +180,11 @@ def check_step(
         Something is missing, or has another shape or device.
     """
     index = utterances.positions(ids, device)
+    if not len(index):
+        raise ValueError(
+            "Expected at least one utterance in a step, got an empty batch: "
+            "leave it out, or change the batch sampler."
+        )
     if reference is None and not needs_reference:
         reference = torch.zeros(len(index), reference_dim, device=device)
     if reference is None:

@@ -187,6 +187,12 @@ def test_references_that_are_integers_are_an_error():
         check(["a", "c"], torch.zeros(2, 2).long(), torch.zeros(2, 3))
 
 
+@pytest.mark.parametrize("ids", [[], torch.zeros(0).long()])
+def test_an_empty_batch_is_named(ids):
+    with pytest.raises(ValueError, match="at least one utterance in a step"):
+        check(ids, torch.zeros(0, 2), torch.zeros(0, 3))
+
+
 def test_what_is_no_tensor_is_named():
     with pytest.raises(ValueError, match="reference as a torch.Tensor, got tu"):
         check(["a", "c"], (torch.zeros(2, 2), None), torch.zeros(2, 3))
