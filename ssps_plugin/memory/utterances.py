@@ -97,7 +97,7 @@ class UtteranceIndex:
             There are no ids, an id was never bound, or a position is out of
             range.
         """
-        if isinstance(ids, str | bytes) or not hasattr(ids, "__iter__"):
+        if ids is None or isinstance(ids, str | bytes | int):
             raise ValueError(
                 "Expected the utterance ids of the batch in training, got "
                 f"{ids!r}: pass ids=batch.id to the PositiveSampler."

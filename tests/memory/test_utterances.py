@@ -73,7 +73,7 @@ def test_no_ids_say_what_to_pass():
         UtteranceIndex(["a"]).positions(None, CPU)
 
 
-@pytest.mark.parametrize("ids", ["a", b"a", 5, object()])
+@pytest.mark.parametrize("ids", ["a", b"a", 5])
 def test_one_id_is_no_batch(ids):
     with pytest.raises(ValueError, match="ids=batch.id"):
         UtteranceIndex(["a", "b"]).positions(ids, CPU)
