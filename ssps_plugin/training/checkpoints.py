@@ -98,6 +98,10 @@ class AtomicCheckpointer(Checkpointer):
     _writers: ClassVar[dict[pathlib.Path, threading.Thread]] = {}
     _failures: ClassVar[dict[pathlib.Path, BaseException]] = {}
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._copies: dict[str, Any] = {}
+
     @property
     def _folder(self) -> pathlib.Path:
         return pathlib.Path(self.checkpoints_dir).resolve()
@@ -142,7 +146,8 @@ class AtomicCheckpointer(Checkpointer):
 
         def copy_state(obj: Any, path: pathlib.Path) -> None:
             if if_main_process():
-                states.append((path, _copied(obj.state_dict())))
+                before = self._copies.pop(path.name, None)
+                states.append((path, _copied(obj.state_dict(), before)))
 
         own_hooks = self.custom_save_hooks
         self.custom_save_hooks = {**self._hooks(copy_state), **own_hooks}
@@ -255,6 +260,8 @@ class AtomicCheckpointer(Checkpointer):
         if sum(_num_bytes(state) for _, state in states) < _BACKGROUND_BYTES:
             write()
             return
+        # Copied over by the next save: new memory costs more than the copy.
+        self._copies = {path.name: state for path, state in states}
         # Not a daemon: the interpreter waits for it before it ends.
         writer = threading.Thread(
             target=write_and_note, name=f"writes {folder.name}"
@@ -394,12 +401,30 @@ def _read_meta(folder: pathlib.Path) -> dict[str, Any]:
     return meta if known else {}
 
 
-def _copied(state: Any) -> Any:
-    """Copy a state into the host's memory, tensors and what holds them."""
+def _copied(state: Any, before: Any = None) -> Any:
+    """Copy a state into the host's memory, tensors and what holds them.
+
+    Arguments
+    ---------
+    state : object
+        A `state_dict`, or a part of it.
+    before : object, optional
+        An earlier copy, whose tensors are written over where they fit.
+    """
     if isinstance(state, Tensor):
-        return state.detach().to("cpu", copy=True)
+        fits = (
+            isinstance(before, Tensor)
+            and (before.shape, before.dtype) == (state.shape, state.dtype)
+            and before.is_contiguous()
+        )
+        if fits:
+            return before.copy_(state.detach())
+        return state.detach().to("cpu", copy=True).contiguous()
     if isinstance(state, dict):
-        copied = type(state)((k, _copied(v)) for k, v in state.items())
+        old = before if isinstance(before, dict) else {}
+        copied = type(state)(
+            (key, _copied(value, old.get(key))) for key, value in state.items()
+        )
         if hasattr(state, "_metadata"):  # the versions of a module's parts
             copied.__dict__["_metadata"] = state._metadata
         return copied
