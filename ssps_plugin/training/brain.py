@@ -21,6 +21,8 @@ from speechbrain.utils.train_logger import TensorboardLogger
 from torch import Tensor, nn
 
 from ssps_plugin.dataio import SharedEpoch
+from ssps_plugin.dataio.loading import restart_killed_workers
+from ssps_plugin.dataio.read_failures import ReadFailures
 from ssps_plugin.distributed import (
     broadcast_buffers,
     broadcast_state,
@@ -105,6 +107,9 @@ class SSLBrain(sb.Brain):
         computed.
     warm_start_from : str, optional
         The `save` folder of a finished run, for SSPS to start from.
+    failures : ReadFailures, optional
+        Which training files could not be read: counted in the history, and the
+        run ends with more of them than it allows.
     *args, **kwargs
         As for `speechbrain.Brain`.
     """
@@ -118,6 +123,7 @@ class SSLBrain(sb.Brain):
         report: SamplingReport,
         verifications: Sequence[Verification] = (),
         warm_start_from: str | None = None,
+        failures: ReadFailures | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
@@ -127,6 +133,7 @@ class SSLBrain(sb.Brain):
         self.report = report.to(self.device)
         self.verifications = list(verifications)
         self.warm_start_from = warm_start_from
+        self.failures = failures
         self._stop = StopRequest()
         self._forward_state: ForwardState | None = None
         self._remembered: Remembered | None = None
@@ -149,6 +156,8 @@ class SSLBrain(sb.Brain):
         if self.checkpointer is not None:
             check_recoverables(self.modules, self.checkpointer.recoverables)
             self.checkpointer.add_recoverable("sampling_report", self.report)
+            if failures is not None:
+                self.checkpointer.add_recoverable("read_failures", failures)
 
     # -- its parts ---------------------------------------------------------
 
@@ -185,12 +194,14 @@ class SSLBrain(sb.Brain):
         """Embed the views, and the reference segment once SSPS needs it."""
         # Batches are pinned where there is a GPU: nobody waits for the copy.
         batch = batch.to(self.device, non_blocking=True)
-        reference = None
-        if self.modules.sampler.remembering or stage != sb.Stage.TRAIN:
+        reference, sampler = None, self.modules.sampler
+        if sampler.needs_reference or stage != sb.Stage.TRAIN:
+            # One that is only checked must not touch batch statistics.
+            in_eval_mode = self.hparams.reference_in_eval_mode
             reference = reference_representation(
                 self.embed,
                 batch.reference.data,
-                in_eval_mode=self.hparams.reference_in_eval_mode,
+                in_eval_mode=in_eval_mode or not sampler.remembering,
             )
         views = [
             getattr(batch, group.key).data
@@ -404,10 +415,12 @@ class SSLBrain(sb.Brain):
         broadcast_buffers(self.framework)
         self._check_state()
         self._warn_collapsed()
+        self.modules.sampler.end_epoch()
         row = {
             "epoch": epoch,
             "loss": mean_over_ranks(float(stage_loss), self.device),
             "learning_rate": self.learning_rate,
+            **self._count_unreadable(epoch),
             **self.modules.sampler.metrics(),
             **self.report.metrics(self._clusters()),
         }
@@ -432,6 +445,21 @@ class SSLBrain(sb.Brain):
                 meta={**meta, "epoch": epoch},
                 num_to_keep=self.hparams.num_checkpoints,
             )
+
+    def _count_unreadable(self, epoch: int) -> dict[str, float]:
+        """Count the epoch's files that could not be read, on all ranks.
+
+        Raises
+        ------
+        TooManyUnreadableError
+            More of them than `max_unreadable`.
+        """
+        if self.failures is None:
+            return {}
+        self.failures.join_ranks(self.device)
+        self.failures.check(epoch)
+        num_lost = self.failures.count(epoch)
+        return {"unreadable": float(num_lost)} if num_lost else {}
 
     def _check_state(self) -> None:
         """Check that what is saved and verified next is finite.
@@ -502,6 +530,8 @@ class SSLBrain(sb.Brain):
     def _save_intra_epoch_ckpt(self) -> None:
         """Save as SpeechBrain does, if the state is finite."""
         self._check_state()
+        if self.failures is not None:
+            self.failures.join_ranks(self.device)
         super()._save_intra_epoch_ckpt()
 
     def _wait_for_checkpoint(self) -> None:
@@ -563,8 +593,10 @@ class SSLBrain(sb.Brain):
         self.epoch_counter = epoch_counter
         loader_kwargs = kwargs.get("train_loader_kwargs", {})
         self.train_data = train_set, loader_kwargs
-        loader = self.make_dataloader(
-            train_set, stage=sb.Stage.TRAIN, **loader_kwargs
+        loader = restart_killed_workers(
+            self.make_dataloader(
+                train_set, stage=sb.Stage.TRAIN, **loader_kwargs
+            )
         )
         self.num_steps = len(loader)
         if self.grad_accumulation_factor > self.num_steps:
@@ -675,7 +707,7 @@ class SSLBrain(sb.Brain):
         if self.train_sampler is not None:
             self.train_sampler.set_epoch(epoch)
         self.train_sampler = kept
-        return loader
+        return restart_killed_workers(loader)
 
     def _embedded_batches(
         self, loader: Any
