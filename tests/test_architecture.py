@@ -47,6 +47,7 @@ MAY_SEE_SPEAKERS = (
     "evaluation/",
     "simulation/",
     "dataio/views/oracle.py",
+    "dataio/corpus/kept_manifest.py",
     "dataio/corpus/manifest.py",
     "dataio/corpus/corpus.py",
     "dataio/corpus/folders.py",

@@ -15,12 +15,19 @@ On VoxCeleb, or any corpus laid out like it:
 import os
 import pathlib
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import speechbrain as sb
 from speechbrain.utils.distributed import if_main_process, run_on_main
 from speechbrain.utils.logger import get_logger
-from voxceleb_prepare import Trials, prepare_trials, prepare_voxceleb
+from voxceleb_prepare import (
+    Trials,
+    is_own_manifest,
+    prepare_trials,
+    prepare_voxceleb,
+)
 
 from ssps_plugin.dataio import (
     CropGroup,
@@ -31,8 +38,10 @@ from ssps_plugin.dataio import (
     load_manifest,
 )
 from ssps_plugin.dataio.corpus.folders import link_data_folders
+from ssps_plugin.dataio.corpus.kept_manifest import keep_manifest
 from ssps_plugin.dataio.dataset import read_column
 from ssps_plugin.dataio.loading import train_loader_kwargs
+from ssps_plugin.dataio.read_failures import ReadFailures
 from ssps_plugin.evaluation.results import (
     results_folder,
     run_settings,
@@ -45,12 +54,19 @@ from ssps_plugin.simulation import make_minivox
 from ssps_plugin.training.brain import SSLBrain
 from ssps_plugin.training.checks import (
     check_same_experiment,
+    check_warm_start,
     find_resumable_run,
+    has_checkpoints,
     log_changed_settings,
 )
 from ssps_plugin.training.configuration import (
     Configuration,
     parse_configuration,
+)
+from ssps_plugin.training.run_folder import (
+    describe_foreign_files,
+    find_foreign_files,
+    hold_output_folder,
 )
 from ssps_plugin.training.runtime import process_group
 
@@ -64,12 +80,18 @@ MINIVOX_OVERLAY = "hparams/minivox.yaml"
 def main(argv: list[str]) -> None:
     """Train as a YAML file and options say."""
     configuration = parse_configuration(argv, ROOT)
-    with process_group(configuration.run_opts):
+    check_before_writing(configuration)
+    timeout = configuration.get("rank_timeout_minutes")
+    with (
+        process_group(configuration.run_opts, timeout),
+        output_folder_of(configuration),
+    ):
         train(configuration)
 
 
 def train(configuration: Configuration) -> None:
     """Prepare, train, verify."""
+    data_folders = configuration["data_folder"]
     hparams = load_hparams(configuration)
     open_output_folder(configuration)
     check_start_epoch(hparams)
@@ -78,9 +100,10 @@ def train(configuration: Configuration) -> None:
     if "train_manifest" in configuration.overrides:
         warn_missing_manifest(hparams["train_manifest"])
 
-    trials = prepare_corpus(hparams)
+    with data_links(data_folders, hparams):
+        trials = prepare_corpus(hparams)
     epoch = SharedEpoch()
-    train_data = training_data(hparams, epoch)
+    train_data, failures = training_data(hparams, epoch)
     hparams["sampler"].bind(train_data)
     cohort = None
     if trials.verifications and hparams["cohort_size"]:
@@ -101,6 +124,7 @@ def train(configuration: Configuration) -> None:
         report=SamplingReport.of_dataset(train_data),
         verifications=trials.verifications,
         warm_start_from=hparams.get("warm_start_from"),
+        failures=failures,
     )
     brain.fit(
         hparams["epoch_counter"],
@@ -115,6 +139,29 @@ def train(configuration: Configuration) -> None:
 
 
 # -- configuration ---------------------------------------------------------
+
+
+def check_before_writing(configuration: Configuration) -> None:
+    """Check what a warm start is from, before any folder is made."""
+    settings = configuration.settings()
+    warm_start_from = settings.get("warm_start_from")
+    if warm_start_from is None or has_checkpoints(settings["save_folder"]):
+        return  # the run goes on from its own
+    check_warm_start(warm_start_from)
+
+
+@contextmanager
+def output_folder_of(configuration: Configuration) -> Iterator[None]:
+    """Hold the output folder, on the main process, for this run alone."""
+    if not if_main_process():
+        yield
+        return
+    folder = configuration.settings()["output_folder"]
+    foreign = find_foreign_files(folder)
+    if foreign:
+        configuration.warnings.append(describe_foreign_files(folder, foreign))
+    with hold_output_folder(folder):
+        yield
 
 
 def load_hparams(configuration: Configuration) -> dict[str, Any]:
@@ -144,15 +191,41 @@ def use_minivox(configuration: Configuration) -> None:
 
 
 def join_data_folders(configuration: Configuration) -> None:
-    """Replace several data folders by one, with a link to each of them."""
+    """Replace several data folders by one, for a link to each of them."""
     output_folder = configuration.settings()["output_folder"]
     joined = os.path.abspath(os.path.join(output_folder, "data"))
-    folders = [str(folder) for folder in configuration["data_folder"]]
-    run_on_main(link_data_folders, [folders, joined])
+    folders = configuration["data_folder"]
     configuration.overrides["data_folder"] = joined
     configuration.notes.append(
         f"{', '.join(folders)} are joined by links in {joined}."
     )
+
+
+@contextmanager
+def data_links(folders: Any, hparams: dict[str, Any]) -> Iterator[None]:
+    """Link several data folders; after an error, a run's links are as before.
+
+    Other folders than those of the run that goes on may be a mistake, which
+    is found when they are compared.
+    """
+    if not isinstance(folders, list):
+        yield
+        return
+    joined = pathlib.Path(hparams["data_folder"])
+    before: dict[str, str] = {}
+    if joined.is_dir() and has_checkpoints(hparams["save_folder"]):
+        links = filter(os.path.islink, joined.iterdir())
+        before = {str(link): os.readlink(link) for link in links}
+    run_on_main(link_data_folders, [folders, str(joined)])
+    try:
+        yield
+    except BaseException:
+        if before and if_main_process():
+            for link in filter(os.path.islink, joined.iterdir()):
+                link.unlink()
+            for path, target in before.items():
+                os.symlink(target, path)
+        raise
 
 
 def check_true_positives(hparams: dict[str, Any]) -> None:
@@ -184,7 +257,7 @@ def open_output_folder(configuration: Configuration) -> None:
     settings, started = configuration.settings(), None
     output_folder = settings["output_folder"]
     if if_main_process():
-        started = find_resumable_run(settings)
+        started = find_started_run(configuration)
         if started is not None:
             check_same_experiment(settings, started)
     sb.create_experiment_directory(output_folder)
@@ -196,6 +269,22 @@ def open_output_folder(configuration: Configuration) -> None:
         log_changed_settings(settings, started)
     for warning in configuration.warnings:
         logger.warning(warning)
+
+
+def find_started_run(configuration: Configuration) -> dict[str, Any] | None:
+    """Find the settings of the run that goes on; set damaged ones aside."""
+    settings = configuration.settings()
+    try:
+        return find_resumable_run(settings)
+    except ValueError as error:
+        saved = os.path.join(settings["output_folder"], "hyperparams.yaml")
+        os.replace(saved, f"{saved}.damaged")
+        configuration.warnings.append(
+            f"{error} It is kept as {saved}.damaged, and written anew with the "
+            "settings that are given now: see to it that they are those that "
+            "the run was started with."
+        )
+        return None
 
 
 def check_start_epoch(hparams: dict[str, Any]) -> None:
@@ -273,6 +362,8 @@ def prepare_corpus(hparams: dict[str, Any]) -> Trials:
         run_on_main(make_minivox, [hparams["minivox_folder"]])
     trials = Trials.from_hparams(hparams)
     manifest, layout = hparams["train_manifest"], hparams["folder_layout"]
+    # Before the trials: another corpus by mistake lacks those, too.
+    is_kept = keep_manifest_of_run(hparams)
     run_on_main(
         prepare_trials,
         [trials, manifest, layout],
@@ -286,13 +377,53 @@ def prepare_corpus(hparams: dict[str, Any]) -> Trials:
     # Read before the corpus: what is wrong with them ends the run at once.
     trials.read()
     run_on_main(
-        prepare_voxceleb, [trials, manifest, layout, hparams["min_seconds"]]
+        prepare_voxceleb,
+        [trials, manifest, layout, hparams["min_seconds"], is_kept],
     )
     return trials
 
 
-def training_data(hparams: dict[str, Any], epoch: SharedEpoch) -> Any:
-    """Read the manifest and add the views, and SSPS's reference segment."""
+def keep_manifest_of_run(hparams: dict[str, Any]) -> bool:
+    """Compare the manifest of a run that goes on with the corpus, if any.
+
+    Returns
+    -------
+    bool
+        Whether there is such a manifest, which is not to be written.
+    """
+    manifest = hparams["train_manifest"]
+    if (
+        hparams["data_folder"] is None
+        or is_own_manifest(manifest)
+        or not has_checkpoints(hparams["save_folder"])
+    ):
+        return False
+    if not pathlib.Path(manifest).is_file():
+        logger.warning(
+            "The run's manifest %s is not there: it is made of what is in %s "
+            "now.",
+            manifest,
+            hparams["data_folder"],
+        )
+        return False
+    run_on_main(
+        keep_manifest,
+        [hparams["data_folder"], manifest, hparams["min_seconds"]],
+        {
+            "layout": hparams["folder_layout"],
+            "max_unreadable": hparams.get("max_unreadable", 0.01),
+        },
+    )
+    return True
+
+
+def training_data(
+    hparams: dict[str, Any], epoch: SharedEpoch
+) -> tuple[Any, ReadFailures]:
+    """Read the manifest and add the views, and SSPS's reference segment.
+
+    Also returns what counts the files that cannot be read.
+    """
     train_data = load_manifest(
         hparams["train_manifest"], hparams["data_folder"]
     )
@@ -313,8 +444,8 @@ def training_data(hparams: dict[str, Any], epoch: SharedEpoch) -> Any:
         views = OracleViewSampler(train_data, **options)
     else:
         views = ViewSampler(**options)
-    add_crop_groups(train_data, views)
-    return train_data
+    add_crop_groups(train_data, views, hparams.get("max_unreadable", 0.01))
+    return train_data, views.failures
 
 
 def warn_short_utterances(train_data: Any, groups: list[CropGroup]) -> None:

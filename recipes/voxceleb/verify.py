@@ -19,13 +19,13 @@ import pathlib
 import sys
 from typing import Any
 
-from speechbrain.utils.checkpoints import Checkpointer
+import torch
 from speechbrain.utils.distributed import (
     if_main_process,
     infer_device,
     run_on_main,
 )
-from speechbrain.utils.logger import setup_logging
+from speechbrain.utils.logger import get_logger, setup_logging
 from voxceleb_prepare import Trials, warn_trained_speakers
 
 from ssps_plugin.dataio import load_manifest
@@ -38,18 +38,28 @@ from ssps_plugin.evaluation.results import (
     write_verification,
 )
 from ssps_plugin.evaluation.scoring import Cohort, draw_cohort
-from ssps_plugin.training.checkpoints import Snapshots
+from ssps_plugin.training.checkpoints import (
+    AtomicCheckpointer,
+    DamagedFileError,
+    Snapshots,
+    recency,
+    verify_files,
+)
+from ssps_plugin.training.checks import has_checkpoints
 from ssps_plugin.training.configuration import (
     Configuration,
     parse_configuration,
 )
 from ssps_plugin.training.runtime import process_group
 
+logger = get_logger(__name__)
+
 
 def main(argv: list[str]) -> None:
     """Verify a trained encoder as options say."""
     configuration = parse_configuration(argv)
-    with process_group(configuration.run_opts):
+    timeout = configuration.get("rank_timeout_minutes")
+    with process_group(configuration.run_opts, timeout):
         verify(configuration)
 
 
@@ -57,6 +67,7 @@ def verify(configuration: Configuration) -> None:
     """Load the average of the last epochs, embed, score, write."""
     if configuration.hparams_file.name == "hyperparams.yaml":
         use_paths_of_run(configuration)
+    check_checkpoints(configuration.settings()["save_folder"])
     hparams = configuration.load()
     setup_logging()
     trials = Trials.from_hparams(hparams)
@@ -141,6 +152,59 @@ def read_cohort(hparams: dict[str, Any]) -> Cohort:
     )
 
 
+def check_checkpoints(save_folder: str) -> None:
+    """Check that there is a checkpoint, before any folder is made.
+
+    Raises
+    ------
+    FileNotFoundError
+        There is none.
+    """
+    if not has_checkpoints(save_folder):
+        raise FileNotFoundError(
+            f"Expected a checkpoint in {save_folder}, got none: train first, "
+            "with the same output_folder."
+        )
+
+
+def load_newest_checkpoint(
+    save_folder: str, framework: torch.nn.Module, counter: Any
+) -> None:
+    """Load the newest checkpoint that is whole, and change nothing on disk.
+
+    The training may go on meanwhile.
+
+    Raises
+    ------
+    FileNotFoundError
+        There is none.
+    """
+    checkpointer = AtomicCheckpointer(save_folder, {"epoch_counter": counter})
+    checkpointer.add_recoverable(
+        "framework", framework, custom_load_hook=load_data
+    )
+    checkpoints = checkpointer.list_checkpoints()
+    for checkpoint in sorted(checkpoints, key=recency, reverse=True):
+        try:
+            verify_files(pathlib.Path(checkpoint.path))
+        except DamagedFileError as error:
+            logger.warning("A damaged checkpoint is passed over: %s", error)
+            continue
+        checkpointer.load_checkpoint(checkpoint)
+        return
+    raise FileNotFoundError(
+        f"Expected a whole checkpoint in {save_folder}, got none: copy one "
+        "back from a backup, or train again."
+    )
+
+
+def load_data(
+    module: torch.nn.Module, path: pathlib.Path, end_of_epoch: bool
+) -> None:
+    """Load a module's state: tensors, never code."""
+    module.load_state_dict(torch.load(path, "cpu", weights_only=True))
+
+
 def load_averaged_model(hparams: dict[str, Any]) -> dict[str, Any]:
     """Load the average of the last epochs into the framework.
 
@@ -153,16 +217,10 @@ def load_averaged_model(hparams: dict[str, Any]) -> dict[str, Any]:
     Raises
     ------
     FileNotFoundError
-        There is no checkpoint.
+        There is no checkpoint that is whole.
     """
     framework, counter = hparams["framework"], hparams["epoch_counter"]
-    recoverables = {"framework": framework, "epoch_counter": counter}
-    checkpointer = Checkpointer(hparams["save_folder"], recoverables)
-    if checkpointer.recover_if_possible() is None:
-        raise FileNotFoundError(
-            f"Expected a checkpoint in {hparams['save_folder']}, got none: "
-            "train first, with the same output_folder."
-        )
+    load_newest_checkpoint(hparams["save_folder"], framework, counter)
     output_folder = pathlib.Path(hparams["output_folder"])
     snapshots = Snapshots(
         output_folder / "snapshots", hparams["averaged_epochs"]

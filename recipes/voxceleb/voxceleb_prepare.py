@@ -1,5 +1,6 @@
 """Prepare a corpus in VoxCeleb's layout: trials, and a manifest to train on."""
 
+import os
 import pathlib
 from collections import Counter
 from collections.abc import Mapping
@@ -10,6 +11,7 @@ from speechbrain.utils.logger import get_logger
 
 from ssps_plugin.dataio import prepare_manifest
 from ssps_plugin.dataio.corpus.folders import path_in_data_folder
+from ssps_plugin.evaluation.trial_list import read_trials
 from ssps_plugin.evaluation.trial_lookup import (
     count_trained_speakers,
     describe_speakers,
@@ -123,15 +125,39 @@ class Trials:
     def make_from_held_out_speakers(self, **options: Any) -> None:
         """Hold speakers out, and make a list of them, where there is no list.
 
+        One that was made and is damaged is set aside, and made again.
+
         Arguments
         ---------
         **options
             As for `hold_out_trials`.
         """
+        if not self.given and self.paths == [self.made]:
+            self._set_damaged_aside()
         if not self.paths and hold_out_trials(
             self.data_folder, self.made, **options
         ):
             self.paths = [self.made]
+
+    def _set_damaged_aside(self) -> None:
+        """Rename the list that was made if it is not as it was written."""
+        reason: object = "its last line is cut off"
+        try:
+            if self.made.read_bytes().endswith(b"\n"):
+                read_trials(self.made)
+                return
+        except ValueError as error:
+            reason = error
+        damaged = f"{self.made}.damaged"
+        os.replace(self.made, damaged)
+        self.paths = []
+        logger.warning(
+            "The trial list %s is damaged (%s): it is kept as %s, and made "
+            "again.",
+            self.made,
+            reason,
+            damaged,
+        )
 
     def read(self) -> None:
         """Read the lists, find their audio files and check these.
@@ -215,11 +241,16 @@ def prepare_trials(
 
 
 def prepare_voxceleb(
-    trials: Trials, manifest: str, layout: str, min_seconds: float
+    trials: Trials,
+    manifest: str,
+    layout: str,
+    min_seconds: float,
+    is_kept: bool = False,
 ) -> None:
     """Write the training manifest, without the speakers of the trials.
 
-    A manifest of one's own is used as it is.
+    A manifest of one's own is used as it is, and so is that of a run that goes
+    on.
 
     Arguments
     ---------
@@ -232,14 +263,20 @@ def prepare_voxceleb(
         As for `prepare_manifest`.
     min_seconds : float
         Shorter utterances are left out.
+    is_kept : bool
+        Whether it is the manifest of a run that goes on.
 
     Raises
     ------
     ValueError
-        A manifest of one's own has speakers of the trials.
+        A manifest of one's own, or of a run that goes on, has speakers of the
+        trials.
     """
     if is_own_manifest(manifest):
         check_own_manifest(manifest, trials.speakers())
+        return
+    if is_kept:
+        check_trained_speakers(manifest, trials.speakers())
         return
     labelled = layout == "speakers"
     prepare_manifest(
@@ -266,19 +303,35 @@ def check_own_manifest(manifest: str, speakers: set[str]) -> None:
     ValueError
         It has some.
     """
-    trained = count_trained_speakers(manifest, speakers)
-    if trained is None:
+    if not check_trained_speakers(manifest, speakers):
         logger.warning(
             "Training on %s as it is: see to it that no speaker of the trials "
             "is in it",
             manifest,
         )
-    elif trained:
+
+
+def check_trained_speakers(manifest: str, speakers: set[str]) -> bool:
+    """Check that a manifest has no speakers of the trials.
+
+    Returns
+    -------
+    bool
+        Whether it names its speakers.
+
+    Raises
+    ------
+    ValueError
+        It has some.
+    """
+    trained = count_trained_speakers(manifest, speakers)
+    if trained:
         raise ValueError(
             "Expected a manifest without the speakers of the trials, got "
             f"{describe_speakers(trained)} in {manifest}: take their rows out "
-            "of it, or change `trials`."
+            "of it (for a run that has not begun), or change `trials`."
         )
+    return trained is not None
 
 
 def warn_trained_speakers(trials: Trials, manifest: str) -> None:

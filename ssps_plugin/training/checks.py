@@ -1,5 +1,6 @@
 """Checks before training: of what is composed, and of what is resumed."""
 
+import os
 import pathlib
 from collections.abc import Mapping
 from typing import Any
@@ -10,7 +11,7 @@ from speechbrain.utils.logger import get_logger
 from torch import Tensor, nn
 
 from ssps_plugin.frameworks import Framework
-from ssps_plugin.training.configuration import Configuration
+from ssps_plugin.training.configuration import read_saved_settings
 
 logger = get_logger(__name__)
 
@@ -148,13 +149,62 @@ def find_resumable_run(settings: Mapping[str, Any]) -> dict[str, Any] | None:
     Returns
     -------
     dict or None
-        The settings that the run was started with.
+        The settings that the run was started with. Nothing of its saved
+        configuration is executed.
+
+    Raises
+    ------
+    ValueError
+        The saved configuration is damaged; the message names it.
     """
     saved = pathlib.Path(settings["output_folder"], "hyperparams.yaml")
-    checkpoints = pathlib.Path(settings["save_folder"]).glob("CKPT*")
-    if not saved.is_file() or not any(checkpoints):
+    if not saved.is_file() or not has_checkpoints(settings["save_folder"]):
         return None
-    return Configuration(saved, None, {}).settings()
+    started = read_saved_settings(saved)
+    lost = {"experiment", "true_positives"} & settings.keys() - started.keys()
+    if lost:
+        raise ValueError(
+            f"Expected a whole configuration in {saved}, got one without "
+            f"{' and '.join(sorted(lost))}."
+        )
+    return started
+
+
+def has_checkpoints(save_folder: str | os.PathLike[str]) -> bool:
+    """Whether there are checkpoints, perhaps damaged, in a folder."""
+    folder = pathlib.Path(save_folder)
+    return any(folder.glob("CKPT+*")) or any(folder.glob("DAMAGED+CKPT+*"))
+
+
+def check_warm_start(folder: str) -> None:
+    """Check that a warm start has a run to start from.
+
+    Arguments
+    ---------
+    folder : str
+        The save folder of a finished run.
+
+    Raises
+    ------
+    FileNotFoundError
+        There is no checkpoint; the message says where one is near by.
+    """
+    path = pathlib.Path(folder)
+    if has_checkpoints(path):
+        return
+    found = "which is not there"
+    if path.exists():
+        found = "a folder with none" if path.is_dir() else "a file"
+    near = [
+        str(other)
+        for other in (path / "save", path.parent, path.parent / "save")
+        if has_checkpoints(other)
+    ]
+    raise FileNotFoundError(
+        "Expected the save folder of a finished run, with a checkpoint in it, "
+        f"got {folder}, {found}: change warm_start_from"
+        + (f" to {near[0]}." if near else ".")
+    )
 
 
 def check_same_experiment(

@@ -34,11 +34,12 @@ _FRACTIONS_TOO = {"cosine_epochs", "rank_timeout_minutes", "schedule_epochs"}
 _FRACTIONS_TOO |= {"warmup_epochs", "warmup_teacher_epochs"}
 
 # What is in range, by key: (lowest, highest). What would train something else
-# or end in an error that names no key is not.
+# or end in an error that names no key is not. Other counts are at least 0.
 _ABOVE_0 = math.nextafter(0.0, 1.0)
 _BELOW_1 = math.nextafter(1.0, 0.0)
 _INF = math.inf
 _FINITE = sys.float_info.max
+_ANY = (-_INF, _INF)
 _LARGEST = 2**62  # a tensor's size
 _RANGES: dict[str, tuple[float, float]] = {
     "seed": (0, 2**32 - 1),
@@ -57,12 +58,7 @@ _RANGES: dict[str, tuple[float, float]] = {
         (1, _LARGEST),
     ),
     **dict.fromkeys(
-        (
-            *("averaged_epochs", "cohort_size", "frozen_epochs"),
-            *("num_held_out_speakers", "num_local_crops", "num_neighbors"),
-            *("num_resamples", "num_workers"),
-        ),
-        (0, _LARGEST),
+        ("averaged_epochs", "cohort_size", "frozen_epochs"), (0, _LARGEST)
     ),
     # An hour of audio is more than a step can hold.
     **dict.fromkeys(
@@ -225,14 +221,14 @@ def check_ranges(settings: Mapping[str, Any], source: object) -> None:
     """
     for key, values in settings.items():
         for value in values if isinstance(values, list) else [values]:
-            if key in _RANGES and isinstance(value, (str, bool)):
+            if _find_range(key) != _ANY and isinstance(value, (str, bool)):
                 raise ValueError(
                     f"Expected a number for {key} in {source}, got {value!r}: "
                     f"change {key}."
                 )
             if not isinstance(value, (int, float)):
                 continue
-            low, high = _RANGES.get(key, (-_INF, _INF))
+            low, high = _find_range(key)
             if not low <= value <= high:
                 raise ValueError(
                     f"Expected {_describe_range(key, low, high, value)}, got "
@@ -419,8 +415,12 @@ def _describe_kind(key: str, present: Any) -> str:
     return "a number"
 
 
+def _find_range(key: str) -> tuple[float, float]:
+    return _RANGES.get(key, (0, _LARGEST) if key.startswith("num_") else _ANY)
+
+
 def _describe_range(key: str, low: float, high: float, value: float) -> str:
-    if key not in _RANGES:
+    if (low, high) == _ANY:
         return f"a number for {key}"
     finite = "" if math.isfinite(value) else "a finite "
     lowest = "more than 0" if low == _ABOVE_0 else f"at least {low:g}"

@@ -1,6 +1,7 @@
 """Prepare a corpus: write its manifest, a CSV that training reads."""
 
 import csv
+import hashlib
 import json
 import os
 from collections import Counter
@@ -78,7 +79,8 @@ def prepare_manifest(
     `$data_root`, which is used in place of `data_folder`. Files are opened,
     not decoded. A manifest of the same folder and settings is used again
     unless a file was added, renamed or removed since; after a change inside a
-    file, delete it.
+    file, delete it. One that is not as it was written is set aside, as
+    `<manifest>.changed`, and made again.
 
     Arguments
     ---------
@@ -128,21 +130,10 @@ def prepare_manifest(
     id1/video1/utt1,1.0,$data_root/id1/video1/utt1.wav,video1,id1
     """
     manifest = os.fspath(manifest)
-    corpus: AudioCorpus
-    if layout == "speakers":
-        corpus = Corpus(data_folder, exclude_speakers)
-    elif layout == "any":
-        corpus = UnlabelledCorpus(data_folder, exclude_utterances)
-    else:
-        raise ValueError(
-            f"Expected a layout of {', '.join(LAYOUTS)}, got {layout!r}: "
-            "change folder_layout"
-        )
-    settings = {
-        "layout": layout,
-        "min_seconds": float(min_seconds),
-        **corpus.settings(),
-    }
+    corpus = make_corpus(
+        data_folder, layout, exclude_speakers, exclude_utterances
+    )
+    settings = manifest_settings(corpus, layout, min_seconds)
     summary = _find_summary(manifest, settings)
     if summary is None:
         files = inspect_files(corpus, float(min_seconds), num_threads)
@@ -152,6 +143,60 @@ def prepare_manifest(
         _write_manifest(manifest, columns, files, settings, summary)
     _log_summary(manifest, summary)
     return summary
+
+
+def make_corpus(
+    data_folder: str | os.PathLike[str],
+    layout: str,
+    exclude_speakers: Iterable[str] = (),
+    exclude_utterances: Iterable[str] = (),
+) -> AudioCorpus:
+    """Return the corpus in a folder; the arguments are `prepare_manifest`'s."""
+    if layout == "speakers":
+        return Corpus(data_folder, exclude_speakers)
+    if layout == "any":
+        return UnlabelledCorpus(data_folder, exclude_utterances)
+    raise ValueError(
+        f"Expected a layout of {', '.join(LAYOUTS)}, got {layout!r}: "
+        "change folder_layout"
+    )
+
+
+def manifest_settings(
+    corpus: AudioCorpus, layout: str, min_seconds: float
+) -> dict[str, Any]:
+    """Return what decides the rows of a manifest."""
+    return {
+        "layout": layout,
+        "min_seconds": float(min_seconds),
+        **corpus.settings(),
+    }
+
+
+def read_manifest_record(manifest: str) -> dict[str, Any]:
+    """Read what `<manifest>.json` says of a manifest; empty if it is damaged.
+
+    Returns
+    -------
+    dict
+        `settings`, `summary` and, but for older ones, the manifest's `sha256`.
+    """
+    try:
+        with open(f"{manifest}.json", encoding="utf-8") as file:
+            stored = json.load(file)
+        Summary(**stored["summary"])
+        return {"sha256": None, **stored, "settings": {**stored["settings"]}}
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+
+
+def digest_file(path: str) -> str:
+    """Return the SHA-256 of a file, in hexadecimal."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def _find_summary(manifest: str, settings: dict[str, Any]) -> Summary | None:
@@ -164,14 +209,20 @@ def _find_summary(manifest: str, settings: dict[str, Any]) -> Summary | None:
             f"beside it, got {manifest} without one: delete it, or change "
             "train_manifest, or train on it as it is"
         )
-    try:
-        with open(f"{manifest}.json", encoding="utf-8") as file:
-            stored = json.load(file)
-        if stored["settings"] != settings:
-            return None
-        return replace(Summary(**stored["summary"]), reused=True)
-    except (ValueError, KeyError, TypeError):
+    stored = read_manifest_record(manifest)
+    if stored.get("settings") != settings:
         return None
+    if stored["sha256"] not in (None, digest_file(manifest)):
+        os.replace(manifest, f"{manifest}.changed")
+        logger.warning(
+            "The manifest %s is not as it was written (damaged, or edited): "
+            "it is kept as %s.changed, and made again of the corpus. To train "
+            "on that one as it is, name a copy of it by train_manifest.",
+            manifest,
+            manifest,
+        )
+        return None
+    return replace(Summary(**stored["summary"]), reused=True)
 
 
 def _summarize(
@@ -239,8 +290,13 @@ def _write_manifest(
                 values = [row[column] for column in columns]
                 has_blank = any(str(value)[:1] == " " for value in values)
                 (quoting if has_blank else writer).writerow(values)
+    record = {
+        "settings": settings,
+        "summary": asdict(summary),
+        "sha256": digest_file(manifest),
+    }
     with atomic_write(f"{manifest}.json") as file:
-        json.dump({"settings": settings, "summary": asdict(summary)}, file)
+        json.dump(record, file)
 
 
 def _log_summary(manifest: str, summary: Summary) -> None:
