@@ -197,6 +197,30 @@ def test_readme_prints_the_difference() -> None:
     assert printed == expected
 
 
+def test_checkpoints_are_saved_by_ours_and_the_readme_offers_it() -> None:
+    line = "checkpointer: !new:ssps_plugin.training.AtomicCheckpointer\n"
+    for name in ("train.yaml", "train_ssps.yaml", "README.md"):
+        assert line in (RECIPE / name).read_text(encoding="utf-8")
+
+
+def test_a_damaged_checkpoint_is_passed_over(
+    plain: Run, plain_folder: Path, corpus: Options, tmp_path: Path
+) -> None:
+    shutil.copytree(plain_folder / "save", tmp_path / "save")
+    (newest,) = (tmp_path / "save").glob("CKPT*")
+    damaged = newest.with_name("CKPT+later")
+    shutil.copytree(newest, damaged)
+    meta = damaged / "CKPT.yaml"
+    meta.write_text(meta.read_text().replace("number: ", "number: 9"))
+    assert "number: 9" in meta.read_text()
+    (damaged / "embedding_model.ckpt").write_bytes(b"cut o")
+    options = {**TINY, **corpus, "output_folder": tmp_path}
+    options["number_of_epochs"] = NUM_EPOCHS + 1
+    run = execute(RECIPE / "train.py", RECIPE / "train.yaml", options)
+    assert {step.epoch for step in run.steps} == {NUM_EPOCHS + 1}
+    assert (tmp_path / "save" / "DAMAGED+CKPT+later").is_dir()
+
+
 def test_losses_are_the_same_bit_for_bit_until_ssps_starts(
     plain: Run, ssps: Run
 ) -> None:
