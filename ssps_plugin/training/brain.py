@@ -545,6 +545,7 @@ class SSLBrain(sb.Brain):
         own = {
             "num_left_out": self.num_left_out,
             "good_batches": self._good_batches,
+            "num_ranks": world_size(),
         }
         with open(path, "a", encoding="utf-8") as file:
             file.write(yaml.dump(own))
@@ -556,6 +557,25 @@ class SSLBrain(sb.Brain):
         saved = yaml.safe_load(pathlib.Path(path).read_text(encoding="utf-8"))
         self.num_left_out = saved.get("num_left_out", 0)
         self._good_batches = saved.get("good_batches", 0)
+        self._warn_other_ranks(saved.get("num_ranks", world_size()))
+
+    def _warn_other_ranks(self, num_before: int) -> None:
+        """Warn where another number of ranks has other batch statistics."""
+        has_batch_norm = any(
+            isinstance(module, nn.modules.batchnorm._BatchNorm)
+            for module in self.framework.modules()
+        )
+        synchronised = self.hparams.sync_batchnorm and self.device_type != "cpu"
+        if num_before == world_size() or not has_batch_norm or synchronised:
+            return
+        logger.warning(
+            "This run was trained by %d processes and goes on with %d. Views "
+            "and draws stay the same, but batch statistics are each process's "
+            "own (sync_batchnorm is off, or the device is a CPU), so they are "
+            "of batches of another size from here on.",
+            num_before,
+            world_size(),
+        )
 
     def _clusters(self) -> Tensor | None:
         sampler = self.modules.sampler
