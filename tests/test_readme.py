@@ -49,6 +49,8 @@ OTHERS = {
     "ntasks-per-node",
     "gpus-per-node",
     "cpus-per-task",
+    "requeue",
+    "signal",
 }
 
 
