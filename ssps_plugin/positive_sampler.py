@@ -586,9 +586,8 @@ class PositiveSampler(nn.Module):
                 step.index, step.positives, valid, repeats
             )
             self.strategy.on_enqueued(slots, step.index, self.bank, self.queue)
-        self._counts[0] += len(rows)
-        self._counts[1] += (rows >= 0).count_nonzero()
-        self._counts[2] += (~valid).count_nonzero()
+        every = torch.ones_like(valid)
+        self._counts += torch.stack([every, rows >= 0, ~valid]).sum(1)
 
     def discard(self) -> None:
         """Forget what the last `substitute` saw: its step does not count."""

@@ -60,8 +60,9 @@ class ClusterDraws:
         sizes = bounds[cluster + 1] - self._first
         self._sizes = torch.where(drawn >= 0, sizes, 0)
         self._uniform = uniform
-        # Waits for the device, once an epoch.
+        # These wait for the device, once an epoch.
         self._largest_size = int(self._sizes.max())
+        self._may_draw_itself = bool((clusters == drawn).any())
 
     def select(self, index: Tensor, queue: PositiveQueue) -> Tensor:
         """Draw among the members of the drawn clusters that have a slot.
@@ -83,49 +84,47 @@ class ClusterDraws:
         sizes = self._sizes.index_select(0, index)
         ends = sizes.cumsum(0)
         starts = ends - sizes
-        anchor, utterance = self._list_members(index, starts, ends)
+        # The members of the drawn clusters, anchor after anchor: those of
+        # anchor i are at the places starts[i] to ends[i] - 1.
+        anchor = self._list_anchors(sizes, ends)
+        if not len(anchor):
+            return torch.full_like(index, -1)
+        offsets = self._first.index_select(0, index) - starts
+        member = offsets.index_select(0, anchor)
+        member += torch.arange(len(anchor), device=anchor.device)
+        member = member.clamp(max=len(self._members) - 1)
+        utterance = self._members.index_select(0, member)
         slots = queue.slots.index_select(0, utterance)
         eligible = slots >= 0
-        eligible &= utterance != index.index_select(0, anchor)
-        # How many are eligible up to each place, and before an anchor's first.
-        count = eligible.cumsum(0)
-        before = (count - eligible.long()).index_select(0, starts)
-        num_eligible = count.index_select(0, (ends - 1).clamp(min=0)) - before
-        num_eligible = torch.where(sizes > 0, num_eligible, 0)
+        if self._may_draw_itself:
+            eligible &= utterance != index.index_select(0, anchor)
+        # How many are eligible before each place, and in all.
+        count = starts.new_zeros(len(slots) + 1)
+        torch.cumsum(eligible, 0, out=count[1:])
+        before = count.index_select(0, starts)
+        num_eligible = count.index_select(0, ends) - before
         uniform = self._uniform.index_select(0, index)
         nth = before + draw_ranks(uniform, num_eligible, decay=0.0)
-        drawn = torch.searchsorted(count, nth + 1).clamp(max=len(count) - 1)
+        drawn = torch.searchsorted(count[1:], nth + 1)
+        drawn = drawn.clamp(max=len(slots) - 1)
         selected = slots.index_select(0, drawn).long()
         return selected.masked_fill_(num_eligible == 0, -1)
 
-    def _list_members(
-        self, index: Tensor, starts: Tensor, ends: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """List the members of the drawn clusters, anchor after anchor.
+    def _list_anchors(self, sizes: Tensor, ends: Tensor) -> Tensor:
+        """Return the row of the anchor of each place, `(num_places,)` int64."""
+        if sizes.device.type == "cpu":
+            return torch.repeat_interleave(sizes)
+        return self._list_anchors_without_waiting(sizes, ends)
 
-        The places of anchor i are `starts[i]` to `ends[i] - 1`. At least one
-        more follows the last, which belongs to no anchor.
+    def _list_anchors_without_waiting(
+        self, sizes: Tensor, ends: Tensor
+    ) -> Tensor:
+        """Do the same on a GPU, whose host does not know how many places.
 
-        Returns
-        -------
-        anchor : torch.Tensor
-            `(num_places,)` int64, the row of the anchor.
-        utterance : torch.Tensor
-            `(num_places,)` int32, the member.
+        So there are as many as there can be, and at least one more. What
+        follows the last one belongs to no anchor.
         """
-        place = torch.arange(self._num_places(ends), device=ends.device)
+        num_places = len(sizes) * self._largest_size + 1
+        place = torch.arange(num_places, device=sizes.device)
         anchor = torch.searchsorted(ends, place, right=True)
-        anchor = anchor.clamp(max=len(ends) - 1)
-        offsets = self._first.index_select(0, index) - starts
-        member = place + offsets.index_select(0, anchor)
-        member = member.clamp(max=len(self._members) - 1)
-        return anchor, self._members.index_select(0, member)
-
-    def _num_places(self, ends: Tensor) -> int:
-        """Return the number of places; on a GPU, the largest it can be.
-
-        There the number itself is known only after a wait for the device.
-        """
-        if ends.device.type == "cpu":
-            return int(ends[-1]) + 1
-        return len(ends) * self._largest_size + 1
+        return anchor.clamp(max=len(sizes) - 1)

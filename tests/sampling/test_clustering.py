@@ -206,8 +206,8 @@ def test_lists_of_fixed_length_draw_what_lists_of_members_draw(
     # As on a GPU, where nothing may wait for the host.
     monkeypatch.setattr(
         ClusterDraws,
-        "_num_places",
-        lambda draws, ends: len(ends) * draws._largest_size + 1,
+        "_list_anchors",
+        ClusterDraws._list_anchors_without_waiting,
     )
     assert draws() == expected
     strategy.prepare(memories.bank, memories.queue, seed=5, epoch=9)
