@@ -38,19 +38,14 @@ from ssps_plugin.evaluation.results import (
     write_verification,
 )
 from ssps_plugin.evaluation.scoring import Cohort, draw_cohort
-from ssps_plugin.training.checkpoints import (
-    AtomicCheckpointer,
-    DamagedFileError,
-    Snapshots,
-    recency,
-    verify_files,
-)
+from ssps_plugin.training.checkpoints import AtomicCheckpointer
 from ssps_plugin.training.checks import has_checkpoints
 from ssps_plugin.training.configuration import (
     Configuration,
     parse_configuration,
 )
 from ssps_plugin.training.runtime import process_group
+from ssps_plugin.training.snapshots import Snapshots
 
 logger = get_logger(__name__)
 
@@ -179,30 +174,12 @@ def load_newest_checkpoint(
     FileNotFoundError
         There is none.
     """
-    checkpointer = AtomicCheckpointer(save_folder, {"epoch_counter": counter})
-    checkpointer.add_recoverable(
-        "framework", framework, custom_load_hook=load_data
-    )
-    checkpoints = checkpointer.list_checkpoints()
-    for checkpoint in sorted(checkpoints, key=recency, reverse=True):
-        try:
-            verify_files(pathlib.Path(checkpoint.path))
-        except DamagedFileError as error:
-            logger.warning("A damaged checkpoint is passed over: %s", error)
-            continue
-        checkpointer.load_checkpoint(checkpoint)
-        return
-    raise FileNotFoundError(
-        f"Expected a whole checkpoint in {save_folder}, got none: copy one "
-        "back from a backup, or train again."
-    )
-
-
-def load_data(
-    module: torch.nn.Module, path: pathlib.Path, end_of_epoch: bool
-) -> None:
-    """Load a module's state: tensors, never code."""
-    module.load_state_dict(torch.load(path, "cpu", weights_only=True))
+    parts = {"framework": framework, "epoch_counter": counter}
+    if AtomicCheckpointer(save_folder, parts).load_newest() is None:
+        raise FileNotFoundError(
+            f"Expected a checkpoint in {save_folder}, got none: train first, "
+            "with the same output_folder."
+        )
 
 
 def load_averaged_model(hparams: dict[str, Any]) -> dict[str, Any]:

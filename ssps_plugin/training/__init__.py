@@ -1,7 +1,7 @@
 """What recipes share: the Brain, checkpoints, configuration, optimisation."""
 
 from ssps_plugin.training.brain import SSLBrain
-from ssps_plugin.training.checkpoints import AtomicCheckpointer, Snapshots
+from ssps_plugin.training.checkpoints import AtomicCheckpointer
 from ssps_plugin.training.configuration import (
     Configuration,
     parse_configuration,
@@ -12,6 +12,7 @@ from ssps_plugin.training.optimisation import (
     WarmupCosine,
 )
 from ssps_plugin.training.runtime import process_group
+from ssps_plugin.training.snapshots import Snapshots
 
 __all__ = [
     "AtomicCheckpointer",

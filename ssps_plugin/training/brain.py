@@ -43,7 +43,7 @@ from ssps_plugin.frameworks import Framework
 from ssps_plugin.loss_wrapper import PositiveSamplingLoss
 from ssps_plugin.losses import ObjectiveModule
 from ssps_plugin.reference import reference_representation
-from ssps_plugin.training.checkpoints import AtomicCheckpointer, Snapshots
+from ssps_plugin.training.checkpoints import AtomicCheckpointer
 from ssps_plugin.training.checks import (
     check_finite,
     check_recoverables,
@@ -58,6 +58,7 @@ from ssps_plugin.training.runtime import (
     uncompiled,
     unsynchronised_batch_norm,
 )
+from ssps_plugin.training.snapshots import Snapshots
 
 logger = get_logger(__name__)
 
@@ -695,7 +696,7 @@ class SSLBrain(sb.Brain):
             folder,
             recoverables={name: recoverables[name] for name in names},
         )
-        checkpoint = finished.recover_if_possible()
+        checkpoint = finished.load_newest()
         if checkpoint is None:
             raise FileNotFoundError(
                 "Expected the save folder of a finished run, with a checkpoint "
