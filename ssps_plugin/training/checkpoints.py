@@ -227,11 +227,7 @@ class AtomicCheckpointer(Checkpointer):
             writer.join()
         failure = self._failures.pop(self._folder, None)
         if failure is not None:
-            raise RuntimeError(
-                "Expected to write the last checkpoint to "
-                f"{self.checkpoints_dir}, got {failure!r}. The one before it "
-                "is whole: make room, and the same command goes on from there."
-            ) from failure
+            raise make_write_error(self.checkpoints_dir, failure) from failure
 
     def _write(
         self,
@@ -256,7 +252,10 @@ class AtomicCheckpointer(Checkpointer):
                 logger.error("%s could not be written: %r", folder, error)
 
         if sum(_num_bytes(state) for _, state in states) < _BACKGROUND_BYTES:
-            write()
+            try:
+                write()
+            except (OSError, RuntimeError) as error:
+                raise make_write_error(folder, error) from error
             return
         # Copied over by the next save: new memory costs more than the copy.
         self._copies = {path.name: state for path, state in states}
@@ -419,6 +418,17 @@ class AtomicCheckpointer(Checkpointer):
                 "back from a backup, or change output_folder to start anew "
                 "(or move them away)."
             )
+
+
+def make_write_error(
+    folder: str | os.PathLike[str], failure: BaseException
+) -> RuntimeError:
+    """Make the error that says what to do where a file cannot be written."""
+    return RuntimeError(
+        f"Expected to write to {os.fspath(folder)}, got {failure!r}: make room "
+        "there (a full disk, or a quota, above all). What was saved before is "
+        "whole, and the same command goes on from it."
+    )
 
 
 def recency(checkpoint: Checkpoint) -> float:

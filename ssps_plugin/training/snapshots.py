@@ -9,7 +9,7 @@ from speechbrain.utils.logger import get_logger
 from torch import Tensor, nn
 
 from ssps_plugin.atomic_write import flush
-from ssps_plugin.training.checkpoints import sha256_of
+from ssps_plugin.training.checkpoints import make_write_error, sha256_of
 
 logger = get_logger(__name__)
 
@@ -79,8 +79,12 @@ class Snapshots:
         self.folder.mkdir(parents=True, exist_ok=True)
         # A process may be killed while it writes.
         unfinished = self.folder / f"{_snapshot_name(epoch)}.unfinished"
-        torch.save(model.state_dict(), unfinished)
-        flush(unfinished)
+        try:
+            torch.save(model.state_dict(), unfinished)
+            flush(unfinished)
+        except (OSError, RuntimeError) as error:
+            unfinished.unlink(missing_ok=True)
+            raise make_write_error(self.folder, error) from error
         checksum = sha256_of(unfinished)[:_NAME_CHARACTERS]
         path = self.folder / f"{_snapshot_name(epoch)}-{checksum}.ckpt"
         os.replace(unfinished, path)

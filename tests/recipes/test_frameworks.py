@@ -37,7 +37,12 @@ FRAMEWORKS = {
 }
 SSPS = {"ssps_start_epoch": 2}
 # Files of a checkpoint that say where a run is, not what it has learnt.
-PLACE = {"brain.ckpt", "dataloader-TRAIN.ckpt", "epoch_counter.ckpt"}
+PLACE = {
+    "brain.ckpt",
+    "dataloader-TRAIN.ckpt",
+    "epoch_counter.ckpt",
+    "read_failures.ckpt",
+}
 
 
 @pytest.fixture(scope="module", params=FRAMEWORKS)
