@@ -64,6 +64,9 @@ logger = get_logger(__name__)
 
 # Above this mean cosine of a step's anchors, an encoder tells nobody apart.
 _COLLAPSED_COSINE = 0.98
+# Weights that have grown by more than this since the start have diverged:
+# training at a learning rate that works makes them a few times as large.
+_MOST_GROWTH = 100.0
 
 
 class Predictions(NamedTuple):
@@ -144,6 +147,7 @@ class SSLBrain(sb.Brain):
         self._stops = False
         self.num_left_out = 0
         self._good_batches = 0
+        self._first_norm = 0.0
         if self.device_type == "cpu":
             keep_freed_memory()
         folder = pathlib.Path(self.hparams.output_folder)
@@ -416,6 +420,7 @@ class SSLBrain(sb.Brain):
         broadcast_buffers(self.framework)
         self._check_state()
         self._warn_collapsed()
+        self._warn_diverged()
         self.modules.sampler.end_epoch()
         row = {
             "epoch": epoch,
@@ -496,6 +501,24 @@ class SSLBrain(sb.Brain):
                 cosine,
             )
 
+    def _warn_diverged(self) -> None:
+        """Warn where the weights have grown out of all proportion."""
+        growth = self._weight_norm() / max(self._first_norm, 1e-12)
+        if growth > _MOST_GROWTH and self._first_norm:
+            logger.warning(
+                "The weights have diverged: after epoch %d they are %.0f times "
+                "as large as at the start. Nothing can be learnt like this: "
+                "start again in another output_folder with a lower learning "
+                "rate (lr, now %g).",
+                self.epoch_counter.current,
+                growth,
+                self.learning_rate,
+            )
+
+    def _weight_norm(self) -> float:
+        weights = [p.detach() for p in self.framework.parameters()]
+        return float(torch.stack(torch._foreach_norm(weights)).norm())
+
     def _stop_if_asked(self) -> None:
         """Save and stop, where a signal asked any rank to.
 
@@ -547,6 +570,7 @@ class SSLBrain(sb.Brain):
             "num_left_out": self.num_left_out,
             "good_batches": self._good_batches,
             "num_ranks": world_size(),
+            "first_norm": self._first_norm,
         }
         with open(path, "a", encoding="utf-8") as file:
             file.write(yaml.dump(own))
@@ -558,6 +582,7 @@ class SSLBrain(sb.Brain):
         saved = yaml.safe_load(pathlib.Path(path).read_text(encoding="utf-8"))
         self.num_left_out = saved.get("num_left_out", 0)
         self._good_batches = saved.get("good_batches", 0)
+        self._first_norm = saved.get("first_norm", 0.0)
         self._warn_other_ranks(saved.get("num_ranks", world_size()))
 
     def _warn_other_ranks(self, num_before: int) -> None:
@@ -635,6 +660,7 @@ class SSLBrain(sb.Brain):
 
     def on_fit_start(self) -> None:
         """Recover a checkpoint or, where there is none, start warm."""
+        self._first_norm = self._weight_norm()
         super().on_fit_start()
         self.history.warn_missing_epochs(self.epoch_counter.current)
         fresh = self.epoch_counter.current == 0 and self.step == 0

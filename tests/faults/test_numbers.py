@@ -1,6 +1,7 @@
 """Numbers that go wrong in a run: what is left of it, and what is said."""
 
 import math
+import shutil
 
 import pytest
 import torch
@@ -171,3 +172,21 @@ def test_a_collapsed_model_is_named(name, corpus, tmp_path, monkeypatch):
 def test_a_sound_model_is_not_called_collapsed(corpus, tmp_path):
     log = run("simclr.yaml", tmp_path, data_folder=corpus, **TINY)
     assert "collapsed" not in log
+
+
+def test_weights_that_have_diverged_are_named(corpus, tmp_path):
+    options = {"data_folder": corpus, **TINY, "num_epochs": 1}
+    log = run("simclr.yaml", tmp_path, lr=1000.0, **options)
+    assert "The weights have diverged" in log
+    assert "lower learning rate (lr, now 1000)" in log
+
+
+def test_utterances_that_are_all_the_same_are_named(corpus, tmp_path):
+    files = sorted((corpus / "wav").rglob("*.wav"))
+    for file in files:
+        copy = tmp_path / "same" / file.relative_to(corpus)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(files[0], copy)
+    options = {"data_folder": tmp_path / "same", **TINY, "num_epochs": 1}
+    log = run("simclr.yaml", tmp_path / "run", crop_seconds=0.6, **options)
+    assert "utterances that are all the same audio" in log
