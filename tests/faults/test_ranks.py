@@ -5,10 +5,10 @@ import os
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
 
+from tests.faults.test_signals import wait_for_epoch
 from tests.recipes.running import (
     RECIPES,
     ROOT,
@@ -66,17 +66,6 @@ def ranks_of(launcher):
             if parent == launcher.pid:
                 found.append(int(name))
     return sorted(found)
-
-
-def wait_for_epoch(output, epoch, process):
-    for _ in range(6000):
-        if (output / "history.json").exists() and history(output)[-1][
-            "epoch"
-        ] >= epoch:
-            return
-        assert process.poll() is None, process.stderr.read()
-        time.sleep(0.02)
-    raise AssertionError("the run did not get that far")
 
 
 def test_a_silent_rank_ends_the_run_which_goes_on_later(corpus, tmp_path):
