@@ -76,11 +76,11 @@ class AtomicCheckpointer(Checkpointer):
 
     Example
     -------
-    >>> model = nn.Linear(1, 1, bias=False)
+    >>> model = torch.nn.Linear(1, 1, bias=False)
     >>> folder = getfixture("tmp_path")
     >>> checkpointer = AtomicCheckpointer(folder, {"model": model})
     >>> for weight in (1.0, 2.0):
-    ...     _ = nn.init.constant_(model.weight, weight)
+    ...     _ = torch.nn.init.constant_(model.weight, weight)
     ...     checkpointer.save_and_keep_only(num_to_keep=2)
     >>> checkpointer.wait()
     >>> newest = checkpointer.find_checkpoint().paramfiles["model"]
