@@ -15,15 +15,35 @@ DEMO = [
     "tensorboard>=2.14",  # use_tensorboard: True
 ]
 M4A = ["av>=12"]  # converts .m4a where ffmpeg is not installed
+REPORT = [
+    "jinja2>=3.1",  # the page
+    "matplotlib>=3.7",  # the same charts as PNGs
+    "plotly>=6",  # charts to zoom into
+    "scikit-learn>=1.3",  # the map of embeddings
+]
+ONNX = ["onnx>=1.16", "onnxruntime>=1.18", "onnxscript>=0.3"]
+HUB = ["huggingface_hub>=0.23"]  # push an export; a self-supervised front end
+SSL = ["transformers>=4.40"]  # a wav2vec-like front end before ECAPA-TDNN
+DOCS = [
+    "furo",
+    "ipykernel",  # runs the notebook
+    "myst-nb>=1.1",
+    "sphinx>=7.3",
+    "sphinx-copybutton",
+    "sphinx-design",
+]
 DEV = [
     "build",
     "codespell",
     "hypothesis",  # property-based tests and fuzzes
+    "lightning>=2.2",  # recipes/lightning
     "mypy",
     "pre-commit",
     "pytest>=8",
     "ruff",
     "scikit-learn>=1.3",  # an independent reference for metrics, in tests
+    "selenium>=4.15",  # the report in a real browser
+    "twine",
     "yamllint",
 ]
 
@@ -58,8 +78,10 @@ setup(
         # The last torchaudio (2.11) refuses a torch of another release.
         "torch>=2.7.1,<2.12",
         "torchaudio>=2.7.1,<2.12",
+        "click>=8.1",  # the command `ssps`
         "hyperpyyaml>=1.2.3",
         "faiss-cpu>=1.8",  # tests compare k-means with it
+        "rich>=13",  # the line an epoch
         "pyyaml",  # a checkpoint's meta file, as SpeechBrain writes it
         "ruamel.yaml>=0.17.28",  # overlays; HyperPyYAML's own parser
         "sentencepiece",  # SpeechBrain imports it
@@ -68,7 +90,16 @@ setup(
         "soundfile>=0.13",  # partial reads, resampled in torchaudio
         "tqdm",
     ],
-    extras_require={"demo": DEMO, "m4a": M4A, "dev": DEMO + M4A + DEV},
+    extras_require={
+        "demo": DEMO,
+        "m4a": M4A,
+        "report": REPORT,
+        "onnx": ONNX,
+        "hub": HUB,
+        "ssl": SSL,
+        "docs": DOCS,
+        "dev": DEMO + M4A + REPORT + ONNX + HUB + SSL + DOCS + DEV,
+    },
     classifiers=[
         "License :: OSI Approved :: Apache Software License",
         "Programming Language :: Python :: 3",
