@@ -6,6 +6,8 @@ import torch
 from speechbrain.nnet.CNN import Conv1d
 from torch import Tensor, nn
 
+from ssps_plugin.frameworks.attentive_pooling import split_attentive_pooling
+
 
 class Framework(nn.Module):
     """Base of the frameworks, which map views to anchors and positives.
@@ -142,7 +144,8 @@ class EmbeddingModel(nn.Module):
         InputNormalization per sentence.
     encoder : torch.nn.Module
         `(features, lengths) -> (batch, 1, dim)`, such as SpeechBrain's
-        ECAPA_TDNN. It is changed in place by `skip_empty_padding`.
+        ECAPA_TDNN; lengths are None where all are full. It is changed in place
+        by `skip_empty_padding` and `split_attentive_pooling`.
 
     Example
     -------
@@ -166,6 +169,7 @@ class EmbeddingModel(nn.Module):
         self.normalization = normalization
         self.encoder = encoder
         skip_empty_padding(encoder)
+        split_attentive_pooling(encoder)
 
     def forward(self, wavs: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Compute embeddings, the encoder's output.
@@ -187,7 +191,7 @@ class EmbeddingModel(nn.Module):
 
     def compute_features(
         self, wavs: Tensor, lengths: Tensor | None = None
-    ) -> tuple[Tensor, Tensor]:
+    ) -> tuple[Tensor, Tensor | None]:
         """Compute normalised features, which two networks may share.
 
         Arguments
@@ -197,14 +201,17 @@ class EmbeddingModel(nn.Module):
 
         Returns
         -------
-        tuple of torch.Tensor
-            Features `(batch, frames, bands)` and relative lengths `(batch,)`.
+        torch.Tensor
+            Features, `(batch, frames, bands)`.
+        torch.Tensor or None
+            The lengths, as they were given.
         """
-        if lengths is None:
-            lengths = torch.ones(len(wavs), device=wavs.device)
-        return self.normalization(self.features(wavs), lengths), lengths
+        relative = lengths
+        if relative is None:  # which normalisation does not take
+            relative = torch.ones(len(wavs), device=wavs.device)
+        return self.normalization(self.features(wavs), relative), lengths
 
-    def encode(self, features: Tensor, lengths: Tensor) -> Tensor:
+    def encode(self, features: Tensor, lengths: Tensor | None) -> Tensor:
         """Encode normalised features to embeddings, `(batch, dim)`."""
         embedding: Tensor = self.encoder(features, lengths)
         return embedding.squeeze(1)

@@ -87,13 +87,13 @@ class MoCo(Framework):
             Other than one group of two views.
         """
         wavs = flatten_view_pair(views)
-        features, lengths = self.embedding_model.compute_features(wavs)
-        queries = self.projector(self.embedding_model.encode(features, lengths))
+        features, _ = self.embedding_model.compute_features(wavs)
+        queries = self.projector(self.embedding_model.encode(features, None))
         with torch.no_grad():
             if self.training and is_distributed():
-                keys = self._encode_shuffled_keys(features, lengths)
+                keys = self._encode_shuffled_keys(features)
             else:
-                keys = self._encode_keys(features, lengths)
+                keys = self._encode_keys(features)
         # (2 * batch, dim) -> (2, batch, dim); keys in the order of the queries
         return queries.unflatten(0, (2, -1)), keys.unflatten(0, (2, -1)).flip(0)
 
@@ -132,20 +132,18 @@ class MoCo(Framework):
         """Restore the number of shuffles."""
         self.num_shuffles = int(state)
 
-    def _encode_keys(self, features: Tensor, lengths: Tensor) -> Tensor:
-        embedding = self.key_embedding_model.encode(features, lengths)
+    def _encode_keys(self, features: Tensor) -> Tensor:
+        embedding = self.key_embedding_model.encode(features, None)
         keys: Tensor = self.key_projector(embedding)
         return keys
 
-    def _encode_shuffled_keys(
-        self, features: Tensor, lengths: Tensor
-    ) -> Tensor:
+    def _encode_shuffled_keys(self, features: Tensor) -> Tensor:
         """Encode a share of all ranks' views, and return this rank's keys."""
         joint = JointBatch.of(features)
-        features, lengths = joint.gather(features, lengths)
+        (features,) = joint.gather(features)
         order = self._draw_permutation(len(joint)).to(features.device)
         share = order[joint.own]
-        keys = self._encode_keys(features[share], lengths[share])
+        keys = self._encode_keys(features[share])
         (shuffled,) = joint.gather(keys)
         # The key of view i is where the inverse permutation says.
         return shuffled[order.argsort()[joint.own]]
