@@ -22,8 +22,8 @@ class SplitAttentivePooling(AttentiveStatisticsPooling):
     and are computed once. Without `lengths` there is no mask either.
 
     Parameters and their names are the same; results differ by rounding, some
-    1e-14 of their size in float64. `split_attentive_pooling` turns SpeechBrain's
-    module into this one.
+    1e-14 of their size in float64. `split_attentive_pooling` turns
+    SpeechBrain's module into this one.
 
     Arguments
     ---------
