@@ -440,7 +440,8 @@ class SSLBrain(sb.Brain):
             meta = {"EER": rates["eer"]} if rates else {}
         if if_main_process():
             self.history.record(row)
-            self.snapshots.save(epoch, self.framework.exported_model)
+            model, marked = self.framework.exported_model, self._marked_epochs()
+            self.snapshots.save(epoch, model, marked)
         # Loggers write on the main process, and wait for the others.
         self._log(row)
         if self.checkpointer is not None:
@@ -615,6 +616,17 @@ class SSLBrain(sb.Brain):
             or (sampler.enabled and epoch == sampler.start_epoch - 1)
         )
 
+    def _marked_epochs(self) -> set[int]:
+        """Return the epochs whose snapshot is kept besides the last ones.
+
+        The one before SSPS starts, to compare with, and the best verified one.
+        """
+        sampler = self.modules.sampler
+        before = {sampler.start_epoch - 1} if sampler.enabled else set()
+        rated = [row for row in self.history.rows if "eer" in row]
+        best = min(rated, key=lambda row: row["eer"], default=None)
+        return before if best is None else before | {best["epoch"]}
+
     def _log(self, row: dict[str, Any]) -> None:
         metrics = {key: value for key, value in row.items() if key != "epoch"}
         for train_logger in self.train_loggers:
@@ -668,9 +680,9 @@ class SSLBrain(sb.Brain):
             self._warm_start(self.warm_start_from)
             rates = self._error_rates()
             if if_main_process():
-                self.history.record(
-                    {"epoch": self.epoch_counter.current, **rates}
-                )
+                epoch = self.epoch_counter.current
+                self.history.record({"epoch": epoch, **rates})
+                self.snapshots.mark(epoch, self.framework.exported_model)
 
     def _compile(self) -> None:
         """Compile as SpeechBrain does, and the encoders if asked to."""

@@ -20,7 +20,8 @@ from ssps_plugin.losses import (
 )
 from ssps_plugin.training.brain import SSLBrain
 from ssps_plugin.training.optimisation import WarmupCosine
-from tests.recipes.running import newest_checkpoint, run
+from ssps_plugin.training.snapshots import Snapshots
+from tests.recipes.running import history, newest_checkpoint, run
 from tests.recipes.test_frameworks import FRAMEWORKS
 
 # Loss, which of its operands are the positives, and what is fed after it.
@@ -140,12 +141,23 @@ def test_what_is_kept_averaged_and_scored_at_the_end_is_the_teacher(
     state = torch.load(newest_checkpoint(tmp_path) / "framework.ckpt")
     kept = [
         torch.load(path)["encoder.fc.conv.weight"]
-        for path in sorted((tmp_path / "snapshots").iterdir())
+        for path in sorted((tmp_path / "snapshots").glob("epoch_*"))
     ]
     teacher = state["teacher_model.encoder.fc.conv.weight"]
     assert torch.equal(kept[-1], teacher)
     assert not torch.equal(kept[0], kept[1])
     torch.testing.assert_close(scored[-1], (kept[0] + kept[1]) / 2)
+
+
+def test_the_epoch_before_ssps_and_the_best_one_stay_beside_the_last(
+    corpus, tmp_path
+):
+    options = {"data_folder": corpus, "averaged_epochs": 2, "num_epochs": 5}
+    run("simclr_ssps.yaml", tmp_path, **options)  # starts in epoch 3
+    rows = [row for row in history(tmp_path) if "eer" in row]
+    best = min(rows, key=lambda row: row["eer"])["epoch"]
+    snapshots = Snapshots(tmp_path / "snapshots", 2)
+    assert snapshots.epochs() == sorted({2, 4, 5, best})
 
 
 def test_speechbrains_own_clipping_leaves_large_gradients_alone(

@@ -1,9 +1,10 @@
-"""Snapshots of the last epochs, and their average."""
+"""Snapshots by epoch, and the average of the last ones."""
 
 import pytest
 import torch
 from torch import nn
 
+from ssps_plugin.training.checkpoints import DamagedFileError
 from ssps_plugin.training.snapshots import Snapshots
 
 
@@ -123,3 +124,74 @@ def test_a_snapshot_made_again_replaces_the_one_before(tmp_path):
     averaged = model()
     snapshots.average_into(averaged, last_epoch=2)
     assert (averaged[0].weight == 2.0).all()
+
+
+def test_marked_epochs_stay_beyond_the_last_ones_and_load_by_epoch(tmp_path):
+    snapshots = Snapshots(tmp_path, num_kept=2)
+    for epoch in range(1, 8):
+        snapshots.save(epoch, model(float(epoch)), marked={2, 4, 9})
+    assert snapshots.epochs() == [2, 4, 6, 7]
+    for epoch in snapshots.epochs():
+        loaded = model()
+        snapshots.load_into(loaded, epoch)
+        assert (loaded[0].weight == epoch).all()
+        assert loaded[1].num_batches_tracked == 10 * epoch
+
+
+def test_marked_epochs_leave_the_average_as_it_is(tmp_path):
+    plain = Snapshots(tmp_path / "plain", num_kept=2)
+    marking = Snapshots(tmp_path / "marking", num_kept=2)
+    for epoch in range(1, 6):
+        plain.save(epoch, model(float(epoch)))
+        marking.save(epoch, model(float(epoch)), marked={2, 5})
+    # Even of more epochs than the run has kept, as verify.py may ask for.
+    for num_kept in (2, 10):
+        averages = [model(), model()]
+        for one, folder in zip(averages, ("plain", "marking"), strict=True):
+            again = Snapshots(tmp_path / folder, num_kept)
+            assert again.average_into(one, last_epoch=5) == 2
+        states = [one.state_dict() for one in averages]
+        assert all(torch.equal(states[0][k], states[1][k]) for k in states[0])
+
+
+def test_an_epoch_that_is_no_longer_marked_goes(tmp_path):
+    snapshots = Snapshots(tmp_path, num_kept=0)
+    for epoch, best in ((1, 1), (2, 2), (3, 2), (4, 4), (5, 4)):
+        snapshots.save(epoch, model(float(epoch)), marked={best})
+    assert snapshots.epochs() == [4]
+    assert snapshots.average_into(model(), last_epoch=5) == 1
+
+
+def test_a_resume_replaces_the_snapshot_of_a_marked_epoch(tmp_path):
+    snapshots = Snapshots(tmp_path, num_kept=2)
+    for epoch, value in ((1, 1.0), (2, 5.0), (3, 1.0), (4, 1.0), (2, 3.0)):
+        snapshots.save(epoch, model(value), marked={2})
+    loaded = model()
+    snapshots.load_into(loaded, 2)
+    assert (loaded[0].weight == 3.0).all()
+    assert len(names_in(tmp_path)) == 2  # one to average, one marked
+
+
+def test_an_epoch_that_is_not_kept_is_an_error_that_names_those_that_are(
+    tmp_path,
+):
+    snapshots = Snapshots(tmp_path, num_kept=2)
+    for epoch in (1, 2, 3):
+        snapshots.save(epoch, model(float(epoch)))
+    with pytest.raises(FileNotFoundError, match=r"epoch 1 .* epochs: 2, 3\."):
+        snapshots.load_into(model(), 1)
+
+
+def test_a_damaged_snapshot_is_not_loaded_but_a_whole_one_of_its_epoch_is(
+    tmp_path,
+):
+    snapshots = Snapshots(tmp_path, num_kept=2)
+    snapshots.save(1, model(1.0))
+    snapshots.save(2, model(2.0), marked={2})
+    for path in tmp_path.glob("epoch_*"):
+        flip_a_bit(path)
+    loaded = model()
+    snapshots.load_into(loaded, 2)
+    assert (loaded[0].weight == 2.0).all()
+    with pytest.raises(DamagedFileError, match="another epoch"):
+        snapshots.load_into(loaded, 1)
