@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize
-from tqdm import tqdm
 
 from ssps_plugin.clustering.assignment import (
     PrunedAssignment,
@@ -18,6 +17,7 @@ from ssps_plugin.clustering.assignment import (
 from ssps_plugin.clustering.mean_directions import mean_directions
 from ssps_plugin.clustering.top_k import top_k
 from ssps_plugin.distributed import gather_rows, share_of_rank
+from ssps_plugin.progress import progress_bar
 
 # From centroids to the similarity and label of every point.
 _Assignment = Callable[[Tensor], tuple[Tensor, Tensor]]
@@ -179,7 +179,12 @@ class SphericalKMeans:
             num_iterations = default_iterations
         own = share_of_rank(points)
         assign, assign_exactly = self._assignments(own)
-        bar = tqdm(range(num_iterations), "k-means", disable=not progress)
+        bar = progress_bar(
+            range(num_iterations),
+            "k-means",
+            unit="iteration",
+            disable=not progress,
+        )
         for _ in bar:
             similarities, labels = assign(centroids)
             centroids = mean_directions(

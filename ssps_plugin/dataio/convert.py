@@ -20,7 +20,6 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import soundfile
-from tqdm import tqdm
 
 from ssps_plugin.dataio.corpus.folders import (
     COMPRESSED_SUFFIXES,
@@ -28,6 +27,7 @@ from ssps_plugin.dataio.corpus.folders import (
     walk_folders,
 )
 from ssps_plugin.dataio.safe_reading import check_regular_file, warn_if_slow
+from ssps_plugin.progress import progress_bar
 
 logger = logging.getLogger(__name__)
 
@@ -140,7 +140,9 @@ def convert_folder(
     chunks = _split_into_chunks(files, num_threads)
     with (
         ThreadPoolExecutor(max_workers=num_threads) as pool,
-        tqdm(total=len(files), desc="Converting", unit="file") as bar,
+        progress_bar(
+            description="Converting", total=len(files), unit="file"
+        ) as bar,
     ):
         for results in pool.map(convert_chunk, chunks):
             done.add(results)

@@ -15,7 +15,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
-from tqdm import tqdm
 
 from ssps_plugin.dataio.audio import (
     SAMPLE_RATE,
@@ -24,6 +23,7 @@ from ssps_plugin.dataio.audio import (
     read_audio,
 )
 from ssps_plugin.distributed import gather_rows, rank, world_size
+from ssps_plugin.progress import progress_bar
 
 File = str | os.PathLike[str]
 Embed = Callable[[Tensor, Tensor], Tensor]
@@ -132,7 +132,12 @@ def extract_embeddings(
     embeddings = torch.empty(0)
     with (
         ThreadPoolExecutor(num_readers) as readers,
-        tqdm(total=len(pieces), unit="utt", disable=not progress) as bar,
+        progress_bar(
+            description="Embedding",
+            total=len(pieces),
+            unit="utterance",
+            disable=not progress,
+        ) as bar,
     ):
         reads = (
             partial(readers.submit, read, *pieces[i].read_arguments)

@@ -13,7 +13,6 @@ import torch
 from speechbrain.utils.distributed import if_main_process
 from speechbrain.utils.logger import get_logger
 from torch import Tensor
-from tqdm import tqdm
 
 from ssps_plugin.dataio.audio import (
     SAMPLE_RATE,
@@ -36,6 +35,7 @@ from ssps_plugin.evaluation.error_rates import detection_curve
 from ssps_plugin.evaluation.scoring import Cohort, cosine_scores, s_norm
 from ssps_plugin.evaluation.trial_list import read_trials, warn_unusual_trials
 from ssps_plugin.evaluation.trial_lookup import find_trial_files
+from ssps_plugin.progress import progress_bar
 
 logger = get_logger(__name__)
 
@@ -207,7 +207,9 @@ def _checked_seconds(files: list[pathlib.Path]) -> list[float]:
     with ThreadPoolExecutor(_NUM_THREADS) as threads:
         checked = threads.map(_seconds_or_error, files)
         quiet = not if_main_process()
-        bar = tqdm(checked, "Checking trials", len(files), disable=quiet)
+        bar = progress_bar(
+            checked, "Checking trials", len(files), "file", disable=quiet
+        )
         found = list(bar)
     errors = [str(entry) for entry in found if isinstance(entry, AudioError)]
     if errors:

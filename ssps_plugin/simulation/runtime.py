@@ -9,7 +9,7 @@ from functools import partial
 from types import ModuleType
 from typing import TypeVar
 
-from tqdm import tqdm
+from ssps_plugin.progress import progress_bar
 
 # Tasks sent to a process at a time: few, so that the bar moves.
 _CHUNK_SIZE = 4
@@ -89,7 +89,10 @@ def run_tasks(
         )
     num_jobs = min(num_jobs or os.cpu_count() or 1, max(1, len(tasks)))
     show_progress = partial(
-        tqdm, total=len(tasks), desc=description, dynamic_ncols=True
+        progress_bar,
+        description=description,
+        total=len(tasks),
+        unit="recording",
     )
     if num_jobs == 1:
         for task in show_progress(tasks):

@@ -8,7 +8,6 @@ import numpy as np
 import torch
 from speechbrain.utils.distributed import get_local_rank, if_main_process
 from speechbrain.utils.logger import get_logger
-from tqdm import tqdm
 
 from ssps_plugin.dataio.audio import (
     SAMPLE_RATE,
@@ -29,6 +28,7 @@ from ssps_plugin.dataio.corpus.folders import (
 )
 from ssps_plugin.dataio.corpus.header_cache import HeaderCache
 from ssps_plugin.dataio.read_failures import ReadFailures
+from ssps_plugin.progress import progress_bar
 
 logger = get_logger(__name__)
 
@@ -386,7 +386,9 @@ def _read_lengths(
     with ThreadPoolExecutor(max_workers=_NUM_THREADS) as pool:
         lengths = pool.map(seconds_or_zero, paths)
         quiet = not if_main_process()
-        seconds = list(tqdm(lengths, label, len(paths), disable=quiet))
+        seconds = list(
+            progress_bar(lengths, label, len(paths), "file", disable=quiet)
+        )
     # The other processes of this machine read the same.
     if get_local_rank() in (None, 0):
         headers.save()

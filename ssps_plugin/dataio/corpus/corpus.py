@@ -8,8 +8,6 @@ from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 from typing import Protocol
 
-from tqdm import tqdm
-
 from ssps_plugin.dataio.audio import AudioError
 from ssps_plugin.dataio.corpus.folders import (
     AUDIO_SUFFIXES,
@@ -25,6 +23,7 @@ from ssps_plugin.dataio.corpus.folders import (
     walk_folders,
 )
 from ssps_plugin.dataio.corpus.header_cache import HeaderCache
+from ssps_plugin.progress import progress_bar
 
 LAYOUT = "<data_folder>/[…/]<speaker>/<recording>/<utterance>.{wav,flac,ogg}"
 # Listing waits for the file system, which often is a network's.
@@ -413,7 +412,9 @@ def inspect_files(
     inspected: list[InspectedFile] = []
     with (
         ThreadPoolExecutor(max_workers=num_threads) as pool,
-        tqdm(total=len(files), desc="Reading headers", unit="file") as bar,
+        progress_bar(
+            description="Reading headers", total=len(files), unit="file"
+        ) as bar,
     ):
         for results in pool.map(inspect_chunk, chunks):
             inspected += results
