@@ -1,0 +1,180 @@
+"""Tables of YAML keys, from the comments that stand beside them.
+
+`.. yaml-keys:: hparams/simclr_ssps.yaml` lists every key of the file: its
+default, and the comment on its line. A key that holds an object is described by
+the first line of its class's docstring. An overlay's key without a comment has
+that of the files it is laid over.
+"""
+
+import importlib
+import inspect
+import pathlib
+import re
+from dataclasses import dataclass
+
+from docutils import nodes
+from sphinx.util.docutils import SphinxDirective
+
+ROOT = pathlib.Path(__file__).parents[2]
+_SECTION = re.compile(r"^# -+ (.+)$")
+_KEY = re.compile(r"^([A-Za-z]\w*):(.*)$")
+_OBJECT = re.compile(r"!(new|name|apply):([\w.]+)")
+# Containers, of which HyperPyYAML misreads a comment.
+_CONTAINERS = {
+    "crop_groups": "Which crops are cut of an utterance, a group a length.",
+    "modules": "What is moved to the device, trained and wrapped for DDP.",
+}
+
+
+@dataclass
+class Key:
+    """A key of a YAML file."""
+
+    name: str
+    value: str
+    comment: str
+    section: str
+    classes: tuple[str, ...] = ()
+
+    @property
+    def description(self):
+        """Return the comment, or what the key's class says of itself."""
+        if self.comment:
+            return self.comment
+        if self.name in _CONTAINERS:
+            return _CONTAINERS[self.name]
+        return summary_of(self.classes[0]) if self.classes else ""
+
+
+def read_keys(path):
+    """Read the keys of a YAML file, in order."""
+    keys, section = [], ""
+    for line in path.read_text(encoding="utf-8").splitlines():
+        heading = _SECTION.match(line)
+        if heading:
+            section = heading[1].removeprefix("the end of ").strip()
+            if section.startswith("end of"):
+                section = ""
+            continue
+        found = _KEY.match(line)
+        if found:
+            value, _, comment = found[2].partition(" #")
+            keys.append(Key(found[1], value.strip(), comment.strip(), section))
+        if keys and not line.startswith("#"):
+            body = line.partition(" #")[0] if found or line[:1] == " " else ""
+            classes = tuple(match[1] for match in _OBJECT.findall(body))
+            keys[-1].classes += classes
+    for key in keys:
+        key.value = shown_value(key)
+    return keys
+
+
+def shown_value(key):
+    """Return a key's default as it is read, objects by their class."""
+    tagged = _OBJECT.match(key.value)
+    if tagged:
+        return tagged[2]
+    return key.value.removeprefix("!ref ") or ", ".join(key.classes)
+
+
+def summary_of(dotted):
+    """Return the first line of the docstring of a class or function."""
+    module, _, name = dotted.rpartition(".")
+    try:
+        value = getattr(importlib.import_module(module), name)
+    except ImportError:  # an optional dependency of an overlay
+        return ""
+    text = (inspect.getdoc(value) or "").strip().partition("\n\n")[0]
+    return " ".join(text.split())
+
+
+def known_comments():
+    """Map keys to the comments of the first file that has one."""
+    comments = {}
+    for path in sorted((ROOT / "hparams").rglob("*.yaml")):
+        for key in read_keys(path):
+            if key.description:
+                comments.setdefault(key.name, key.description)
+    return comments
+
+
+def is_overlay(path):
+    """Whether a file is laid over others: it describes no framework."""
+    return not any(key.name == "framework" for key in read_keys(path))
+
+
+class YamlKeys(SphinxDirective):
+    """A table of the keys of a YAML file, section by section."""
+
+    required_arguments = 1
+    option_spec = {"only": str, "without": str}
+
+    def run(self):
+        """Build a table for each section of the file."""
+        path = ROOT / self.arguments[0]
+        self.env.note_dependency(str(path))
+        left_out = set()
+        if "without" in self.options:
+            twin = ROOT / self.options["without"]
+            self.env.note_dependency(str(twin))
+            left_out = {(k.name, k.value) for k in read_keys(twin)}
+        comments = known_comments() if is_overlay(path) else {}
+        tables, section, rows = [], None, []
+        for key in read_keys(path):
+            if (key.name, key.value) in left_out:
+                continue
+            if key.section != section and rows:
+                tables += self.table(section, rows)
+                rows = []
+            section = key.section
+            text = key.description or comments.get(key.name, "")
+            rows.append((key.name, key.value, text))
+        return tables + self.table(section, rows)
+
+    def table(self, section, rows):
+        """Build a table of keys, defaults and comments."""
+        lines = []
+        if section and section != "SSPS block":
+            lines += [f".. rubric:: {section}", ""]
+        lines += [
+            ".. list-table::",
+            "   :header-rows: 1",
+            "   :widths: 26 30 44",
+            "   :class: yaml-keys",
+            "",
+            "   * - key",
+            "     - default",
+            "     - what it is",
+        ]
+        for name, value, text in rows:
+            shown = _literal(_shorten(value)) if value else ""
+            lines += [
+                f"   * - {_literal(name)}",
+                f"     - {shown}",
+                f"     - {_escape(text)}",
+            ]
+        container = nodes.container()
+        container += self.parse_text_to_nodes("\n".join(lines))
+        return [container]
+
+
+def _literal(text):
+    return f":name:`{text}`" if "`" not in text else text
+
+
+def _shorten(value):
+    """Name an object by its last two parts: its room and its class."""
+    if re.fullmatch(r"[\w.]+\.[A-Z]\w*", value):
+        return value.rpartition(".")[2]
+    return value
+
+
+def _escape(text):
+    """Keep comments' asterisks, bars and underscores as they are."""
+    return re.sub(r"([*|])", r"\\\1", text)
+
+
+def setup(app):
+    """Register the directive."""
+    app.add_directive("yaml-keys", YamlKeys)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
