@@ -23,6 +23,15 @@ from ssps_plugin.sampling import (
 
 __version__ = "0.1.0"
 
+
+def __getattr__(name: str) -> object:
+    if name == "SpeakerEncoder":  # late: it needs more than a sampler does
+        from ssps_plugin.pretrained.speaker_encoder import SpeakerEncoder
+
+        return SpeakerEncoder
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
 __all__ = [
     "CentroidSampling",
     "ClusteringSampling",
@@ -36,6 +45,7 @@ __all__ = [
     "PositiveSamplingLoss",
     "SameUtterancePositives",
     "SamplingStrategy",
+    "SpeakerEncoder",
     "SwAVLoss",
     "VICRegLoss",
     "add_reference_view",

@@ -19,7 +19,6 @@ import pathlib
 import sys
 from typing import Any
 
-import torch
 from speechbrain.utils.distributed import (
     if_main_process,
     infer_device,
@@ -32,22 +31,31 @@ from ssps_plugin.dataio import load_manifest
 from ssps_plugin.dataio.dataset import read_column
 from ssps_plugin.evaluation.embeddings import EmbeddingCache
 from ssps_plugin.evaluation.results import (
-    History,
     results_folder,
     run_settings,
     write_verification,
 )
 from ssps_plugin.evaluation.scoring import Cohort, draw_cohort
-from ssps_plugin.training.checkpoints import AtomicCheckpointer
-from ssps_plugin.training.checks import has_checkpoints
+from ssps_plugin.pretrained.trained_run import (
+    check_checkpoints,
+    load_weights_of_run,
+)
 from ssps_plugin.training.configuration import (
     Configuration,
     parse_configuration,
 )
 from ssps_plugin.training.runtime import process_group
-from ssps_plugin.training.snapshots import Snapshots
 
 logger = get_logger(__name__)
+
+# All that is built and read: neither the augmentation, whose noise may be
+# missing, nor what makes folders or sets a seed.
+NEEDED_KEYS = (
+    *("output_folder", "save_folder", "made_trials", "data_folder"),
+    *("trials", "trials_folder", "train_manifest", "sample_rate", "seed"),
+    *("cohort_size", "cohort_top_n", "true_positives", "num_resamples"),
+    *("false_acceptance_rate", "averaged_epochs", "framework"),
+)
 
 
 def main(argv: list[str]) -> None:
@@ -63,7 +71,7 @@ def verify(configuration: Configuration) -> None:
     if configuration.hparams_file.name == "hyperparams.yaml":
         use_paths_of_run(configuration)
     check_checkpoints(configuration.settings()["save_folder"])
-    hparams = configuration.load()
+    hparams = configuration.load(NEEDED_KEYS)
     setup_logging()
     trials = Trials.from_hparams(hparams)
     run_on_main(trials.download)
@@ -77,7 +85,7 @@ def verify(configuration: Configuration) -> None:
     cohort = read_cohort(hparams) if hparams["cohort_size"] else None
 
     device = configuration.run_opts["device"] or infer_device()
-    settings = load_averaged_model(hparams) | run_settings(hparams, cohort)
+    settings = load_model(hparams) | run_settings(hparams, cohort)
     framework = hparams["framework"].to(device).eval()
     cache = EmbeddingCache()
     for verification in trials.verifications:
@@ -99,32 +107,16 @@ def verify(configuration: Configuration) -> None:
 
 
 def use_paths_of_run(configuration: Configuration) -> None:
-    """Use the files beside a saved configuration, and no augmentation.
+    """Use the files beside a saved configuration.
 
-    A run can so be verified from any folder, after it was moved, and where the
-    noise that it was trained with is missing.
+    A run can so be verified from any folder, and after it was moved.
     """
     folder = configuration.hparams_file.parent
-    # References are resolved in what is saved, so the arguments of the objects
-    # that take these paths are overridden, too.
-    save, log = str(folder / "save"), str(folder / "train_log.txt")
-    arguments = {
-        "checkpointer": {"checkpoints_dir": save},
-        "train_logger": {"save_file": log},
-        "augmentation": {"noise_folder": None, "rir_folder": None},
-    }
     paths: dict[str, Any] = {
         "output_folder": str(folder),
-        "save_folder": save,
+        "save_folder": str(folder / "save"),
         "made_trials": str(folder / "trials.txt"),
-        "train_log": log,
-        "noise_folder": None,
-        "rir_folder": None,
     }
-    for key, overridden in arguments.items():
-        present = configuration[key] or {}
-        if overridden.keys() <= present.keys():  # not an object of one's own
-            paths[key] = overridden
     manifest = pathlib.Path(configuration["train_manifest"])
     beside = folder / manifest.name
     moved = not manifest.is_absolute() or not manifest.is_file()
@@ -147,42 +139,7 @@ def read_cohort(hparams: dict[str, Any]) -> Cohort:
     )
 
 
-def check_checkpoints(save_folder: str) -> None:
-    """Check that there is a checkpoint, before any folder is made.
-
-    Raises
-    ------
-    FileNotFoundError
-        There is none.
-    """
-    if not has_checkpoints(save_folder):
-        raise FileNotFoundError(
-            f"Expected a checkpoint in {save_folder}, got none: train first, "
-            "with the same output_folder."
-        )
-
-
-def load_newest_checkpoint(
-    save_folder: str, framework: torch.nn.Module, counter: Any
-) -> None:
-    """Load the newest checkpoint that is whole, and change nothing on disk.
-
-    The training may go on meanwhile.
-
-    Raises
-    ------
-    FileNotFoundError
-        There is none.
-    """
-    parts = {"framework": framework, "epoch_counter": counter}
-    if AtomicCheckpointer(save_folder, parts).load_newest() is None:
-        raise FileNotFoundError(
-            f"Expected a checkpoint in {save_folder}, got none: train first, "
-            "with the same output_folder."
-        )
-
-
-def load_averaged_model(hparams: dict[str, Any]) -> dict[str, Any]:
+def load_model(hparams: dict[str, Any]) -> dict[str, Any]:
     """Load the average of the last epochs into the framework.
 
     Returns
@@ -190,25 +147,17 @@ def load_averaged_model(hparams: dict[str, Any]) -> dict[str, Any]:
     dict
         `epochs`, `averaged_epochs` and `coverage`, as for
         `verification_results`.
-
-    Raises
-    ------
-    FileNotFoundError
-        There is no checkpoint that is whole.
     """
-    framework, counter = hparams["framework"], hparams["epoch_counter"]
-    load_newest_checkpoint(hparams["save_folder"], framework, counter)
-    output_folder = pathlib.Path(hparams["output_folder"])
-    snapshots = Snapshots(
-        output_folder / "snapshots", hparams["averaged_epochs"]
+    loaded = load_weights_of_run(
+        hparams["framework"],
+        hparams["save_folder"],
+        hparams["output_folder"],
+        hparams["averaged_epochs"],
     )
-    epoch = counter.current
-    averaged = snapshots.average_into(framework.exported_model, epoch)
-    history = History(output_folder / "history.json")
     return {
-        "epochs": epoch,
-        "averaged_epochs": averaged,
-        "coverage": history.at(epoch).get("coverage"),
+        "epochs": loaded.epochs,
+        "averaged_epochs": loaded.averaged_epochs,
+        "coverage": loaded.coverage,
     }
 
 

@@ -7,7 +7,14 @@ import difflib
 import io
 import math
 import pathlib
-from collections.abc import Collection, Mapping, MutableMapping, Sequence
+import re
+from collections.abc import (
+    Collection,
+    Iterator,
+    Mapping,
+    MutableMapping,
+    Sequence,
+)
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -45,6 +52,8 @@ _LEAST_OPTIONS = {
     "nonfinite_patience": 0,
     "optimizer_step_limit": 1,
 }
+# A key's name in a reference, which may go on to a part of it: `<a[b]>`.
+_REFERENCE = re.compile(r"<(\w+)")
 _BACKENDS = ("nccl", "gloo", "mpi")
 
 
@@ -95,11 +104,21 @@ class Configuration:
         tree = _yaml().load(resolve_references(self._text()))
         return _plain_settings(tree)
 
-    def load(self) -> dict[str, Any]:
+    def load(self, keys: Collection[str] | None = None) -> dict[str, Any]:
         """Build the objects that the configuration describes.
 
         HyperPyYAML executes what a YAML file says: load only files that you
         would run.
+
+        Arguments
+        ---------
+        keys : collection of str, optional
+            Build no more than these keys and what they refer to.
+
+        Returns
+        -------
+        dict
+            Values and objects by key.
 
         Raises
         ------
@@ -107,7 +126,7 @@ class Configuration:
             An object cannot be built; the message names the file.
         """
         try:
-            hparams: dict[str, Any] = load_hyperpyyaml(self._text())
+            hparams: dict[str, Any] = load_hyperpyyaml(self._text(keys))
         except (
             *(TypeError, AttributeError, KeyError, IndexError),
             *(AssertionError, ArithmeticError, RecursionError),
@@ -155,6 +174,9 @@ class Configuration:
         unused = [key for key in values if key not in keys]
         for key in unused:
             self._warn_mistyped(key, keys, path)
+        # One that serves the files beside it has keys for each of them.
+        of_others = _keys_beside(path) if unused else set()
+        unused = [key for key in unused if key not in of_others]
         values = {
             key: check_value(
                 key,
@@ -213,10 +235,14 @@ class Configuration:
                 f"such key, did you mean {close[0]}?"
             )
 
-    def _text(self) -> io.StringIO:
+    def _text(self, keys: Collection[str] | None = None) -> io.StringIO:
         """Return the file with its overrides, references not yet resolved."""
         tree = self._tree()
         pin_paths(tree)
+        if keys is not None:
+            needed = _keys_needed(tree, keys)
+            for key in [key for key in tree if key not in needed]:
+                del tree[key]
         _mark_text(tree)
         text = io.StringIO()
         _yaml().dump(tree, text)
@@ -397,6 +423,17 @@ def _read_yaml(path: str | pathlib.Path) -> MutableMapping[str, Any]:
     return tree
 
 
+def _keys_beside(overlay: pathlib.Path) -> set[str]:
+    """Return the keys of the other YAML files in an overlay's folder."""
+    keys: set[str] = set()
+    for path in overlay.resolve().parent.glob("*.yaml"):
+        if path != overlay.resolve():
+            with contextlib.suppress(OSError, UnicodeDecodeError):
+                lines = path.read_text(encoding="utf-8").splitlines()
+                keys |= {line.partition(":")[0] for line in lines}
+    return keys
+
+
 def _describe_node(node: Any) -> str:
     """Show a node of a YAML file, briefly, for an error."""
     try:
@@ -412,6 +449,30 @@ def _plain_settings(tree: Mapping[str, Any]) -> dict[str, Any]:
         for key, value in tree.items()
         if _is_plain(value)
     }
+
+
+def _keys_needed(tree: Mapping[str, Any], keys: Collection[str]) -> set[str]:
+    """Return keys of a file with all those that they refer to."""
+    needed: set[str] = set()
+    waiting = list(keys)
+    while waiting:
+        key = waiting.pop()
+        if key in tree and key not in needed:
+            needed.add(key)
+            waiting += _references_below(tree[key])
+    return needed
+
+
+def _references_below(node: Any) -> Iterator[str]:
+    """Yield the names between `<` and `>` in a node and below it."""
+    if isinstance(node, Mapping):
+        for value in node.values():
+            yield from _references_below(value)
+    elif isinstance(node, list):
+        for value in node:
+            yield from _references_below(value)
+    elif tag_of(node) is not None:
+        yield from _REFERENCE.findall(str(node.value))
 
 
 def _mark_text(tree: Any) -> None:

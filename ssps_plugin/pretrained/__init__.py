@@ -1,0 +1,21 @@
+"""Trained encoders in use: embed, compare, export, publish, bring in."""
+
+import importlib
+from typing import Any
+
+# Imported when they are first used: some need what not everybody installs.
+_MODULE_OF = {
+    "Comparison": "speaker_encoder",
+    "SpeakerEncoder": "speaker_encoder",
+    "export_run": "export",
+    "push_to_hub": "hub",
+}
+
+__all__ = sorted(_MODULE_OF)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module = importlib.import_module(f"{__name__}.{_MODULE_OF[name]}")
+    return getattr(module, name)
