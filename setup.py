@@ -68,7 +68,10 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.10",
     packages=find_packages(include=["ssps_plugin", "ssps_plugin.*"]),
-    package_data={"ssps_plugin": ["py.typed"]},
+    package_data={
+        "ssps_plugin": ["py.typed"],
+        "ssps_plugin.training": ["log_config.yaml"],
+    },
     data_files=[
         *files_below("hparams", "*.yaml"),
         *files_below("recipes", "*.py", "*.yaml", "*.md"),

@@ -63,12 +63,15 @@ from ssps_plugin.training.configuration import (
     Configuration,
     parse_configuration,
 )
+from ssps_plugin.training.console import LOG_CONFIG
 from ssps_plugin.training.run_folder import (
     describe_foreign_files,
+    describe_next_steps,
     find_foreign_files,
     hold_output_folder,
 )
 from ssps_plugin.training.runtime import process_group
+from ssps_plugin.training.train_loggers import check_use_wandb
 
 logger = get_logger(__name__)
 
@@ -144,6 +147,7 @@ def train(configuration: Configuration) -> None:
 def check_before_writing(configuration: Configuration) -> None:
     """Check what a warm start is from, before any folder is made."""
     settings = configuration.settings()
+    check_use_wandb(settings.get("use_wandb"))
     warm_start_from = settings.get("warm_start_from")
     if warm_start_from is None or has_checkpoints(settings["save_folder"]):
         return  # the run goes on from its own
@@ -260,7 +264,8 @@ def open_output_folder(configuration: Configuration) -> None:
         started = find_started_run(configuration)
         if started is not None:
             check_same_experiment(settings, started)
-    sb.create_experiment_directory(output_folder)
+    sb.create_experiment_directory(output_folder, log_config=LOG_CONFIG)
+    logger.info("The run's folder is %s", output_folder)
     if if_main_process() and started is None:
         configuration.save(output_folder)
     for note in configuration.notes:
@@ -329,8 +334,13 @@ def warn_unusual_settings(hparams: dict[str, Any]) -> None:
 
 
 def log_augmentation(hparams: dict[str, Any]) -> None:
-    """Log which folders noise and rooms come from; warn if from none."""
-    if hparams["noise_folder"] is None and hparams["rir_folder"] is None:
+    """Log which folders noise and rooms come from; warn if from none.
+
+    MiniVox has its own noise and rooms.
+    """
+    is_demo = hparams["data_folder"] == hparams["minivox_folder"]
+    given = (hparams["noise_folder"], hparams["rir_folder"])
+    if given == (None, None) and not is_demo:
         logger.warning(
             "No augmentation: noise_folder and rir_folder are not given. The "
             "published results on VoxCeleb use both (MUSAN, simulated RIRs)."
@@ -508,6 +518,7 @@ def verify_final_model(
         # Of the list that verifies epochs.
         next((one for one in results if one.eer is not None), None),
     )
+    logger.info(describe_next_steps(output_folder))
 
 
 if __name__ == "__main__":

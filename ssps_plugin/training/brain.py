@@ -2,6 +2,7 @@
 
 import copy
 import pathlib
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from typing import Any, NamedTuple
@@ -17,7 +18,6 @@ from speechbrain.utils.checkpoints import (
 )
 from speechbrain.utils.distributed import if_main_process
 from speechbrain.utils.logger import get_logger
-from speechbrain.utils.train_logger import TensorboardLogger
 from torch import Tensor, nn
 
 from ssps_plugin.dataio import SharedEpoch
@@ -32,6 +32,7 @@ from ssps_plugin.distributed import (
     world_size,
 )
 from ssps_plugin.evaluation.embeddings import EmbeddingCache
+from ssps_plugin.evaluation.epoch_table import EpochTable
 from ssps_plugin.evaluation.results import History
 from ssps_plugin.evaluation.sampling_report import SamplingReport
 from ssps_plugin.evaluation.scoring import Cohort
@@ -42,6 +43,7 @@ from ssps_plugin.evaluation.verification import (
 from ssps_plugin.frameworks import Framework
 from ssps_plugin.loss_wrapper import PositiveSamplingLoss
 from ssps_plugin.losses import ObjectiveModule
+from ssps_plugin.progress import ProgressLines, is_terminal, progress_bar
 from ssps_plugin.reference import reference_representation
 from ssps_plugin.training.checkpoints import AtomicCheckpointer
 from ssps_plugin.training.checks import (
@@ -59,6 +61,11 @@ from ssps_plugin.training.runtime import (
     unsynchronised_batch_norm,
 )
 from ssps_plugin.training.snapshots import Snapshots
+from ssps_plugin.training.train_loggers import (
+    EpochTensorboard,
+    make_wandb_logger,
+    split_metrics,
+)
 
 logger = get_logger(__name__)
 
@@ -97,7 +104,8 @@ class SSLBrain(sb.Brain):
     momentum's schedule), `clip_gradients` (a function of the parameters, or
     null), `reference_in_eval_mode`, `verify_interval` (epochs),
     `averaged_epochs`, `num_checkpoints`, `train_logger`, `use_tensorboard`,
-    `sync_batchnorm`, `compile_backend` and `output_folder`.
+    `use_wandb` (may be missing), `sync_batchnorm`, `compile_backend` and
+    `output_folder`.
 
     Arguments
     ---------
@@ -119,6 +127,7 @@ class SSLBrain(sb.Brain):
     """
 
     train_sampler: Any  # SpeechBrain's
+    noprogressbar: bool
 
     def __init__(
         self,
@@ -157,7 +166,17 @@ class SSLBrain(sb.Brain):
         )
         self.train_loggers = [self.hparams.train_logger]
         if self.hparams.use_tensorboard:
-            self.train_loggers.append(TensorboardLogger(folder / "tensorboard"))
+            self.train_loggers.append(EpochTensorboard(folder / "tensorboard"))
+        settings = vars(self.hparams)
+        wandb_logger = make_wandb_logger(
+            settings.get("use_wandb"), folder, settings
+        )
+        if wandb_logger is not None:
+            self.train_loggers.append(wandb_logger)
+        self._shows_progress = not self.noprogressbar and if_main_process()
+        # A bar is for a terminal: elsewhere there is a line a minute.
+        self.noprogressbar = self.noprogressbar or not is_terminal()
+        self._step_lines: ProgressLines | None = None
         if self.checkpointer is not None:
             check_recoverables(self.modules, self.checkpointer.recoverables)
             self.checkpointer.add_recoverable("sampling_report", self.report)
@@ -373,6 +392,9 @@ class SSLBrain(sb.Brain):
         self, batch: Any, outputs: Any, loss: Tensor, should_step: bool
     ) -> None:
         """Remember the step, or restore the state from before it."""
+        if self._step_lines is not None:
+            loss_so_far = f", loss {self.avg_train_loss:.3f}"
+            self._step_lines.update(note=loss_so_far)
         if self._batch_counts:
             self._remember_step()
             self._good_batches += 1
@@ -407,6 +429,11 @@ class SSLBrain(sb.Brain):
         self.modules.sampler.begin_epoch(epoch)
         for part in self._parts:
             part.begin_epoch(epoch)
+        self._epoch_started = time.monotonic()
+        if self._shows_progress and self.noprogressbar:
+            self._step_lines = ProgressLines(
+                None, f"epoch {epoch}", self.num_steps, "step", self.step
+            )
 
     def on_stage_end(
         self, stage: sb.Stage, stage_loss: float, epoch: int | None = None
@@ -628,9 +655,29 @@ class SSLBrain(sb.Brain):
         return before if best is None else before | {best["epoch"]}
 
     def _log(self, row: dict[str, Any]) -> None:
-        metrics = {key: value for key, value in row.items() if key != "epoch"}
+        meta, metrics = split_metrics(row)
         for train_logger in self.train_loggers:
-            train_logger.log_stats({"epoch": row["epoch"]}, metrics)
+            train_logger.log_stats(meta, metrics, verbose=False)
+        if if_main_process():
+            seconds = time.monotonic() - self._epoch_started
+            self._epoch_table.log(row, seconds)
+            self._explain_loss(row)
+
+    def _explain_loss(self, row: dict[str, Any]) -> None:
+        """Explain in the epoch in which SSPS starts why the loss rises."""
+        sampler = self.modules.sampler
+        if not sampler.enabled or row["epoch"] != sampler.start_epoch:
+            return
+        before = self.history.at(row["epoch"] - 1).get("loss")
+        if before is not None and row["loss"] > before:
+            logger.info(
+                "SSPS has started, so the loss rose from %.3f to %.3f, as it "
+                "should: positives now come from other recordings, which are "
+                "harder to match than two crops of one, and from here on "
+                "losses compare with this epoch's.",
+                before,
+                row["loss"],
+            )
 
     # -- fit ---------------------------------------------------------------
 
@@ -657,6 +704,13 @@ class SSLBrain(sb.Brain):
             )
         )
         self.num_steps = len(loader)
+        sampler = self.modules.sampler
+        self._epoch_table = EpochTable(
+            epoch_counter.limit,
+            verifies=any(not v.missing_labels for v in self.verifications),
+            start_epoch=sampler.start_epoch,
+            labels=self.report.names,
+        )
         if self.grad_accumulation_factor > self.num_steps:
             raise ValueError(
                 "Expected grad_accumulation_factor of at most "
@@ -674,6 +728,7 @@ class SSLBrain(sb.Brain):
         """Recover a checkpoint or, where there is none, start warm."""
         self._first_norm = self._weight_norm()
         super().on_fit_start()
+        self._log_start()
         self.history.warn_missing_epochs(self.epoch_counter.current)
         fresh = self.epoch_counter.current == 0 and self.step == 0
         if fresh and self.warm_start_from is not None:
@@ -683,6 +738,34 @@ class SSLBrain(sb.Brain):
                 epoch = self.epoch_counter.current
                 self.history.record({"epoch": epoch, **rates})
                 self.snapshots.mark(epoch, self.framework.exported_model)
+
+    def _log_start(self) -> None:
+        """Log what is trained, and from where a run goes on."""
+        done, sampler = self.epoch_counter.current, self.modules.sampler
+        num_weights = sum(
+            weight.numel()
+            for module in self.modules.values()
+            for weight in module.parameters()
+            if weight.requires_grad
+        )
+        ranks = "" if world_size() == 1 else f", {world_size()} processes"
+        start = sampler.start_epoch
+        logger.info(
+            "Training %s on %s%s: %s weights, %d epochs of %d steps, %s.",
+            type(self.framework).__name__,
+            self.device,
+            ranks,
+            f"{num_weights:,}".replace(",", " "),
+            self.epoch_counter.limit,
+            self.num_steps,
+            f"with SSPS from epoch {start} on" if start else "without SSPS",
+        )
+        if self.step:
+            logger.info(
+                "Going on inside epoch %d, after step %d.", done + 1, self.step
+            )
+        elif done:
+            logger.info("Going on after epoch %d.", done)
 
     def _compile(self) -> None:
         """Compile as SpeechBrain does, and the encoders if asked to."""
@@ -711,10 +794,14 @@ class SSLBrain(sb.Brain):
         epoch = self._recover_finished_run(folder)
         self.shared_epoch.set(epoch)
         loader = self._loader_of_epoch(epoch)
-        hidden = self.noprogressbar or not if_main_process()
         self.modules.eval()
         with torch.no_grad(), self.evaluation_ctx:
-            bar = sb.core.tqdm(loader, "warm start", disable=hidden)
+            bar = progress_bar(
+                loader,
+                "Filling the memories",
+                unit="batch",
+                disable=not self._shows_progress,
+            )
             self.modules.sampler.warm_start(self._embedded_batches(bar))
 
     def _recover_finished_run(self, folder: str) -> int:
@@ -840,7 +927,7 @@ class SSLBrain(sb.Brain):
                 verification.run(
                     self.embed,
                     self.device,
-                    progress=not self.noprogressbar and if_main_process(),
+                    progress=self._shows_progress,
                     cohort=cohort,
                     cache=cache,
                 )

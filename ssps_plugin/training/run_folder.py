@@ -4,6 +4,7 @@ import datetime
 import fcntl
 import os
 import pathlib
+import shlex
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -16,6 +17,13 @@ LOCK_NAME = ".run.lock"
 # What a run that ended early may leave before its configuration is saved.
 _FIRST_FILES = {"data", "env.log", "log.txt", "save", "train_ssl.py", "verify"}
 _FIRST_FILES |= {"hyperparams.yaml.damaged"}
+# What a finished run is looked at for.
+_RESULTS = {
+    "results.json": "error rates and a threshold",
+    "curves.png": "the training",
+    "history.json": "every epoch",
+    "save": "checkpoints",
+}
 # Files that a message names.
 _NUM_SHOWN = 3
 
@@ -113,6 +121,45 @@ def describe_foreign_files(
         "its files beside them, over those of the same names: for a folder of "
         "its own, change output_folder."
     )
+
+
+def describe_next_steps(folder: str | os.PathLike[str]) -> str:
+    """Say what is in the folder of a finished run, and what it is good for.
+
+    Arguments
+    ---------
+    folder : str or os.PathLike
+        The run's folder.
+
+    Returns
+    -------
+    str
+        A few lines, with commands to copy.
+
+    Example
+    -------
+    >>> print(describe_next_steps("results/a"))
+    Done.
+    Next:
+      ssps report results/a               # what SSPS did, as a page to look at
+      ssps compare results/a A.wav B.wav  # are these the same speaker?
+      ssps export results/a FOLDER        # a model for SpeechBrain, to hand on
+    """
+    run = shlex.quote(os.fspath(folder))
+    found = [
+        f"{name} ({what})"
+        for name, what in _RESULTS.items()
+        if pathlib.Path(folder, name).exists()
+    ]
+    commands = {
+        f"ssps report {run}": "what SSPS did, as a page to look at",
+        f"ssps compare {run} A.wav B.wav": "are these the same speaker?",
+        f"ssps export {run} FOLDER": "a model for SpeechBrain, to hand on",
+    }
+    width = max(map(len, commands))
+    lines = [f"  {name:<{width}}  # {use}" for name, use in commands.items()]
+    done = f"Done. In {folder}: {', '.join(found)}." if found else "Done."
+    return "\n".join([done, "Next:", *lines])
 
 
 def _make_folder(folder: pathlib.Path) -> None:

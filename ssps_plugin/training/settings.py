@@ -33,6 +33,9 @@ _NULL_VALUES: dict[str, Any] = {
 _FRACTIONS_TOO = {"cosine_epochs", "rank_timeout_minutes", "schedule_epochs"}
 _FRACTIONS_TOO |= {"warmup_epochs", "warmup_teacher_epochs"}
 
+# Keys of True or False that an object may be given for.
+_OBJECTS_TOO = {"use_wandb"}
+
 # What is in range, by key: (lowest, highest). What would train something else
 # or end in an error that names no key is not. Other counts are at least 0.
 _ABOVE_0 = math.nextafter(0.0, 1.0)
@@ -301,6 +304,8 @@ def _check_node(
         present = _NULL_VALUES[key] if present is None else present
     if present is None or _is_reference(present):
         return value  # of any type
+    if key in _OBJECTS_TOO and tag_of(value) is not None and _is_object(value):
+        return value
     if _is_object(present):
         if value is not None and not _is_object(value):
             raise error
@@ -407,7 +412,8 @@ def _describe_kind(key: str, present: Any) -> str:
         items = " such as " + repr(list(present))
         return "a list" + ("" if any(map(_is_object, present)) else items)
     if isinstance(present, bool):
-        return "True or False"
+        object_too = " or an object (!new:…)" if key in _OBJECTS_TOO else ""
+        return f"True or False{object_too}"
     if isinstance(present, str):
         return "text"
     if isinstance(present, int) and key not in _FRACTIONS_TOO:

@@ -49,7 +49,7 @@ def test_train_log_shows_what_sampling_did(whole_run):
         "speaker_accuracy",
         "recording_accuracy",
         "speaker_nmi",
-        "eer",
+        "verification EER",
     ):
         assert f"{metric}: " in text
 

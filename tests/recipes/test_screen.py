@@ -1,0 +1,135 @@
+"""Claims about what a run prints, on a terminal and into a pipe."""
+
+import os
+import pty
+import re
+import subprocess
+import sys
+
+import pytest
+
+from tests.recipes.running import RECIPES, ROOT, SMALL, own_process_environment
+
+# As on MiniVox: a row of the table in each epoch, and epochs with SSPS.
+NUM_EPOCHS = 4
+ROW = re.compile(r"^ +\d+/4 +\d+\.\d{3} ")
+
+
+def command(output, corpus, **options):
+    given = {
+        **SMALL,
+        "num_epochs": NUM_EPOCHS,
+        "overlay": "hparams/minivox.yaml",
+        "data_folder": corpus,
+        "output_folder": output,
+        **options,
+    }
+    argv = [str(RECIPES / "train_ssl.py"), "hparams/simclr_ssps.yaml"]
+    return [sys.executable, *argv, *(f"--{k}={v}" for k, v in given.items())]
+
+
+def environment():
+    return {**own_process_environment(), "FORCE_COLOR": "1", "TERM": "xterm"}
+
+
+def run_piped(output, corpus, **options):
+    return subprocess.run(
+        command(output, corpus, **options),
+        cwd=ROOT,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def run_on_terminal(output, corpus):
+    """Run as under `script`: standard output and error are a terminal."""
+    terminal, side = pty.openpty()
+    with subprocess.Popen(
+        command(output, corpus),
+        cwd=ROOT,
+        env={**environment(), "COLUMNS": "80"},
+        stdin=subprocess.DEVNULL,
+        stdout=side,
+        stderr=side,
+    ) as process:
+        os.close(side)
+        text = b""
+        while True:
+            try:
+                chunk = os.read(terminal, 65536)
+            except OSError:  # the other side is closed
+                break
+            if not chunk:
+                break
+            text += chunk
+    os.close(terminal)
+    assert process.returncode == 0, text.decode()
+    return text.decode()
+
+
+@pytest.fixture(scope="module")
+def piped(corpus, tmp_path_factory):
+    output = tmp_path_factory.mktemp("screen") / "out"
+    return output, run_piped(output, corpus)
+
+
+def test_a_pipe_gets_plain_lines(piped):
+    output, done = piped
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    texts = [done.stdout]
+    for name in ("log.txt", "train_log.txt"):
+        texts.append((output / name).read_text())
+    for text in texts:
+        assert "\x1b" not in text and "\r" not in text
+
+
+def test_a_run_prints_a_line_an_epoch_and_no_noise(piped):
+    _, done = piped
+    rows = [line for line in done.stdout.splitlines() if ROW.match(line)]
+    assert [row.split()[0] for row in rows] == [
+        f"{epoch}/{NUM_EPOCHS}" for epoch in range(1, NUM_EPOCHS + 1)
+    ]
+    assert max(map(len, rows)) < 80
+    for noise in ("torchvision", "no use for", "quirk", "Gradscaler", "train "):
+        assert noise not in done.stdout, noise
+
+
+def test_what_is_of_verification_is_called_so(piped):
+    output, done = piped
+    assert "verification" in done.stdout
+    last = (output / "train_log.txt").read_text().splitlines()[-1]
+    assert re.search(r"epoch: 4, verification EER: [\d.e+-]+,", last)
+    assert "train eer" not in last
+
+
+def test_the_end_says_where_things_are_and_what_comes_next(piped):
+    output, done = piped
+    end = done.stdout.splitlines()[-10:]
+    text = "\n".join(end)
+    for name in ("report", "export", "compare"):
+        assert f"ssps {name} " in text
+    assert str(output) in text
+    assert "curves.png" in text
+
+
+@pytest.mark.slow
+def test_a_terminal_gets_colours_and_bars_and_the_same_lines(corpus, tmp_path):
+    text = run_on_terminal(tmp_path / "out", corpus)
+    assert "\x1b[1m" in text  # the heading
+    assert "train_loss=" in text and "Reading headers" in text
+    plain = re.sub(r"\x1b\[[\d;]*[A-Za-z]", "", text).replace("\r", "\n")
+    rows = [line for line in plain.split("\n") if ROW.match(line)]
+    assert len(rows) == NUM_EPOCHS
+    assert "torchvision" not in text
+    for name in ("log.txt", "train_log.txt"):
+        written = (tmp_path / "out" / name).read_text()
+        assert "\x1b" not in written and "\r" not in written
+
+
+@pytest.mark.slow
+def test_no_bar_and_no_line_where_progress_is_off(corpus, tmp_path):
+    done = run_piped(tmp_path / "out", corpus, num_workers=0)
+    assert "steps, " not in done.stdout
