@@ -71,6 +71,7 @@ setup(
     package_data={
         "ssps_plugin": ["py.typed"],
         "ssps_plugin.training": ["log_config.yaml"],
+        "ssps_plugin.report": ["report.css", "report.html.jinja", "report.js"],
     },
     data_files=[
         *files_below("hparams", "*.yaml"),

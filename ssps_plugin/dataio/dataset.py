@@ -74,7 +74,7 @@ def load_manifest(
     3.5
     """
     root = None if data_root is None else os.fspath(data_root)
-    table = _read_table(manifest, root)
+    table = read_manifest(manifest, root)
     dataset = DynamicItemDataset(table)
     dataset.data_ids = table.ids  # SpeechBrain makes a list of them
     first = table[table.ids[0]]["wav"]
@@ -238,7 +238,25 @@ class Table(Mapping[str, dict[str, Any]]):
             seen.add(row_id)
 
 
-def _read_table(manifest: Path, root: str | None) -> Table:
+def read_manifest(manifest: Path, root: str | None = None) -> Table:
+    """Read a manifest's rows; unlike `load_manifest`, look for no audio.
+
+    Arguments
+    ---------
+    manifest : str or os.PathLike
+        The CSV.
+    root : str, optional
+        The folder that replaces `$data_root` in it.
+
+    Returns
+    -------
+    Table
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        As `load_manifest` raises them, but for the audio.
+    """
     columns = _read_columns(manifest)
     if not columns:
         raise ValueError(

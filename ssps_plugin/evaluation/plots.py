@@ -33,7 +33,8 @@ class Curve:
 _BLUE, _ORANGE, _GREEN, _PURPLE = "#0072B2", "#D55E00", "#009E73", "#B0578D"
 _GREY, _LIGHT_GREY, _BLACK = "#777777", "#e6e6e6", "#222222"
 
-_STYLE: dict[Any, Any] = {
+#: How pictures look, here and in the report.
+STYLE: dict[Any, Any] = {
     "font.size": 10,
     "axes.titlesize": 12,
     "axes.titleweight": "bold",
@@ -51,8 +52,8 @@ _STYLE: dict[Any, Any] = {
     "lines.markersize": 4.0,
 }
 
-# Fractions of pseudo-positives share a panel and are drawn in percent.
-_PANELS = {
+#: Curves of each panel. Fractions of pseudo-positives share one, in percent.
+PANELS = {
     "Training loss": (Curve("loss", "loss", _BLUE),),
     "Equal error rate (%)": (Curve("eer", "EER", _ORANGE),),
     "Pseudo-positives (%)": (
@@ -62,7 +63,7 @@ _PANELS = {
     ),
 }
 #: Keys of a history whose values are drawn, and so must be numbers.
-PLOTTED_METRICS = [c.key for curves in _PANELS.values() for c in curves]
+PLOTTED_METRICS = [c.key for curves in PANELS.values() for c in curves]
 
 
 def plot_curves(
@@ -117,7 +118,7 @@ def plot_curves(
         return False
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with rc_context(_STYLE):
+    with rc_context(STYLE):
         draw_curves(history, start_epoch).savefig(path, dpi=150)
     return True
 
@@ -151,8 +152,8 @@ def draw_curves(
     layout = ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.1, wspace=0.02)
     figure = Figure(figsize=(13, 4), layout=layout)
     FigureCanvasAgg(figure)
-    panels = figure.subplots(1, len(_PANELS))
-    for axes, (title, curves) in zip(panels, _PANELS.items(), strict=True):
+    panels = figure.subplots(1, len(PANELS))
+    for axes, (title, curves) in zip(panels, PANELS.items(), strict=True):
         axes.set_title(title, pad=20)
         axes.set_xlabel("epoch")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))

@@ -1,0 +1,195 @@
+"""The first figures of a report: EER before SSPS and after, and their ratio."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from ssps_plugin.report.collect import Collected
+from ssps_plugin.report.run import Run
+
+_UNKNOWN = "–"
+
+
+@dataclass(frozen=True)
+class Rates:
+    """Error rates of a model, and which one it is.
+
+    Arguments
+    ---------
+    eer : float or None
+        In percent.
+    min_dcf, min_dcf_05 : float or None
+        With p_target 0.01 and 0.05.
+    model : str
+        Which epochs it is of.
+    interval : list of float or None
+        Of the EER, 95 %.
+    """
+
+    eer: float | None
+    min_dcf: float | None
+    min_dcf_05: float | None
+    model: str
+    interval: list[float] | None = None
+
+
+@dataclass(frozen=True)
+class Card:
+    """A figure, what it is, and what to know of it."""
+
+    label: str
+    value: str
+    note: str = ""
+    is_main: bool = False
+
+
+def final_rates(run: Run) -> Rates:
+    """Return the error rates of the final model, else of the last verified."""
+    results = run.results
+    if results.get("eer_percent") is not None:
+        num = results.get("averaged_epochs") or 1
+        model = f"epoch {results.get('epochs') or run.last_epoch}"
+        if num > 1:
+            model = f"average of the last {num} epochs"
+        if results.get("cohort_size"):
+            model += ", S-norm"
+        return Rates(
+            results["eer_percent"],
+            results.get("min_dcf_p01"),
+            results.get("min_dcf_p05"),
+            model,
+            results.get("eer_percent_interval"),
+        )
+    row = run.last_verified()
+    start = run.start_epoch
+    if not row or (start is not None and row["epoch"] < start):
+        return Rates(None, None, None, "not verified with SSPS yet")
+    return _rates_of_epoch(row)
+
+
+def rates_before(run: Run) -> Rates:
+    """Return the error rates of the epoch before SSPS starts."""
+    if run.start_epoch is None:
+        return Rates(None, None, None, "without SSPS")
+    row = run.at(run.start_epoch - 1)
+    if row.get("eer") is None:
+        return Rates(
+            None, None, None, f"epoch {run.start_epoch - 1} was not verified"
+        )
+    return _rates_of_epoch(row)
+
+
+def _rates_of_epoch(row: dict[str, Any]) -> Rates:
+    return Rates(
+        row["eer"],
+        row.get("min_dcf_0.01"),
+        row.get("min_dcf_0.05"),
+        f"epoch {row['epoch']}",
+    )
+
+
+def headline_cards(one: Collected) -> list[Card]:
+    """Return the figures at the top of a report of one run."""
+    run = one.run
+    after = final_rates(run)
+    if run.start_epoch is None:
+        return [
+            Card("EER", _percent(after.eer), _note(after), is_main=True),
+            Card("minDCF(0.01)", _cost(after.min_dcf), after.model),
+            Card("minDCF(0.05)", _cost(after.min_dcf_05), after.model),
+            Card("Epochs", _epochs(run), _progress(run)),
+        ]
+    before = rates_before(run)
+    cards = [
+        Card("EER before SSPS", _percent(before.eer), before.model),
+        Card("EER with SSPS", _percent(after.eer), _note(after), is_main=True),
+        Card("Ratio", _ratio(before.eer, after.eer), "after / before"),
+        Card(
+            "minDCF(0.01)",
+            f"{_cost(before.min_dcf)} → {_cost(after.min_dcf)}",
+            "before → after",
+        ),
+    ]
+    if one.twin is not None:
+        plain = final_rates(one.twin)
+        cards.append(
+            Card(
+                "EER of the plain twin",
+                _percent(plain.eer),
+                f"{one.twin.name}, {plain.model}",
+            )
+        )
+    last = run.at(run.last_epoch)
+    accuracy = last.get("speaker_accuracy")
+    if accuracy is not None:
+        other = last.get("recording_accuracy")
+        note = f"epoch {run.last_epoch}"
+        if other is not None:
+            note += f"; {100 * other:.1f} % of the same recording"
+        cards.append(
+            Card("Pseudo-positives right", f"{100 * accuracy:.1f} %", note)
+        )
+    cards.append(Card("Epochs", _epochs(run), _progress(run)))
+    return cards
+
+
+def headline_table(collected: list[Collected]) -> list[list[str]]:
+    """Return a table of several runs, the header first."""
+    rows = [
+        [
+            *("run", "EER before SSPS (%)", "EER (%)", "ratio"),
+            *("minDCF(0.01)", "minDCF(0.05)", "epochs"),
+        ]
+    ]
+    for one in collected:
+        before, after = rates_before(one.run), final_rates(one.run)
+        rows.append(
+            [
+                one.run.name,
+                _number(before.eer),
+                _number(after.eer),
+                _ratio(before.eer, after.eer),
+                _cost(after.min_dcf),
+                _cost(after.min_dcf_05),
+                _epochs(one.run),
+            ]
+        )
+    return rows
+
+
+def _note(rates: Rates) -> str:
+    if rates.interval:
+        low, high = rates.interval
+        return f"{rates.model}; 95 %: {low:.2f} to {high:.2f}"
+    return rates.model
+
+
+def _percent(value: float | None) -> str:
+    return _UNKNOWN if value is None else f"{value:.2f} %"
+
+
+def _number(value: float | None) -> str:
+    return _UNKNOWN if value is None else f"{value:.2f}"
+
+
+def _cost(value: float | None) -> str:
+    return _UNKNOWN if value is None else f"{value:.3f}"
+
+
+def _ratio(before: float | None, after: float | None) -> str:
+    if before is None or after is None or not before:
+        return _UNKNOWN
+    return f"{after / before:.2f}"
+
+
+def _epochs(run: Run) -> str:
+    total = f" of {run.num_epochs}" if run.num_epochs else ""
+    return f"{run.last_epoch}{total}"
+
+
+def _progress(run: Run) -> str:
+    if run.is_finished:
+        start = run.start_epoch
+        return f"SSPS from epoch {start}" if start else "finished"
+    return "not at its end: still training, or stopped"
