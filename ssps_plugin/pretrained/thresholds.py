@@ -109,7 +109,7 @@ class Thresholds:
 def find_thresholds(
     folder: pathlib.Path, epochs: int, averaged_epochs: int
 ) -> Thresholds:
-    """Find the results of a run that are of the given weights' cosines.
+    """Find thresholds in the results of a run, for cosines of its weights.
 
     Arguments
     ---------
@@ -127,24 +127,54 @@ def find_thresholds(
         `verify.py` has written last. Results of other weights, of normalised
         scores, and without error rates do not fit.
     """
-    missing = Thresholds({}).missing
-    for results in _read_results(folder):
-        weights = (results.get("epochs"), results.get("averaged_epochs"))
-        if results.get("eer_threshold") is None:
-            continue
-        if weights != (epochs, averaged_epochs):
-            missing = (
-                "the run's results are of other weights (epoch "
-                f"{weights[0]}, {weights[1]} averaged)"
-            )
-        elif results.get("cohort_size"):
-            missing = (
-                "the run's scores were normalised by a cohort (cohort_size), "
-                "and these here are cosines"
-            )
-        else:
+    found = list(_read_results(folder))
+    own = [one for one in found if _is_of(one, epochs, averaged_epochs)]
+    rated = [one for one in own if one.get("eer_threshold") is not None]
+    for results in rated:
+        if not results.get("cohort_size"):
             return Thresholds(results)
+    missing = Thresholds({}).missing
+    if rated:
+        missing = (
+            "the run's scores were normalised by a cohort (cohort_size), and "
+            "these are cosines"
+        )
+    elif own:
+        missing = "its trials have no labels, or those of one kind only"
+    elif found:
+        missing = (
+            "the run was verified with other weights (epoch "
+            f"{found[0].get('epochs')}, {found[0].get('averaged_epochs')} "
+            "averaged)"
+        )
     return Thresholds({}, missing)
+
+
+def find_results(
+    folder: pathlib.Path, epochs: int, averaged_epochs: int
+) -> list[dict[str, Any]]:
+    """Find all results of a run that are of the given weights.
+
+    Arguments
+    ---------
+    folder, epochs, averaged_epochs
+        As for `find_thresholds`.
+
+    Returns
+    -------
+    list of dict
+        As `results.json` holds them, the run's own first; `results_file` says
+        where they were read.
+    """
+    found = _read_results(folder)
+    return [one for one in found if _is_of(one, epochs, averaged_epochs)]
+
+
+def _is_of(
+    results: Mapping[str, Any], epochs: int, averaged_epochs: int
+) -> bool:
+    weights = (results.get("epochs"), results.get("averaged_epochs"))
+    return weights == (epochs, averaged_epochs)
 
 
 def _read_results(folder: pathlib.Path) -> Iterator[dict[str, Any]]:
