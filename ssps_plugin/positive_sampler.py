@@ -184,10 +184,10 @@ class PositiveSampler(nn.Module):
 
         Arguments
         ---------
-        dataset : DynamicItemDataset, torch.utils.data.Dataset or sequence
-            The training set, or the ids of its utterances in order. No item
-            is read. In a dataset without `data_ids`, one of torch's, an
-            utterance's id is its position, from 0.
+        dataset : DynamicItemDataset, torch.utils.data.Dataset, sequence or int
+            The training set, the ids of its utterances in order, or how many
+            there are. No item is read. In a dataset without `data_ids`, one of
+            torch's, and of a number, an utterance's id is its position, from 0.
 
         Raises
         ------

@@ -321,7 +321,7 @@ def test_a_dataset_of_torchs_is_bound_by_positions_and_never_read():
 
 def test_what_cannot_be_bound_leaves_the_sampler_as_it_was():
     sampler = begun()
-    for wrong in (iter(IDS), "abcd", set(IDS), None, 4, Corpus(0), [IDS, IDS]):
+    for wrong in (iter(IDS), "abcd", set(IDS), None, 0, Corpus(0), [IDS, IDS]):
         with pytest.raises(ValueError, match=r"Expected .*training set"):
             sampler.bind(wrong)
     step(sampler)

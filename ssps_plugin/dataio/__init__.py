@@ -12,6 +12,7 @@ from ssps_plugin.dataio.read_failures import (
 from ssps_plugin.dataio.views import (
     CropGroup,
     OracleViewSampler,
+    ReferenceView,
     SharedEpoch,
     ViewSampler,
     add_crop_groups,
@@ -26,6 +27,7 @@ __all__ = [
     "CropGroup",
     "OracleViewSampler",
     "ReadFailures",
+    "ReferenceView",
     "SharedEpoch",
     "Summary",
     "TooManyUnreadableError",

@@ -13,8 +13,8 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset
 logger = get_logger(__name__)
 
 _IDS_OR_DATASET = (
-    "Expected the training set (a dataset with a length) or the ids of its "
-    "utterances, a list"
+    "Expected the training set (a dataset with a length), how many utterances "
+    "it has, or their ids, a list"
 )
 
 
@@ -172,11 +172,11 @@ def find_ids(dataset: Any) -> Sequence[Any]:
 
     Arguments
     ---------
-    dataset : DynamicItemDataset, torch.utils.data.Dataset or sequence
+    dataset : DynamicItemDataset, torch.utils.data.Dataset, sequence or int
         A dataset of SpeechBrain has ids (`data_ids`). In another one with a
-        length, an utterance's id is its position, `range(len(dataset))`. What
-        is a sequence, or has a `tolist`, are the ids themselves; a mapping has
-        those of its keys.
+        length, an utterance's id is its position, `range(len(dataset))`; a
+        number is such a length. What is a sequence, or has a `tolist`, are the
+        ids themselves; a mapping has those of its keys.
 
     Returns
     -------
@@ -193,7 +193,11 @@ def find_ids(dataset: Any) -> Sequence[Any]:
     >>> data = torch.utils.data.TensorDataset(torch.zeros(3, 16000))
     >>> find_ids(data), find_ids({"a": 1, "b": 2}), find_ids(torch.arange(2))
     (range(0, 3), ['a', 'b'], [0, 1])
+    >>> find_ids(3)
+    range(0, 3)
     """
+    if isinstance(dataset, numbers.Integral) and not isinstance(dataset, bool):
+        return range(int(dataset))
     ids = getattr(dataset, "data_ids", dataset)
     if isinstance(ids, DataLoader):
         _refuse(dataset, "bind its dataset, sampler.bind(loader.dataset)")

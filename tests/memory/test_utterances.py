@@ -204,10 +204,23 @@ def test_ids_in_any_container_with_an_order_are_the_ids():
         (WithoutLength(), "got a WithoutLength: bind a list of the ids"),
         (Stream(), "got a Stream: bind a list of the ids"),
         (None, "got a NoneType: bind a list"),
-        (7, "got a int: bind a list"),
+        (True, "got a bool: bind a list"),
+        (7.0, "got a float: bind a list"),
         (torch.tensor(7), "got a Tensor: bind a list"),
     ],
 )
 def test_what_has_no_length_or_no_order_is_refused_unread(dataset, message):
     with pytest.raises(ValueError, match=message):
         find_ids(dataset)
+
+
+@pytest.mark.parametrize("number", [7, np.int64(7)])
+def test_a_number_is_that_many_utterances(number):
+    bound = UtteranceIndex(find_ids(number))
+    assert bound.fingerprint == UtteranceIndex(range(7)).fingerprint
+
+
+@pytest.mark.parametrize("number", [0, -3])
+def test_a_number_of_none_is_an_empty_training_set(number):
+    with pytest.raises(ValueError, match="the training set is empty"):
+        UtteranceIndex(find_ids(number))

@@ -6,6 +6,7 @@ from ssps_plugin.dataio.views.items import (
     add_views,
 )
 from ssps_plugin.dataio.views.oracle import OracleViewSampler, add_oracle_views
+from ssps_plugin.dataio.views.torch_dataset import ReferenceView
 from ssps_plugin.dataio.views.view_sampler import (
     CropGroup,
     SharedEpoch,
@@ -15,6 +16,7 @@ from ssps_plugin.dataio.views.view_sampler import (
 __all__ = [
     "CropGroup",
     "OracleViewSampler",
+    "ReferenceView",
     "SharedEpoch",
     "ViewSampler",
     "add_crop_groups",

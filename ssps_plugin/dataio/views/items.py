@@ -1,8 +1,13 @@
-"""Add views and the reference view to a SpeechBrain dataset."""
+"""Add views and the reference view to a dataset."""
+
+import os
+from collections.abc import Sequence
+from typing import Any
 
 from speechbrain.dataio.dataset import DynamicItemDataset
 
 from ssps_plugin.dataio.audio import SAMPLE_RATE, audio_seconds
+from ssps_plugin.dataio.views.torch_dataset import ReferenceView
 from ssps_plugin.dataio.views.view_sampler import (
     Augment,
     CropGroup,
@@ -133,23 +138,27 @@ def add_crop_groups(
 
 
 def add_reference_view(
-    dataset: DynamicItemDataset,
+    dataset: Any,
     seconds: float,
     key: str = "reference",
-    wav_key: str = "wav",
+    wav_key: str | int = "wav",
     seed: int = 0,
     epoch: SharedEpoch | None = None,
     sample_rate: int = SAMPLE_RATE,
-) -> None:
+    files: Sequence[str | os.PathLike[str]] | None = None,
+) -> Any:
     """Add a clean random crop of fixed length to a dataset's output.
 
-    The existing items and output keys stay as they are. Call it after
-    `set_output_keys`, which would drop the new key again.
+    The existing items and output keys stay as they are. A SpeechBrain dataset
+    is changed in place: call it after `set_output_keys`, which would drop the
+    new key again. Any other is wrapped: use the `ReferenceView` that is
+    returned.
 
     Arguments
     ---------
-    dataset : DynamicItemDataset
-        Any SpeechBrain dataset; only the item `wav_key` is read.
+    dataset : DynamicItemDataset or torch.utils.data.Dataset
+        Any SpeechBrain dataset, of which only the item `wav_key` is read; or
+        one of PyTorch with a length, see `ReferenceView`.
     seconds : float
         Length of the crop in seconds (the paper: 4); shorter utterances are
         repeated.
@@ -164,6 +173,13 @@ def add_reference_view(
         the same crop in all epochs.
     sample_rate : int
         Samples per second.
+    files : sequence of path, optional
+        For PyTorch's: each utterance's file, where items do not have it.
+
+    Returns
+    -------
+    DynamicItemDataset or ReferenceView
+        The SpeechBrain dataset itself, or the wrapped other one.
 
     Raises
     ------
@@ -178,10 +194,19 @@ def add_reference_view(
     >>> soundfile.write(path, [n / 48000 for n in range(48000)], 16000)
     >>> data = {"a": {"wav": path, "text": "hello"}}
     >>> dataset = DynamicItemDataset(data, output_keys=["id", "text"])
-    >>> add_reference_view(dataset, seconds=4.0)
+    >>> dataset = add_reference_view(dataset, seconds=4.0)
     >>> dataset[0]["text"], dataset[0]["reference"].shape
     ('hello', torch.Size([64000]))
     """
+    if not isinstance(dataset, DynamicItemDataset):
+        return ReferenceView(
+            dataset, seconds, key, wav_key, seed, epoch, sample_rate, files
+        )
+    if files is not None:
+        raise ValueError(
+            "Expected the files of a SpeechBrain dataset as its item "
+            f"'{wav_key}', got files: leave files out."
+        )
     available = dataset.pipeline.key_to_node
     if wav_key not in available:
         raise ValueError(
@@ -202,6 +227,7 @@ def add_reference_view(
     dataset.add_dynamic_item(ReferenceCrop(sampler), ["id", wav_key], [key])
     output_keys = dict(dataset.pipeline.output_mapping)
     dataset.set_output_keys({**output_keys, key: key})
+    return dataset
 
 
 def make_view_groups(
