@@ -23,6 +23,7 @@ from ssps_plugin.dataio.audio import (
     AudioError,
     check_audio,
     read_audio,
+    tile,
 )
 from ssps_plugin.dataio.resampling import resample
 from ssps_plugin.evaluation.embeddings import MAX_SECONDS, extract_embeddings
@@ -534,9 +535,11 @@ def _make_source(
 
     def read_waveform(start: float, seconds: float | None) -> Tensor:
         stretch = wav[_place(len(wav), from_rate, start, seconds)]
-        if from_rate == to_rate:
-            return stretch
-        return resample(stretch, from_rate, to_rate)
+        if from_rate != to_rate:
+            stretch = resample(stretch, from_rate, to_rate)
+        if seconds is not None:
+            stretch = tile(stretch, round(seconds * to_rate))
+        return stretch
 
     return _Source(name, lambda: len(wav) / from_rate, read_waveform)
 

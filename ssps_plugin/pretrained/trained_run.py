@@ -266,12 +266,13 @@ def kept_random_states() -> Iterator[None]:
 def _find_save_folder(
     folder: pathlib.Path, settings: Mapping[str, Any]
 ) -> pathlib.Path:
-    """Return where the checkpoints are: beside, as in a run that has moved."""
-    beside, given = folder / "save", settings.get("save_folder")
-    if not has_checkpoints(beside) and given and has_checkpoints(given):
-        return pathlib.Path(given)
-    check_checkpoints(beside)
-    return beside
+    """Return where the checkpoints are: beside, unless another was chosen."""
+    given = pathlib.Path(settings.get("save_folder") or folder / "save")
+    output = pathlib.Path(settings.get("output_folder") or folder)
+    has_moved = output.resolve() != folder.resolve()
+    found = folder / "save" if has_moved else given
+    check_checkpoints(found)
+    return found
 
 
 def _build_framework(path: pathlib.Path) -> Framework:
