@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from numpy.typing import NDArray
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
@@ -30,6 +32,9 @@ DARK = (
 GREY = len(LIGHT) - 1
 
 
+Values = Sequence[float] | NDArray[Any]
+
+
 @dataclass(frozen=True)
 class Series:
     """One curve, area, histogram or cloud of points.
@@ -38,7 +43,7 @@ class Series:
     ---------
     name : str
         As the legend has it; empty for none.
-    x, y : sequence of float
+    x, y : sequence of float or numpy.ndarray
         The points.
     color : int
         Number of a colour.
@@ -53,8 +58,8 @@ class Series:
     """
 
     name: str
-    x: Sequence[float]
-    y: Sequence[float]
+    x: Values
+    y: Values
     color: int = 0
     kind: str = "line"
     is_dashed: bool = False
@@ -137,7 +142,7 @@ def plotly_figure(chart: Chart) -> dict[str, Any]:
         "shapes": [_plotly_line(mark) for mark in chart.marks],
         "annotations": [_plotly_label(chart, mark) for mark in chart.marks],
     }
-    if chart.is_square:
+    if chart.is_square and chart.has_axes:
         layout["yaxis"] |= {"scaleanchor": "x", "constrain": "domain"}
         layout["xaxis"]["constrain"] = "domain"
     return {"data": traces, "layout": layout}
@@ -241,7 +246,7 @@ def _is_on_the_right(chart: Chart, mark: Mark) -> bool:
     return mark.x > (low + high) / 2
 
 
-def _round(values: Sequence[float]) -> list[float | None]:
+def _round(values: Values) -> list[float | None]:
     """Round numbers for the page; JSON has no nan."""
     return [
         None if value != value else float(f"{value:.{_DIGITS}g}")
@@ -281,7 +286,7 @@ def write_png(
         panels = figure.subplots(1, len(charts), squeeze=False)[0]
         for axes, chart in zip(panels, charts, strict=True):
             _draw(axes, chart, key)
-        figure.savefig(path, dpi=150)
+        figure.savefig(path, dpi=120)
 
 
 def _draw(axes: Axes, chart: Chart, key: str | None) -> None:
@@ -301,7 +306,7 @@ def _draw(axes: Axes, chart: Chart, key: str | None) -> None:
     if chart.y_range is not None:
         axes.set_ylim(chart.y_range)
     if chart.is_square:
-        axes.set_aspect("equal")
+        axes.set_box_aspect(1)
         axes.grid(chart.has_axes, axis="both")
     for mark in chart.marks:
         right = _is_on_the_right(chart, mark)
@@ -332,11 +337,18 @@ def _draw_series(axes: Axes, series: Series, key: str | None) -> None:
     else:
         style = "--" if series.is_dashed else "-"
         marker = "o" if series.has_markers else ""
+        shape = "steps-mid" if series.kind == "area" else "default"
         axes.plot(
-            series.x, series.y, style, marker=marker, color=color, label=label
+            *(series.x, series.y, style),
+            marker=marker,
+            color=color,
+            label=label,
+            drawstyle=shape,
         )
         if series.kind == "area":
-            axes.fill_between(series.x, series.y, color=color, alpha=0.25)
+            axes.fill_between(
+                *(series.x, series.y), step="mid", color=color, alpha=0.25
+            )
 
 
 def _plain(text: str) -> str:

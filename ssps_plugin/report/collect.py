@@ -11,11 +11,7 @@ import numpy as np
 from ssps_plugin.dataio.audio import AudioError
 from ssps_plugin.dataio.dataset import Table
 from ssps_plugin.report.audio_clips import read_clip
-from ssps_plugin.report.embedded import (
-    Embedded,
-    choose_utterances,
-    embed_before_and_after,
-)
+from ssps_plugin.report.embedded import Embedded, embed_before_and_after
 from ssps_plugin.report.labels import Labels, labels_of_manifest
 from ssps_plugin.report.pseudo_positives import (
     Draws,
@@ -66,7 +62,7 @@ def collect(
     run: Run,
     runs: list[Run],
     *,
-    max_utterances: int,
+    max_utterances: int | None,
     seed: int,
     device: str | None,
     progress: bool,
@@ -79,8 +75,9 @@ def collect(
         The run.
     runs : list of Run
         All runs of the report, among which its twin may be.
-    max_utterances : int
-        How many utterances are embedded at most; 0 for none.
+    max_utterances : int or None
+        How many utterances are embedded at most, 0 for none; by default, as
+        many as do not take long.
     seed : int
         Of all choices.
     device : str or None
@@ -137,18 +134,19 @@ def _collect_memories(found: Collected, missing_table: str, seed: int) -> None:
 
 def _collect_embedded(
     found: Collected,
-    most: int,
+    most: int | None,
     seed: int,
     device: str | None,
     progress: bool,
 ) -> None:
-    if most < 2:
-        found.missing_embedded = "nothing was to be embedded."
+    if most is not None and most < 2:
+        found.missing_embedded = (
+            f"max_utterances is {most}, so that nothing was embedded."
+        )
         return
     try:
-        utterances = choose_utterances(found.run, found.table, most, seed)
         found.embedded = embed_before_and_after(
-            found.run, utterances, device, progress
+            found.run, found.table, most, seed, device, progress
         )
     except _FAULTS as error:
         found.missing_embedded = _sentence(error)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import pathlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -24,9 +26,14 @@ from ssps_plugin.report.labels import (
 from ssps_plugin.report.run import Run
 
 # Points of the map, and speakers, that can be told apart.
-_MAP_POINTS = 600
+_MAP_POINTS = 400
 _MAP_SPEAKERS = 12
 _PERPLEXITY = 30
+# Utterances that are embedded by default; fewer by a large encoder on a CPU,
+# where the published one takes a second for ten of speech.
+_MOST_UTTERANCES = 400
+_LEAST_UTTERANCES = 60
+_LARGE_ENCODER = 1_000_000  # parameters
 # Pairs of different speakers whose similarity is drawn.
 _NUM_PAIRS = 20_000
 
@@ -49,6 +56,10 @@ class Utterances:
         The trials among them, by position in `files`.
     source : str
         Where they come from, for a caption.
+    list_name : str
+        The name of the trial list, if it is one.
+    list_sha256 : str
+        Its digest, if all of its utterances are here.
     """
 
     files: list[pathlib.Path]
@@ -56,6 +67,8 @@ class Utterances:
     labels: Labels | None
     trials: TrialList | None
     source: str
+    list_name: str = ""
+    list_sha256: str = ""
 
 
 @dataclass
@@ -144,12 +157,19 @@ def _choose_of_trials(run: Run, most: int, seed: int) -> Utterances:
     some = _trials_among(trials, chosen)
     files = find_trial_files(some, folder)
     num, of = len(chosen), len(trials.utterances)
+    source = f"{num:,} of the {of:,} utterances of {trial_list.name}"
+    sha256 = ""
+    if num == of:
+        source = f"the {of:,} utterances of {trial_list.name}"
+        sha256 = hashlib.sha256(trial_list.read_bytes()).hexdigest()
     return Utterances(
         files,
         some.utterances,
         None if labels is None else labels.choose(chosen),
         some if len(some) else None,
-        f"{num:,} of the {of:,} utterances of the trials in {trial_list.name}",
+        source,
+        trial_list.name,
+        sha256,
     )
 
 
@@ -227,7 +247,9 @@ def _trials_among(trials: TrialList, chosen: NDArray[np.int64]) -> TrialList:
 
 def embed_before_and_after(
     run: Run,
-    utterances: Utterances,
+    table: Table | None,
+    most: int | None = None,
+    seed: int = 0,
     device: str | None = None,
     progress: bool = False,
 ) -> Embedded:
@@ -237,8 +259,12 @@ def embed_before_and_after(
     ---------
     run : Run
         The run.
-    utterances : Utterances
-        What to embed.
+    table : Table or None
+        Its training manifest, for a run without trials.
+    most : int, optional
+        How many utterances at most.
+    seed : int
+        Seed of the choice.
     device : str, optional
         Where to.
     progress : bool
@@ -254,16 +280,22 @@ def embed_before_and_after(
         The run has no model that can be loaded, or audio cannot be read.
     """
 
-    def embed(weights: str | int) -> tuple[Floats, dict[str, Any]]:
-        encoder = pretrained.SpeakerEncoder.from_run(
-            run.folder, weights=weights, device=device
-        )
-        rows = encoder.embed(utterances.files, progress=progress)
-        return F.normalize(rows, dim=1).numpy(), encoder.details
+    load = partial(
+        pretrained.SpeakerEncoder.from_run, run.folder, device=device
+    )
+    encoder = load(weights="averaged")
+    if most is None:
+        most = _affordable(encoder)
+    utterances = choose_utterances(run, table, most, seed)
 
-    after, details = embed("averaged")
+    def embed(encoder: pretrained.SpeakerEncoder) -> Floats:
+        rows = encoder.embed(utterances.files, progress=progress)
+        return F.normalize(rows, dim=1).numpy()
+
     result = Embedded(
-        utterances, after, after_model=_describe_model(run, details)
+        utterances,
+        embed(encoder),
+        after_model=_describe_model(run, encoder.details),
     )
     start = run.start_epoch
     if start is None:
@@ -273,13 +305,22 @@ def embed_before_and_after(
     else:
         result.before_model = f"epoch {start - 1}"
         try:
-            result.before, _ = embed(start - 1)
+            result.before = embed(load(weights=start - 1))
         except (OSError, RuntimeError, ValueError) as error:
             result.missing_before = (
                 f"the model of epoch {start - 1} was not kept, as in a run of "
                 f"an earlier version, or cannot be loaded ({error})"
             )
     return result
+
+
+def _affordable(encoder: pretrained.SpeakerEncoder) -> int:
+    """Return how many utterances an encoder embeds in reasonable time."""
+    if encoder.device.type != "cpu":
+        return _MOST_UTTERANCES
+    size = sum(one.numel() for one in encoder.parameters())
+    fraction = min(1.0, _LARGE_ENCODER / max(size, 1))
+    return max(_LEAST_UTTERANCES, round(fraction * _MOST_UTTERANCES))
 
 
 def _describe_model(run: Run, details: Mapping[str, Any]) -> str:
@@ -425,11 +466,3 @@ def map_to_plane(embeddings: Floats, seed: int = 0) -> Floats:
     )
     points: Floats = tsne.fit_transform(embeddings.astype(np.float32))
     return points
-
-
-def trial_scores(embeddings: Floats, trials: TrialList) -> Floats:
-    """Return the cosine of every trial, `(trials,)`."""
-    scores: Floats = np.einsum(
-        "nd,nd->n", embeddings[trials.enrol], embeddings[trials.test]
-    )
-    return scores

@@ -104,11 +104,15 @@ def headline_cards(one: Collected) -> list[Card]:
     cards = [
         Card("EER before SSPS", _percent(before.eer), before.model),
         Card("EER with SSPS", _percent(after.eer), _note(after), is_main=True),
-        Card("Ratio", _ratio(before.eer, after.eer), "after / before"),
         Card(
-            "minDCF(0.01)",
-            f"{_cost(before.min_dcf)} → {_cost(after.min_dcf)}",
-            "before → after",
+            "Ratio",
+            _ratio(before.eer, after.eer),
+            "of the EER: with SSPS / before",
+        ),
+        Card(
+            "minDCF(0.01) with SSPS",
+            _cost(after.min_dcf),
+            f"{_cost(before.min_dcf)} before",
         ),
     ]
     if one.twin is not None:

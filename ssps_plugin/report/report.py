@@ -19,17 +19,11 @@ from ssps_plugin.report.collect import Collected, choose_pairs, collect
 from ssps_plugin.report.headline import headline_cards, headline_table
 from ssps_plugin.report.page import check_installed, render_page
 from ssps_plugin.report.run import Run
-from ssps_plugin.report.sections import (
-    Figure,
-    Section,
-    audit_section,
-    clusters_section,
-    curves_section,
-    det_section,
-    map_section,
-    scores_section,
-    similarity_section,
-)
+from ssps_plugin.report.sampling_charts import audit_section, clusters_section
+from ssps_plugin.report.section import Figure, Section
+from ssps_plugin.report.speaker_charts import map_section, similarity_section
+from ssps_plugin.report.training_curves import curves_section
+from ssps_plugin.report.trial_charts import det_section, scores_section
 
 logger = get_logger(__name__)
 
@@ -50,7 +44,7 @@ def write_report(
     output: PathLike | None = None,
     *,
     png: bool = True,
-    max_utterances: int = 800,
+    max_utterances: int | None = None,
     num_pairs: int = 12,
     seed: int = 0,
     device: str | None = None,
@@ -72,9 +66,10 @@ def write_report(
     png : bool
         Also write the charts as PNGs, to a folder beside the HTML file that
         has its name (`report/curves.png`, …).
-    max_utterances : int
+    max_utterances : int, optional
         How many utterances of a run are embedded at most, for scores before
-        SSPS, similarities and the map; 0 for none.
+        SSPS, similarities and the map; 0 for none. By default 400, and fewer
+        by a large encoder on a CPU (60 by the published one).
     num_pairs : int
         How many pairs to listen to; 0 for none.
     seed : int
