@@ -185,3 +185,51 @@ def test_a_wrong_reference_is_found_in_the_first_step():
     found = loss(rows(0), rows(1), IDS, references())
     assert torch.equal(found, NTXentLoss()(rows(0), rows(1)))
     assert not loss.sampler.needs_reference
+
+
+class Criterion(torch.nn.Module):
+    """As lightly's are called: `criterion(out0, out1)`."""
+
+    def forward(self, out0, out1):
+        cosines = F.normalize(out0, dim=1) @ F.normalize(out1, dim=1).T
+        return F.cross_entropy(cosines / 0.5, torch.arange(len(cosines)))
+
+
+def metric_loss(embeddings, labels, ref_emb, ref_labels):
+    """As pytorch-metric-learning's: labels say who belongs together."""
+    same = labels[:, None] == ref_labels[None]
+    distances = torch.cdist(embeddings, ref_emb)
+    return distances[same].mean() + F.relu(1 - distances[~same]).mean()
+
+
+def as_pair(loss):
+    """Label a batch by its positions, for a loss that asks for labels."""
+
+    def on_pairs(anchors, positives):
+        labels = torch.arange(len(anchors))
+        return loss(anchors, labels, ref_emb=positives, ref_labels=labels)
+
+    return on_pairs
+
+
+@pytest.mark.parametrize(
+    "bare",
+    [Criterion(), as_pair(metric_loss), torch.nn.CosineEmbeddingLoss()],
+    ids=["lightly", "pytorch-metric-learning", "torch"],
+)
+def test_losses_of_other_libraries_get_the_substituted_positives(bare):
+    operands = {}
+    if isinstance(bare, torch.nn.CosineEmbeddingLoss):
+        operands = {"target": torch.ones(NUM)}
+    anchors, positives = rows(0), rows(1)
+    drawn = started()(IDS, references(), positives)
+    assert not torch.equal(drawn, positives)
+    loss = PositiveSamplingLoss(bare, started())
+    found = loss(anchors, positives, IDS, references(), **operands)
+    assert torch.equal(found, bare(anchors, drawn, **operands))
+    # And it is the bare loss before SSPS has started.
+    early = sampler_of(start_epoch=3)
+    early.begin_epoch(1)
+    loss = PositiveSamplingLoss(bare, early)
+    found = loss(anchors, positives, IDS, references(), **operands)
+    assert torch.equal(found, bare(anchors, positives, **operands))

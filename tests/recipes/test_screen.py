@@ -79,10 +79,8 @@ def test_a_pipe_gets_plain_lines(piped):
     output, done = piped
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
-    texts = [done.stdout]
-    for name in ("log.txt", "train_log.txt"):
-        texts.append((output / name).read_text())
-    for text in texts:
+    files = [output / name for name in ("log.txt", "train_log.txt")]
+    for text in (done.stdout, *(path.read_text() for path in files)):
         assert "\x1b" not in text and "\r" not in text
 
 

@@ -26,6 +26,11 @@ class ReferenceView(Dataset[Any]):
     An utterance's id, for the crop and for `PositiveSampler.bind`, is its
     position in the dataset.
 
+    Attributes
+    ----------
+    epoch : SharedEpoch
+        The current epoch: `dataset.epoch.set(2)`, before the second one.
+
     Arguments
     ---------
     dataset : torch.utils.data.Dataset or sequence
@@ -43,8 +48,8 @@ class ReferenceView(Dataset[Any]):
     seed : int
         It decides the crop, together with the epoch and the utterance.
     epoch : SharedEpoch, optional
-        The current epoch, to be set before each one; None gives an utterance
-        the same crop in all epochs.
+        The current epoch, to be set before each one; None makes one, and an
+        utterance has the same crop in all epochs until it is set.
     sample_rate : int
         Samples per second.
     files : sequence of path, optional
@@ -87,10 +92,11 @@ class ReferenceView(Dataset[Any]):
         self.key = key
         self.wav_key = wav_key
         self.files = files
+        self.epoch = SharedEpoch() if epoch is None else epoch
         self._sampler = ViewSampler(
             [CropGroup(key, seconds, augmented=False)],
             seed,
-            epoch if epoch is not None else SharedEpoch(),
+            self.epoch,
             sample_rate=sample_rate,
         )
 
@@ -135,8 +141,10 @@ class ReferenceView(Dataset[Any]):
     def _cut(self, utterance_id: str, utterance: Any) -> torch.Tensor:
         if isinstance(utterance, str | os.PathLike):
             path = os.fspath(utterance)
-            seconds, epoch = audio_seconds(path), self._sampler.epoch.value
-            (crop,) = self._sampler.cut(utterance_id, path, seconds, epoch)
+            seconds = audio_seconds(path)
+            (crop,) = self._sampler.cut(
+                utterance_id, path, seconds, self.epoch.value
+            )
             return crop
         samples = torch.as_tensor(utterance)
         if samples.dim() == 2 and len(samples) == 1:
@@ -148,9 +156,7 @@ class ReferenceView(Dataset[Any]):
                 f"{tuple(samples.shape)}: change wav_key, or give files."
             )
         (length,) = self._sampler.lengths()
-        rng = self._sampler.generator(
-            utterance_id, self._sampler.epoch.value, "crops"
-        )
+        rng = self._sampler.generator(utterance_id, self.epoch.value, "crops")
         start = int(rng.integers(max(len(samples) - length, 0) + 1))
         return tile(samples[start : start + length].float(), length)
 
