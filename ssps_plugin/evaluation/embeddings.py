@@ -49,6 +49,7 @@ def extract_embeddings(
     seconds: Callable[[File], float] | None = None,
     progress: bool = True,
     max_seconds: float | None = None,
+    frame_samples: int = 1,
 ) -> Tensor:
     """Embed every utterance at its full length.
 
@@ -93,6 +94,11 @@ def extract_embeddings(
         Longest file, in seconds, that is embedded at its full length; if left
         out, `MAX_SECONDS` (600) with `read_audio`, and no limit with any other
         `read`.
+    frame_samples : int
+        Utterances with as many whole frames of so many samples are of one
+        length, too: they share a batch, zeros behind the shorter ones. Exact
+        where features are computed from such frames and `embed` ignores its
+        `lens`; 1 pads nothing.
 
     Returns
     -------
@@ -145,7 +151,9 @@ def extract_embeddings(
         )
         wavs = _read_ahead(reads, _FILES_AHEAD_PER_READER * num_readers)
         rows_and_wavs = zip(order, wavs, strict=True)
-        for rows, batch in _batches(rows_and_wavs, max_samples, min_fraction):
+        for rows, batch in _batches(
+            rows_and_wavs, max_samples, min_fraction, frame_samples
+        ):
             output = _embed_batch(embed, batch, device)
             if not len(embeddings):  # dim is known from the first batch
                 embeddings = torch.empty(len(pieces), output.shape[1])
@@ -245,6 +253,7 @@ def _batches(
     rows_and_wavs: Iterable[tuple[int, Tensor]],
     max_samples: int,
     min_fraction: float,
+    frame_samples: int,
 ) -> Iterator[tuple[list[int], list[Tensor]]]:
     """Group neighbours whose length is at least a fraction of the longest.
 
@@ -257,6 +266,7 @@ def _batches(
         if wavs:
             longest = len(wavs[0])
             fits = min_fraction * longest <= len(wav) <= longest
+            fits |= longest // frame_samples == len(wav) // frame_samples
             if not fits or longest * (len(wavs) + 1) > max_samples:
                 yield rows, wavs
                 rows, wavs = [], []

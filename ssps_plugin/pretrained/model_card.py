@@ -37,7 +37,6 @@ _TRAINING = {
     "seed": "seed",
 }
 _THRESHOLD_NAMES = {
-    "false_acceptance": "a rate of false acceptances",
     "eer": "equal error rates",
     "min_dcf_p01": "minDCF, p_target 0.01",
     "min_dcf_p05": "minDCF, p_target 0.05",
@@ -287,8 +286,8 @@ def _describe_threshold(
         rate = rates.get(name, {})
         rows.append(
             [
-                _THRESHOLD_NAMES[name]
-                + (" (`threshold`)" if name == thresholds.names()[0] else ""),
+                _name_threshold(name, thresholds.results)
+                + (" (taken)" if name == thresholds.names()[0] else ""),
                 f"{thresholds.value(name):.4f}",
                 _percent(rate.get("false_acceptance")),
                 _percent(rate.get("false_rejection")),
@@ -302,6 +301,12 @@ def _describe_threshold(
         "Recordings that are unlike those of the trials need a threshold of "
         f"their own.\n\n{fixed}"
     )
+
+
+def _name_threshold(name: str, results: Mapping[str, Any]) -> str:
+    if name == "false_acceptance":
+        return f"at most {100 * results['false_acceptance_rate']:g} % accepted"
+    return _THRESHOLD_NAMES[name]
 
 
 def _describe_results(details: Mapping[str, Any]) -> str:

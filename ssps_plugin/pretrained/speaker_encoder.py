@@ -6,15 +6,18 @@ import json
 import math
 import os
 import pathlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, cast
 
 import numpy as np
+import speechbrain.lobes.features
 import torch
 import torch.nn.functional as F
 from hyperpyyaml import load_hyperpyyaml
+from speechbrain.processing.features import STFT
 from speechbrain.utils.distributed import infer_device
 from torch import Tensor, nn
 
@@ -27,7 +30,7 @@ from ssps_plugin.dataio.audio import (
 )
 from ssps_plugin.dataio.resampling import resample
 from ssps_plugin.evaluation.embeddings import MAX_SECONDS, extract_embeddings
-from ssps_plugin.frameworks import EmbeddingModel
+from ssps_plugin.frameworks import EmbeddingModel, Fbank
 from ssps_plugin.pretrained.thresholds import Thresholds, find_thresholds
 from ssps_plugin.pretrained.trained_run import (
     CONFIGURATION,
@@ -275,7 +278,7 @@ class SpeakerEncoder(nn.Module):
 
         The embeddings are those of `verify.py`: the encoder's output, *not*
         scaled to norm 1 (the cosine is what compares them). They do not depend
-        on what else is embedded: only inputs of one length share a batch,
+        on what else is embedded: only inputs of as many frames share a batch,
         which holds 100 seconds at most. An input of more than 600 seconds is
         embedded in pieces, and the mean of their directions is returned.
 
@@ -314,16 +317,18 @@ class SpeakerEncoder(nn.Module):
                 "change inputs."
             )
         _measure(sources)
-        embeddings = extract_embeddings(
-            self.embedding_model,
-            cast(Any, sources),  # files of a kind: read and measured by these
-            batch_seconds=_BATCH_SECONDS * self.sample_rate / SAMPLE_RATE,
-            device=self.device,
-            read=_Source.read_from,
-            seconds=lambda source: cast(_Source, source).seconds,
-            progress=progress,
-            max_seconds=MAX_SECONDS,
-        )
+        with _full_precision(self.device):
+            embeddings = extract_embeddings(
+                lambda wavs, lengths: self.embedding_model(wavs),
+                cast(Any, sources),  # files of a kind, read by themselves
+                batch_seconds=_BATCH_SECONDS * self.sample_rate / SAMPLE_RATE,
+                device=self.device,
+                read=_Source.read_from,
+                seconds=lambda source: cast(_Source, source).seconds,
+                progress=progress,
+                max_seconds=MAX_SECONDS,
+                frame_samples=_frame_samples(self.embedding_model.features),
+            )
         _check_embeddings(embeddings, sources)
         return embeddings
 
@@ -488,6 +493,40 @@ def _check_device(device: torch.device | str | None) -> torch.device:
             f"{reason} Change device."
         ) from error
     return checked
+
+
+@contextmanager
+def _full_precision(device: torch.device) -> Iterator[None]:
+    """Multiply in float32, which SpeechBrain gives up on a GPU (TF32).
+
+    Else an embedding would depend, in the third digit, on its batch.
+    """
+    if device.type != "cuda":
+        yield
+        return
+    matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
+    before = matmul.allow_tf32, cudnn.allow_tf32
+    matmul.allow_tf32 = cudnn.allow_tf32 = False
+    try:
+        yield
+    finally:
+        matmul.allow_tf32, cudnn.allow_tf32 = before
+
+
+def _frame_samples(features: nn.Module) -> int:
+    """Return how many samples zeros may lengthen a waveform to.
+
+    Where a Fourier transform pads by zeros itself, those behind a waveform
+    change nothing, unless they make one more frame.
+    """
+    stft: Any = getattr(features, "compute_STFT", None)
+    if (
+        type(features) in (Fbank, speechbrain.lobes.features.Fbank)
+        and type(stft) is STFT
+        and (stft.center, stft.pad_mode) == (True, "constant")
+    ):
+        return int(stft.hop_length)
+    return 1
 
 
 # -- inputs ----------------------------------------------------------------

@@ -258,6 +258,28 @@ def test_a_batch_holds_no_more_than_its_seconds(encoder, monkeypatch):
     assert sorted(shapes) == [(1, 6400), (1, 48000), (2, 6400), (2, 6400)]
 
 
+def test_inputs_of_as_many_frames_share_a_batch(encoder, monkeypatch):
+    shapes, embed = [], encoder.embedding_model.forward
+
+    def noting(wavs, lengths=None):
+        shapes.append(wavs.shape)
+        return embed(wavs, lengths)
+
+    wavs = [speech((8000 + n) / RATE, seed=9 + n) for n in (0, 1, 159, 160, -1)]
+    alone = torch.cat([encoder.embed(wav) for wav in wavs])
+    monkeypatch.setattr(encoder.embedding_model, "forward", noting)
+    together = encoder.embed(wavs)
+    assert sorted(shapes) == [(1, 7999), (1, 8160), (3, 8159)]
+    torch.testing.assert_close(together, alone, rtol=0, atol=1e-6)
+    # Other features may look beyond the last sample.
+    monkeypatch.setattr(
+        encoder.embedding_model.features.compute_STFT, "pad_mode", "reflect"
+    )
+    shapes.clear()
+    encoder.embed(wavs)
+    assert len(shapes) == 5
+
+
 @pytest.mark.parametrize(
     ("inputs", "message"),
     [
