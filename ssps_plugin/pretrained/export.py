@@ -17,7 +17,7 @@ import math
 import os
 import pathlib
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -46,6 +46,8 @@ from ssps_plugin.pretrained.thresholds import (
 from ssps_plugin.pretrained.trained_run import (
     CONFIGURATION,
     EXPORT_DETAILS,
+    FRONT_END,
+    FRONT_END_KEY,
     TrainedRun,
     Weights,
     kept_random_states,
@@ -70,8 +72,10 @@ _OWN_FEATURES = {
 _USUAL_WINDOW = "torch.hamming_window"
 # What plain SpeechBrain can build, wherever it is installed.
 _COMMON_PACKAGES = ("speechbrain", "torch", "torchaudio", "builtins")
+# Arguments of Hugging Face models that name a folder for downloads.
+_CACHE_ARGUMENTS = {"save_path", "cache_dir"}
 # Files that an export makes, and those that are out of date after the next.
-_EXPORTED = (CONFIGURATION, EXPORT_DETAILS, "README.md")
+_EXPORTED = (CONFIGURATION, EXPORT_DETAILS, "README.md", FRONT_END)
 _STALE_SUFFIXES = {".ckpt", ".onnx", ".pt2", ".pt", ".tmp"}
 # Rounding of other kernels; a wrong export differs by far more.
 _LARGEST_DIFFERENCE = 1e-4
@@ -179,9 +183,16 @@ def write_export(
         "sample_rate": rate,
     }
     states = _collect_states(model, dim)
-    text = make_configuration(description, rate, dim, list(states))
+    front_end = path / FRONT_END
+    text, copied = make_configuration(
+        description, rate, dim, list(states), front_end
+    )
+    if copied is not None:
+        details["front_end"] = FRONT_END
     with _new_folder(path) as temporary:
         (temporary / CONFIGURATION).write_text(text, encoding="utf-8")
+        if copied is not None:
+            _copy_files(copied, temporary / FRONT_END)
         for name, state in states.items():
             torch.save(state, temporary / f"{name}.ckpt")
         (temporary / EXPORT_DETAILS).write_text(
@@ -337,8 +348,12 @@ def _finite(value: Any) -> Any:
 
 
 def make_configuration(
-    description: str, sample_rate: int, dim: int, loadables: list[str]
-) -> str:
+    description: str,
+    sample_rate: int,
+    dim: int,
+    loadables: list[str],
+    front_end: pathlib.Path,
+) -> tuple[str, str | None]:
     """Write the `hyperparams.yaml` of an export.
 
     Arguments
@@ -351,11 +366,15 @@ def make_configuration(
         Length of an embedding.
     loadables : list of str
         The modules that have a file of weights or statistics.
+    front_end : pathlib.Path
+        Where the folder of a Hugging Face model will be, if one is named.
 
     Returns
     -------
     str
-        Classes of SpeechBrain and PyTorch only.
+        The text, with classes of SpeechBrain and PyTorch only.
+    str or None
+        The folder of a Hugging Face model that the export needs a copy of.
 
     Raises
     ------
@@ -369,7 +388,8 @@ def make_configuration(
     ... normalization: !new:torch.nn.Identity
     ... encoder: !new:my.Encoder
     ... '''
-    >>> make_configuration(text, 16000, 8, [])  # +ELLIPSIS
+    >>> there = pathlib.Path("front_end")
+    >>> make_configuration(text, 16000, 8, [], there)  # +ELLIPSIS
     Traceback (most recent call last):
     ...
     ValueError: Expected classes of SpeechBrain and PyTorch, ... my.Encoder ...
@@ -377,6 +397,14 @@ def make_configuration(
     parts = _read_parts(description)
     tree = _tagged(None, sample_rate=sample_rate, embedding_dim=dim)
     parts["features"], window = _plain_features(parts["features"])
+    copied = [found for part in parts.values() for found in _use_copy(part)]
+    if len(set(copied)) > 1:
+        raise ValueError(
+            "Expected at most one folder of a pre-trained model to export, got "
+            f"{', '.join(copied)}: export is not made for that."
+        )
+    if copied:
+        tree[FRONT_END_KEY] = str(front_end)
     for name, key in _PARTS.items():
         _check_classes(parts[name], name)
         tree[key] = parts[name]
@@ -403,7 +431,7 @@ def make_configuration(
     yaml = ruamel.yaml.YAML()
     yaml.indent(mapping=4, sequence=6, offset=4)
     yaml.dump(tree, text)
-    return f"{_HEADER}\n{text.getvalue()}"
+    return f"{_HEADER}\n{text.getvalue()}", next(iter(copied), None)
 
 
 _HEADER = """\
@@ -505,6 +533,21 @@ def _check_classes(node: Any, key: str) -> None:
             _check_classes(value, key)
 
 
+def _use_copy(node: Any) -> Iterator[str]:
+    """Let a Hugging Face model be read from its copy; yield where it is."""
+    if not isinstance(node, MutableMapping):
+        return
+    for key, value in node.items():
+        if isinstance(value, str):
+            if os.path.isfile(os.path.join(value, "config.json")):
+                node[key] = _reference(FRONT_END_KEY)
+                yield os.path.abspath(value)
+            elif key in _CACHE_ARGUMENTS:
+                node[key] = ""  # a folder of this machine
+        else:
+            yield from _use_copy(value)
+
+
 def _tagged(tag: str | None, **arguments: Any) -> Any:
     """Make a mapping with a tag, as ruamel.yaml reads it."""
     # Read, since how a tag is set differs between versions of ruamel.yaml.
@@ -524,6 +567,14 @@ def _tagged_list(tag: str | None, items: Iterable[Any], in_line: bool) -> Any:
 
 def _reference(name: str) -> Any:
     return ruamel.yaml.YAML().load(f"!ref <{name}>")
+
+
+def _copy_files(source: str, target: pathlib.Path) -> None:
+    """Copy the files of a folder, but not its subfolders."""
+    target.mkdir()
+    for path in sorted(pathlib.Path(source).iterdir()):
+        if path.is_file() and not path.name.startswith("."):
+            shutil.copyfile(path, target / path.name)
 
 
 # -- weights ---------------------------------------------------------------
@@ -570,8 +621,11 @@ def _check_same_embeddings(
     """
     from speechbrain.inference.classifiers import EncoderClassifier
 
+    overrides = {}
+    if (folder / FRONT_END).is_dir():
+        overrides[FRONT_END_KEY] = str(folder / FRONT_END)
     loaded = EncoderClassifier.from_hparams(
-        source=str(folder), run_opts={"device": "cpu"}
+        source=str(folder), overrides=overrides, run_opts={"device": "cpu"}
     )
     generator = torch.Generator().manual_seed(0)
     for seconds in _CHECKED_SECONDS:

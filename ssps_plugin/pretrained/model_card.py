@@ -287,7 +287,7 @@ def _describe_threshold(
         rows.append(
             [
                 _name_threshold(name, thresholds.results)
-                + (" (taken)" if name == thresholds.names()[0] else ""),
+                + (" (as above)" if name == thresholds.names()[0] else ""),
                 f"{thresholds.value(name):.4f}",
                 _percent(rate.get("false_acceptance")),
                 _percent(rate.get("false_rejection")),
@@ -305,7 +305,8 @@ def _describe_threshold(
 
 def _name_threshold(name: str, results: Mapping[str, Any]) -> str:
     if name == "false_acceptance":
-        return f"at most {100 * results['false_acceptance_rate']:g} % accepted"
+        rate = 100 * results["false_acceptance_rate"]
+        return f"at most {rate:g} % false acceptances"
     return _THRESHOLD_NAMES[name]
 
 
@@ -362,10 +363,11 @@ def _describe_training(details: Mapping[str, Any]) -> str:
     if corpus.get("name"):
         amount = ""
         if corpus.get("num_utterances"):
-            amount = (
-                f", {corpus['num_utterances']:,} utterances, "
-                f"{corpus['hours']:.1f} hours"
-            )
+            hours = corpus["hours"]
+            length = f"{hours:,.1f} hours"
+            if hours < 1:
+                length = f"{60 * hours:.0f} minutes"
+            amount = f", {corpus['num_utterances']:,} utterances, {length}"
         rows.append(["corpus", f"{corpus['name']}{amount}"])
     if "augmented" in corpus:
         names = {"noise": "noise", "rir": "rooms (impulse responses)"}
@@ -402,12 +404,20 @@ def _describe_limits(details: Mapping[str, Any]) -> str:
         "speakers, were not measured. Do not decide about people by it alone.",
         "Results are of whole utterances. Below about two seconds of speech, "
         "errors become frequent.",
-        f"It takes {rate:,} Hz. `verify_files` and `load_audio` convert other "
-        "rates by SpeechBrain's filter, training and the results above by "
-        "torchaudio's: scores of such files differ in the third decimal.",
+        f"It takes {rate:,} Hz. `verify_files` and `load_audio` convert files "
+        "of other rates; `encode_batch` and `verify_batch` do not.",
+        "SpeechBrain embeds a recording at once, however long it is: an hour "
+        "takes gigabytes of memory.",
         "Score normalisation (S-norm) is not part of the export.",
         "There is no classifier: `classify_batch` does nothing of use.",
     ]
+    if details.get("front_end"):
+        lines.append(
+            "Its pre-trained front end is in `front_end/`, at the address "
+            "that `hyperparams.yaml` says. Where this folder has moved, give "
+            "SpeechBrain's `from_hparams` the argument "
+            '`overrides={"front_end_folder": "THIS_FOLDER/front_end"}`.'
+        )
     if details.get("license", "unknown") == "unknown":
         lines.append(
             "No license is stated. Before you publish it, set `license` at the "

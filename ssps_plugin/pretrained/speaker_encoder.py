@@ -35,6 +35,8 @@ from ssps_plugin.pretrained.thresholds import Thresholds, find_thresholds
 from ssps_plugin.pretrained.trained_run import (
     CONFIGURATION,
     EXPORT_DETAILS,
+    FRONT_END,
+    FRONT_END_KEY,
     Weights,
     is_run_folder,
     kept_random_states,
@@ -434,8 +436,11 @@ def find_export_folder(folder: str | os.PathLike[str]) -> pathlib.Path:
 
 def _load_export(folder: pathlib.Path) -> EmbeddingModel:
     """Build the model of an export, and load its weights."""
+    overrides = {}
+    if (folder / FRONT_END).is_dir():  # wherever it was when it was written
+        overrides[FRONT_END_KEY] = str(folder / FRONT_END)
     with open(folder / CONFIGURATION, encoding="utf-8") as file:
-        hparams = load_hyperpyyaml(file)
+        hparams = load_hyperpyyaml(file, overrides)
     try:
         modules = hparams["modules"]
         names = ("compute_features", "mean_var_norm", "embedding_model")

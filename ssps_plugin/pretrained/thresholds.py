@@ -163,11 +163,15 @@ def find_results(
     Returns
     -------
     list of dict
-        As `results.json` holds them, the run's own first; `results_file` says
-        where they were read.
+        As `results.json` holds them, the run's own first, each list of trials
+        once; `results_file` says where they were read.
     """
-    found = _read_results(folder)
-    return [one for one in found if _is_of(one, epochs, averaged_epochs)]
+    found: dict[Any, dict[str, Any]] = {}
+    for one in _read_results(folder):
+        if _is_of(one, epochs, averaged_epochs):
+            trials = one.get("trial_list_sha256") or one.get("trial_list")
+            found.setdefault((trials, one.get("cohort_size")), one)
+    return list(found.values())
 
 
 def _is_of(

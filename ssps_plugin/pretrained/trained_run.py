@@ -31,6 +31,10 @@ Weights = str | int
 CONFIGURATION = "hyperparams.yaml"
 #: The file of an export that says what it is: no run has it.
 EXPORT_DETAILS = "speaker_encoder.json"
+#: The folder in an export with a copy of a pre-trained front end, and the key
+#: of its configuration that says where it is.
+FRONT_END = "front_end"
+FRONT_END_KEY = "front_end_folder"
 
 _NAMED_WEIGHTS = ("averaged", "best", "last")
 

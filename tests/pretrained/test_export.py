@@ -4,6 +4,7 @@ import json
 import os
 import pathlib
 import re
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -75,6 +76,15 @@ def make_model(description):
     parts = load_hyperpyyaml(description)
     names = ("features", "normalization", "encoder")
     return EmbeddingModel(*(parts[name] for name in names)).eval()
+
+
+make_configuration = partial(
+    export.make_configuration,
+    sample_rate=16000,
+    dim=8,
+    loadables=[],
+    front_end=pathlib.Path("front_end"),
+)
 
 
 # -- what it gives ---------------------------------------------------------
@@ -290,6 +300,49 @@ def test_statistics_of_a_global_normalisation_and_trained_banks_are_exported(
         torch.testing.assert_close(one, found[0], rtol=0, atol=1e-4)
 
 
+def test_a_pretrained_front_end_goes_along(tmp_path):
+    transformers = pytest.importorskip("transformers")
+    torch.manual_seed(1)
+    tiny = transformers.Wav2Vec2Config(
+        hidden_size=16,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=24,
+        conv_dim=(8, 8),
+        conv_stride=(5, 64),
+        conv_kernel=(10, 64),
+        num_feat_extract_layers=2,
+        num_conv_pos_embeddings=8,
+        num_conv_pos_embedding_groups=2,
+    )
+    source = tmp_path / "ssl"
+    transformers.Wav2Vec2Model(tiny).save_pretrained(source)
+    description = (
+        "features: !new:speechbrain.integrations.huggingface.weighted_ssl."
+        f"WeightedSSLModel\n    hub: {source}\n    save_path: {tmp_path}\n"
+        "    freeze: True\n"
+        + NORMALISED
+        + "encoder: !new:speechbrain.lobes.models.ECAPA_TDNN.ECAPA_TDNN\n"
+        "    input_size: 16\n    channels: [8, 8, 8, 8, 24]\n"
+        "    attention_channels: 8\n    lin_neurons: 8\n"
+    )
+    model = make_model(description)
+    with torch.no_grad():
+        model.features.weights.add_(torch.tensor([0.0, 1.0, 2.0]))
+    there = tmp_path / "there" / "export"
+    export.write_export(there, model, description, {})
+    wavs = torch.randn(2, 16000)
+    expected = model(wavs)
+    found = plain_embeddings(there, wavs)
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
+    assert str(tmp_path) + "\n" not in (there / "hyperparams.yaml").read_text()
+    moved = there.rename(tmp_path / "moved")
+    shutil.rmtree(source)
+    found = SpeakerEncoder.from_export(moved, device="cpu")(wavs)
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
+    assert "overrides" in (moved / "README.md").read_text()
+
+
 # -- what it refuses -------------------------------------------------------
 
 
@@ -309,12 +362,12 @@ def test_a_part_that_speechbrain_cannot_build_is_named(part, name):
     parts["encoder"] = "encoder: !new:torch.nn.Identity\n"
     parts[part.partition(":")[0]] = part
     with pytest.raises(ValueError, match=f"got {re.escape(name)}"):
-        export.make_configuration("".join(parts.values()), 16000, 8, [])
+        make_configuration("".join(parts.values()))
 
 
 def test_a_missing_part_is_named():
     with pytest.raises(ValueError, match="got none for normalization, encoder"):
-        export.make_configuration(BANKS, 16000, 8, [])
+        make_configuration(BANKS)
 
 
 def test_a_folder_that_is_there_is_not_written_over(
@@ -456,8 +509,6 @@ def test_the_card_says_which_threshold_and_what_it_costs(
 
 @pytest.mark.slow
 def test_the_code_of_the_card_runs_as_it_stands(exported, corpus, tmp_path):
-    import shutil
-
     folder = shutil.copytree(exported, tmp_path / "export")
     files = sorted(corpus.rglob("*.wav"))
     shutil.copy(files[0], folder / "a.wav")
@@ -496,8 +547,10 @@ def test_our_features_and_speechbrains_are_the_same_bits():
     assert torch.equal(Fbank(**arguments)(wavs), plain(wavs))
 
 
-def test_sound_at_another_rate_is_said_to_differ(exported, tmp_path):
-    """The card says by how much: SpeechBrain converts by another filter."""
+def test_files_at_another_rate_score_alike_but_for_the_filter(
+    exported, tmp_path
+):
+    """SpeechBrain converts by a filter of its own."""
     from speechbrain.inference.speaker import SpeakerRecognition
 
     paths = []
@@ -510,4 +563,4 @@ def test_sound_at_another_rate_is_said_to_differ(exported, tmp_path):
     )
     plain = float(verifier.verify_files(*paths)[0])
     ours = SpeakerEncoder.from_export(exported, device="cpu").compare(*paths)
-    assert plain == pytest.approx(ours.score, abs=1e-2)
+    assert plain == pytest.approx(ours.score, abs=1e-3)
