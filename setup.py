@@ -36,6 +36,7 @@ DEV = [
     "build",
     "codespell",
     "hypothesis",  # property-based tests and fuzzes
+    "kaldiio",  # reads embeddings back, in tests
     "lightning>=2.2",  # recipes/lightning
     "mypy",
     "pre-commit",
@@ -67,6 +68,9 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     python_requires=">=3.10",
+    entry_points={
+        "console_scripts": ["ssps = ssps_plugin.commands.command_line:main"]
+    },
     packages=find_packages(include=["ssps_plugin", "ssps_plugin.*"]),
     package_data={
         "ssps_plugin": ["py.typed"],

@@ -38,13 +38,36 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[TextIO]:
     >>> path.read_text()
     '0.5 a b'
     """
+    with (
+        atomic_path(path) as temporary,
+        open(temporary, "w", encoding="utf-8", newline="\n") as file,
+    ):
+        yield file
+
+
+@contextmanager
+def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Give the name of a file that replaces `path` when the block has ended.
+
+    For what is not text, or is written by somebody else's function. Missing
+    parent folders are made.
+
+    Arguments
+    ---------
+    path : str or os.PathLike
+        The file that is to be there.
+
+    Yields
+    ------
+    path : pathlib.Path
+        In the same folder; renamed at the end, removed if the block raises.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     # In the same folder, since a rename is atomic on one file system only.
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with open(temporary, "w", encoding="utf-8", newline="\n") as file:
-            yield file
+        yield temporary
         flush(temporary)
         os.replace(temporary, path)
         flush(path.parent)

@@ -49,6 +49,17 @@ ALLOWED = {
         "reference",
         "same_utterance",
     },
+    "__main__": {"commands"},
+    "commands": {
+        "atomic_write",
+        "dataio",
+        "evaluation",
+        "pretrained",
+        "progress",
+        "report",
+        "simulation",
+        "training",
+    },
     "report": {
         "atomic_write",
         "dataio",
@@ -62,6 +73,7 @@ MOST_LOOSE_MODULES = 10
 # The only files that may handle speaker labels: diagnostics, true positives,
 # and what writes a folder's name into a manifest or makes a corpus.
 MAY_SEE_SPEAKERS = (
+    "commands/",  # same_speaker, and MiniVox's options
     "evaluation/",
     "pretrained/",  # same_speaker: what is answered, no label
     "report/",

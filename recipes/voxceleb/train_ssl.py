@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Train speaker embeddings without labels, with or without SSPS.
+r"""Train speaker embeddings without labels, with or without SSPS.
 
 On a laptop, on a synthetic corpus that it makes:
 
@@ -29,6 +29,7 @@ from voxceleb_prepare import (
     prepare_voxceleb,
 )
 
+from ssps_plugin.commands.recipe import run_recipe
 from ssps_plugin.dataio import (
     CropGroup,
     OracleViewSampler,
@@ -522,4 +523,4 @@ def verify_final_model(
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    sys.exit(run_recipe(main, sys.argv[1:]))

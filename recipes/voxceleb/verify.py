@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Score trial lists with a trained encoder.
+r"""Score trial lists with a trained encoder.
 
     python recipes/voxceleb/verify.py OUTPUT_FOLDER/hyperparams.yaml \
         --trials LIST --trials_folder FOLDER
@@ -27,6 +27,7 @@ from speechbrain.utils.distributed import (
 from speechbrain.utils.logger import get_logger, setup_logging
 from voxceleb_prepare import Trials, warn_trained_speakers
 
+from ssps_plugin.commands.recipe import run_recipe
 from ssps_plugin.dataio import load_manifest
 from ssps_plugin.dataio.dataset import read_column
 from ssps_plugin.evaluation.embeddings import EmbeddingCache
@@ -162,4 +163,4 @@ def load_model(hparams: dict[str, Any]) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    sys.exit(run_recipe(main, sys.argv[1:]))

@@ -39,8 +39,8 @@ from ssps_plugin.training.settings import (
 # A key of an overlay that the file lacks may be meant for another file; it is
 # taken for a slip only where a key of the file is spelt this much like it.
 _SLIP_SIMILARITY = 0.88
-# SpeechBrain's own options, which are no keys of a YAML file.
-_RUN_OPTIONS = {
+#: SpeechBrain's own options and their defaults, which are no keys of a YAML.
+RUN_OPTIONS = {
     name: default
     for name, default in RunOptions().as_dict().items()
     if name in {*HELP_TEXTS, "jit_module_keys", "compile_module_keys"}
@@ -295,8 +295,8 @@ def parse_configuration(
     hparams_file, typed = _split_command_line(argv)
     _check_hparams_file(hparams_file)
     keys = _read_yaml(hparams_file)
-    options = {key: typed[key] for key in typed if key in _RUN_OPTIONS}
-    values = {key: typed[key] for key in typed if key not in _RUN_OPTIONS}
+    options = {key: typed[key] for key in typed if key in RUN_OPTIONS}
+    values = {key: typed[key] for key in typed if key not in RUN_OPTIONS}
     _check_keys(values, keys, hparams_file)
     configuration = Configuration(
         pathlib.Path(hparams_file),
@@ -559,7 +559,7 @@ def _split_command_line(argv: Sequence[str]) -> tuple[str, dict[str, str]]:
         _check_abbreviation(name)
         if name in typed:
             raise ValueError(f"Expected --{name} once, got it twice.")
-        is_flag = isinstance(_RUN_OPTIONS.get(name), bool)
+        is_flag = isinstance(RUN_OPTIONS.get(name), bool)
         if is_flag and is_joined:
             raise ValueError(
                 f"Expected --{name} alone, got {token}: it takes no value."
@@ -588,7 +588,7 @@ def _parse_run_options(hparams_file: str, typed: Mapping[str, str]) -> Any:
     numbers: dict[str, float] = {}
     argv = [hparams_file]
     for name, text in typed.items():
-        default = _RUN_OPTIONS[name]
+        default = RUN_OPTIONS[name]
         if isinstance(default, bool):
             argv.append(f"--{name}")
             continue
@@ -653,9 +653,9 @@ def _check_device(typed: Mapping[str, str]) -> None:
 
 
 def _check_abbreviation(name: str) -> None:
-    if name in _RUN_OPTIONS or not name:
+    if name in RUN_OPTIONS or not name:
         return
-    whole = [option for option in _RUN_OPTIONS if option.startswith(name)]
+    whole = [option for option in RUN_OPTIONS if option.startswith(name)]
     if whole:
         raise ValueError(
             "Expected a key of the YAML file or a run option, got "
@@ -669,7 +669,7 @@ def _check_keys(
     for key in values:
         if key in keys:
             continue
-        options = [*keys, *_RUN_OPTIONS]
+        options = [*keys, *RUN_OPTIONS]
         close = difflib.get_close_matches(key, options, 1)
         suggestion = f", did you mean --{close[0]}?" if close else "."
         raise ValueError(

@@ -1,0 +1,141 @@
+"""Which encoder a command uses: a run's, an export's, the newest run's."""
+
+from __future__ import annotations
+
+import pathlib
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from ssps_plugin.pretrained.speaker_encoder import SpeakerEncoder
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+_CONFIGURATION = "hyperparams.yaml"
+# Where recipes write, as hparams/*.yaml say.
+_RESULTS = "results"
+
+
+def model_options(function: Function) -> Function:
+    """Add the options that say which encoder, which weights, and where."""
+    options = (
+        click.option(
+            "--model",
+            "-m",
+            envvar="SSPS_MODEL",
+            metavar="RUN_OR_EXPORT",
+            help="Output folder of a run, or an export; without it the "
+            f"variable SSPS_MODEL, else the newest run below {_RESULTS}/.",
+        ),
+        click.option(
+            "--weights",
+            default=None,
+            metavar="WHICH",
+            help="Of a run: averaged (over the last epochs, the default), "
+            "best, last, or the number of an epoch that was kept.",
+        ),
+        click.option(
+            "--device",
+            default=None,
+            help="Such as cpu or cuda:0; a GPU if there is one.",
+        ),
+    )
+    for option in reversed(options):
+        function = option(function)
+    return function
+
+
+def split_model(
+    arguments: tuple[str, ...], model: str | None
+) -> tuple[str | None, tuple[str, ...]]:
+    """Take the first argument for the model, if it is a folder of one.
+
+    Arguments
+    ---------
+    arguments : tuple of str
+        `[RUN_OR_EXPORT] FILE ...`.
+    model : str or None
+        What `--model` gives: then all arguments are files.
+
+    Returns
+    -------
+    tuple
+        The model, None if there is none, and the other arguments.
+    """
+    if model is None and arguments and is_model(arguments[0]):
+        return arguments[0], arguments[1:]
+    return model, arguments
+
+
+def is_model(path: str) -> bool:
+    """Whether a path is the folder of a run or an export, or its YAML."""
+    folder = pathlib.Path(path)
+    if folder.name == _CONFIGURATION:
+        return folder.is_file()
+    return (folder / _CONFIGURATION).is_file()
+
+
+def load_encoder(
+    model: str | None, weights: str | None, device: str | None
+) -> SpeakerEncoder:
+    """Load the encoder of a run or an export.
+
+    Raises
+    ------
+    FileNotFoundError
+        There is none; the message says where runs are.
+    ValueError
+        Weights are asked for by name, of an export.
+    """
+    quieten()
+    from ssps_plugin.pretrained.speaker_encoder import SpeakerEncoder
+    from ssps_plugin.pretrained.trained_run import is_run_folder
+
+    folder = find_newest_run() if model is None else pathlib.Path(model)
+    if folder.name == _CONFIGURATION:
+        folder = folder.parent
+    if (folder / "embedding_model.ckpt").is_file() and not is_run_folder(
+        folder
+    ):
+        if weights is not None:
+            raise ValueError(
+                f"Expected no --weights, since {folder} is an export and has "
+                f"one set of them, got {weights}: leave it out."
+            )
+        return SpeakerEncoder.from_export(folder, device=device)
+    return SpeakerEncoder.from_run(
+        folder, weights=weights or "averaged", device=device
+    )
+
+
+def find_newest_run() -> pathlib.Path:
+    """Find the run below `results/` that was trained last.
+
+    Raises
+    ------
+    FileNotFoundError
+        There is none.
+    """
+    runs = [
+        path.parent
+        for path in pathlib.Path(_RESULTS).glob(f"*/*/{_CONFIGURATION}")
+        if (path.parent / "save").is_dir()
+    ]
+    if not runs:
+        raise FileNotFoundError(
+            "Expected a model, the folder of a run or an export, got none, and "
+            f"no run in {pathlib.Path(_RESULTS).absolute()}: give --model."
+        )
+    newest = max(runs, key=lambda run: (run / "save").stat().st_mtime_ns)
+    click.echo(f"The model is {newest}, the newest run here.", err=True)
+    return newest
+
+
+def quieten() -> None:
+    """Keep notes off the screen that are of no use beside a result."""
+    import logging
+
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    logging.getLogger("speechbrain").setLevel(logging.WARNING)
