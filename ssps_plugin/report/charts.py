@@ -9,7 +9,7 @@ from __future__ import annotations
 import html
 import pathlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
@@ -121,6 +121,12 @@ class Chart:
     is_square: bool = False
     has_axes: bool = True
     hover: str = ""
+
+
+def share_heights(charts: Sequence[Chart]) -> list[Chart]:
+    """Give charts the same vertical range from 0, to compare their areas."""
+    top = max(float(max(one.y)) for c in charts for one in c.series)
+    return [replace(one, y_range=(0.0, 1.06 * top or 1.0)) for one in charts]
 
 
 # -- Plotly ----------------------------------------------------------------

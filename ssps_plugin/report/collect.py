@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pathlib
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -59,49 +60,67 @@ class Collected:
 
 
 def collect(
-    run: Run,
-    runs: list[Run],
+    runs: Sequence[Run],
     *,
-    max_utterances: int | None,
-    seed: int,
-    device: str | None,
-    progress: bool,
-) -> Collected:
-    """Collect all that a report shows of a run; raise for nothing missing.
+    max_utterances: int | None = None,
+    seed: int = 0,
+    device: str | None = None,
+    progress: bool = False,
+) -> list[Collected]:
+    """Collect all that a report shows of runs; raise for nothing missing.
 
     Arguments
     ---------
-    run : Run
-        The run.
-    runs : list of Run
-        All runs of the report, among which its twin may be.
-    max_utterances : int or None
+    runs : sequence of Run
+        One may be the plain twin of another.
+    max_utterances : int, optional
         How many utterances are embedded at most, 0 for none; by default, as
         many as do not take long.
     seed : int
         Of all choices.
-    device : str or None
+    device : str, optional
         Where to embed.
     progress : bool
         Show progress bars.
 
     Returns
     -------
-    Collected
+    list of Collected
     """
-    found = Collected(run, find_twin_among(run, runs) or find_twin(run))
-    found.scored = load_scored_lists(run)
+    scores: dict[pathlib.Path, list[ScoredTrials]] = {}
+    collected = []
+    for run in runs:
+        found = Collected(run, find_twin_among(run, runs) or find_twin(run))
+        _collect_scores(found, scores)
+        missing_table = _collect_table(found)
+        _collect_memories(found, missing_table, seed)
+        _collect_embedded(found, max_utterances, seed, device, progress)
+        collected.append(found)
+    return collected
+
+
+def _collect_scores(
+    found: Collected, known: dict[pathlib.Path, list[ScoredTrials]]
+) -> None:
+    """Load the scores of a run and its twin; note what is damaged."""
+    for run in (found.run, found.twin):
+        if run is None:
+            continue
+        if run.folder not in known:
+            try:
+                known[run.folder] = load_scored_lists(run)
+            except (OSError, ValueError) as error:
+                known[run.folder] = []
+                found.missing_scores = _sentence(error)
+    found.scored = known[found.run.folder]
     if found.twin is not None:
-        found.twin_scored = load_scored_lists(found.twin)
-    if not found.scored:
+        found.twin_scored = known[found.twin.folder]
+    if not found.scored and not found.missing_scores:
         found.missing_scores = (
             "there is no scores.txt: the run has no trials, or is not at its "
-            f"end (epoch {run.last_epoch} of {run.num_epochs or 'unknown'})."
+            f"end (epoch {found.run.last_epoch} of "
+            f"{found.run.num_epochs or 'unknown'})."
         )
-    missing_table = _collect_table(found)
-    _collect_memories(found, missing_table, seed)
-    _collect_embedded(found, max_utterances, seed, device, progress)
-    return found
 
 
 def _collect_table(found: Collected) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import pathlib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from numpy.typing import NDArray
 
 from ssps_plugin import pretrained
 from ssps_plugin.dataio.dataset import Table
-from ssps_plugin.evaluation.trial_list import TrialList, read_trials
+from ssps_plugin.evaluation.trial_list import TrialList
 from ssps_plugin.evaluation.trial_lookup import find_trial_files
 from ssps_plugin.report.labels import (
     Labels,
@@ -24,6 +23,11 @@ from ssps_plugin.report.labels import (
     number_labels,
 )
 from ssps_plugin.report.run import Run
+from ssps_plugin.report.scored_trials import (
+    Floats,
+    digest_of,
+    read_trials_once,
+)
 
 # Points of the map, and speakers, that can be told apart.
 _MAP_POINTS = 400
@@ -36,8 +40,6 @@ _LEAST_UTTERANCES = 60
 _LARGE_ENCODER = 1_000_000  # parameters
 # Pairs of different speakers whose similarity is drawn.
 _NUM_PAIRS = 20_000
-
-Floats = NDArray[np.floating[Any]]
 
 
 @dataclass
@@ -151,17 +153,16 @@ def _choose_of_trials(run: Run, most: int, seed: int) -> Utterances:
     trial_list, folder = run.trial_list(), run.trials_folder()
     if trial_list is None or folder is None:
         raise FileNotFoundError("there is no trial list, or no folder for it")
-    trials = read_trials(trial_list)
+    digest = digest_of(trial_list)
+    trials = read_trials_once(trial_list, digest)
     labels = labels_of_trials(trials)
     chosen = _choose(len(trials.utterances), labels, most, seed, trials)
     some = _trials_among(trials, chosen)
     files = find_trial_files(some, folder)
     num, of = len(chosen), len(trials.utterances)
     source = f"{num:,} of the {of:,} utterances of {trial_list.name}"
-    sha256 = ""
     if num == of:
         source = f"the {of:,} utterances of {trial_list.name}"
-        sha256 = hashlib.sha256(trial_list.read_bytes()).hexdigest()
     return Utterances(
         files,
         some.utterances,
@@ -169,7 +170,7 @@ def _choose_of_trials(run: Run, most: int, seed: int) -> Utterances:
         some if len(some) else None,
         source,
         trial_list.name,
-        sha256,
+        digest if num == of else "",
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,19 +48,19 @@ class Card:
 def final_rates(run: Run) -> Rates:
     """Return the error rates of the final model, else of the last verified."""
     results = run.results
-    if results.get("eer_percent") is not None:
-        num = results.get("averaged_epochs") or 1
+    if as_number(results.get("eer_percent")) is not None:
+        num = int(as_number(results.get("averaged_epochs")) or 1)
         model = f"epoch {results.get('epochs') or run.last_epoch}"
         if num > 1:
             model = f"average of the last {num} epochs"
         if results.get("cohort_size"):
             model += ", S-norm"
         return Rates(
-            results["eer_percent"],
-            results.get("min_dcf_p01"),
-            results.get("min_dcf_p05"),
+            as_number(results["eer_percent"]),
+            as_number(results.get("min_dcf_p01")),
+            as_number(results.get("min_dcf_p05")),
             model,
-            results.get("eer_percent_interval"),
+            _interval(results.get("eer_percent_interval")),
         )
     row = run.last_verified()
     start = run.start_epoch
@@ -83,8 +84,8 @@ def rates_before(run: Run) -> Rates:
 def _rates_of_epoch(row: dict[str, Any]) -> Rates:
     return Rates(
         row["eer"],
-        row.get("min_dcf_0.01"),
-        row.get("min_dcf_0.05"),
+        as_number(row.get("min_dcf_0.01")),
+        as_number(row.get("min_dcf_0.05")),
         f"epoch {row['epoch']}",
     )
 
@@ -125,9 +126,9 @@ def headline_cards(one: Collected) -> list[Card]:
             )
         )
     last = run.at(run.last_epoch)
-    accuracy = last.get("speaker_accuracy")
+    accuracy = as_number(last.get("speaker_accuracy"))
     if accuracy is not None:
-        other = last.get("recording_accuracy")
+        other = as_number(last.get("recording_accuracy"))
         note = f"epoch {run.last_epoch}"
         if other is not None:
             note += f"; {100 * other:.1f} % of the same recording"
@@ -160,6 +161,26 @@ def headline_table(collected: list[Collected]) -> list[list[str]]:
             ]
         )
     return rows
+
+
+def as_number(value: object) -> float | None:
+    """Return a finite number of a file that anybody may have edited, or None.
+
+    Example
+    -------
+    >>> as_number(2), as_number("2"), as_number(None), as_number(math.nan)
+    (2.0, None, None, None)
+    """
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return None
+    return float(value) if math.isfinite(value) else None
+
+
+def _interval(value: object) -> list[float] | None:
+    if not isinstance(value, list) or len(value) != 2:
+        return None
+    numbers = [one for one in map(as_number, value) if one is not None]
+    return numbers if len(numbers) == 2 else None
 
 
 def _note(rates: Rates) -> str:

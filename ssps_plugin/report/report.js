@@ -3,7 +3,8 @@
 (() => {
   const charts = JSON.parse(document.getElementById("charts").textContent);
   const dark = matchMedia("(prefers-color-scheme: dark)");
-  const isTouch = matchMedia("(pointer: coarse)").matches;
+  // Fingers scroll the page over a chart; a mouse zooms into it.
+  const isTouch = !matchMedia("(hover: hover) and (pointer: fine)").matches;
   const chosen = {}; // by figure: what its points are coloured by
 
   const cssValue = (name) =>
@@ -36,7 +37,7 @@
     };
   }
 
-  function layoutOf(layout, width) {
+  function layoutOf(layout) {
     return {
       ...layout,
       paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
@@ -60,7 +61,7 @@
       if (!colors) return trace;
       return { ...trace, marker: { ...trace.marker, color: colors.map((c) => `$${c}`) } };
     });
-    const layout = layoutOf(resolveColors(chart.layout), element.clientWidth);
+    const layout = layoutOf(resolveColors(chart.layout));
     // One colour an utterance: a legend of speakers would mislead.
     if (key && key !== "speaker") layout.showlegend = false;
     return Plotly.react(element, resolveColors(traces), layout, {

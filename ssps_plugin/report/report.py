@@ -97,17 +97,13 @@ def write_report(
     check_installed()
     found = _open_runs(runs)
     page = _page_path(output, found[0])
-    collected = [
-        collect(
-            run,
-            found,
-            max_utterances=max_utterances,
-            seed=seed,
-            device=device,
-            progress=progress,
-        )
-        for run in found
-    ]
+    collected = collect(
+        found,
+        max_utterances=max_utterances,
+        seed=seed,
+        device=device,
+        progress=progress,
+    )
     shared = [curves_section(collected), det_section(collected)]
     parts = [
         _part_of(one, number, num_pairs, seed)
@@ -198,6 +194,11 @@ def _page_head(collected: list[Collected]) -> dict[str, Any]:
     """Return the words of the page's head and foot."""
     names = [one.run.name for one in collected]
     several = len(names) > 1
+    # The one run with SSPS, or the one run.
+    with_ssps = [one for one in collected if one.run.start_epoch is not None]
+    main = None
+    if len(with_ssps) == 1 or not several:
+        main = (with_ssps or collected)[0]
     settings = collected[0].run.settings
     about = [str(collected[0].run.folder.resolve())]
     if several:
@@ -211,9 +212,10 @@ def _page_head(collected: list[Collected]) -> dict[str, Any]:
         "title": "SSPS report: " + ", ".join(names),
         "heading": " · ".join(names),
         "about": ", ".join(about),
-        "cards": [] if several else headline_cards(collected[0]),
+        "cards": headline_cards(main) if main is not None else [],
         "summary": headline_table(collected) if several else [],
         "lead": _lead(collected),
+        "faults": [fault for one in collected for fault in one.run.faults],
         "footer": (
             f"Written by ssps_plugin {version}"
             + (f" ({commit[:12]})" if commit else "")

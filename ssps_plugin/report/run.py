@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from ssps_plugin.dataio.dataset import Table, read_manifest
@@ -29,7 +29,7 @@ class Run:
     FileNotFoundError
         It is no folder, or holds neither settings nor a history.
     ValueError
-        One of these files is damaged.
+        Both of these files are damaged.
 
     Example
     -------
@@ -43,11 +43,34 @@ class Run:
     def __init__(self, folder: str | os.PathLike[str]) -> None:
         self.folder = pathlib.Path(folder)
         _check_run_folder(self.folder)
+        #: What is wrong with files of the run, in sentences.
+        self.faults: list[str] = []
         self.settings: dict[str, Any] = {}
         if self.hparams_file.is_file():
-            self.settings = read_saved_settings(self.hparams_file)
-        self.history = History(self.folder / "history.json").rows
-        self.results = read_json(self.folder / "results.json")
+            self.settings = self._try(
+                read_saved_settings, self.hparams_file, {}
+            )
+        self.history: list[dict[str, Any]] = self._try(
+            read_history, self.folder / "history.json", []
+        )
+        self.results: dict[str, Any] = self._try(
+            read_json, self.folder / "results.json", {}
+        )
+        if self.faults and not (self.settings or self.history):
+            raise ValueError(self.faults[0])
+
+    def _try(
+        self,
+        read: Callable[[pathlib.Path], Any],
+        path: pathlib.Path,
+        empty: Any,
+    ) -> Any:
+        """Read a file; if it is damaged, note it and go on without."""
+        try:
+            return read(path)
+        except (OSError, ValueError) as error:
+            self.faults.append(" ".join(str(error).split()))
+            return empty
 
     @property
     def name(self) -> str:
@@ -205,7 +228,7 @@ def find_twin(run: Run) -> Run | None:
     return twin if twin.history and twin.start_epoch is None else None
 
 
-def find_twin_among(run: Run, runs: list[Run]) -> Run | None:
+def find_twin_among(run: Run, runs: Sequence[Run]) -> Run | None:
     """Find the plain run of the same framework and seed among runs given."""
     if run.start_epoch is None:
         return None
@@ -223,6 +246,11 @@ def find_twin_among(run: Run, runs: list[Run]) -> Run | None:
         if one.settings.get("seed") == run.settings.get("seed")
     ]
     return next(iter(same_seed or alike), None)
+
+
+def read_history(path: pathlib.Path) -> list[dict[str, Any]]:
+    """Read the metrics by epoch, an empty list without the file."""
+    return History(path).rows
 
 
 def read_json(path: pathlib.Path) -> dict[str, Any]:

@@ -7,9 +7,10 @@ few hundred: the others fall on the same pixels.
 from __future__ import annotations
 
 import hashlib
+import math
 import pathlib
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -23,7 +24,7 @@ from ssps_plugin.report.run import Run, read_json
 
 # Points of a DET curve, and bins of a histogram, that a chart can show.
 _NUM_POINTS = 400
-_NUM_BINS = 80
+_MOST_BINS, _FEWEST_BINS = 80, 24
 # Scores beyond this fraction of trials, on each side, make no bins.
 _TAIL = 0.0005
 _LINES_PER_BLOCK = 2**16
@@ -111,6 +112,29 @@ def load_scored_lists(run: Run) -> list[ScoredTrials]:
     return list(found.values())
 
 
+def digest_of(path: pathlib.Path) -> str:
+    """Return the SHA-256 of a trial list."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+@lru_cache(maxsize=2)
+def read_trials_once(path: pathlib.Path, digest: str) -> TrialList:
+    """Read a trial list that several runs have in common.
+
+    Arguments
+    ---------
+    path : pathlib.Path
+        The list.
+    digest : str
+        From `digest_of`: another content is another list.
+
+    Returns
+    -------
+    TrialList
+    """
+    return read_trials(path)
+
+
 def _load_scored(run: Run, folder: pathlib.Path) -> ScoredTrials:
     """Load the scores in a folder, and the labels of their list."""
     path = folder / "scores.txt"
@@ -122,10 +146,10 @@ def _load_scored(run: Run, folder: pathlib.Path) -> ScoredTrials:
     trial_list = run.find(given)
     labels, missing = None, f"the trial list {given} is not there any more"
     if trial_list is not None and trial_list.is_file():
-        digest = hashlib.sha256(trial_list.read_bytes()).hexdigest()
+        digest = digest_of(trial_list)
         if sha256 in ("", digest):
             sha256 = digest
-            labels, missing = _labels_of(read_trials(trial_list))
+            labels, missing = _labels_of(read_trials_once(trial_list, digest))
         else:
             missing = f"the trial list {given} is another one by now"
     if labels is not None and len(labels) != len(scores):
@@ -222,8 +246,19 @@ def score_range(*scores: Floats) -> tuple[float, float]:
     return low - margin, high + margin
 
 
+def num_bins_for(num_scores: int) -> int:
+    """Return how many bins show the shape of so many scores, not their noise.
+
+    Example
+    -------
+    >>> num_bins_for(10), num_bins_for(1000), num_bins_for(500_000)
+    (24, 31, 80)
+    """
+    return max(_FEWEST_BINS, min(_MOST_BINS, math.isqrt(num_scores)))
+
+
 def density(
-    scores: Floats, limits: tuple[float, float], num_bins: int = _NUM_BINS
+    scores: Floats, limits: tuple[float, float], num_bins: int | None = None
 ) -> tuple[Floats, Floats]:
     """Compute a histogram whose area is 1, whatever the number of scores.
 
@@ -233,8 +268,8 @@ def density(
         `(num,)`; those outside the limits count in the first and last bin.
     limits : tuple of float
         Start of the first bin, and end of the last.
-    num_bins : int
-        Number of bins.
+    num_bins : int, optional
+        Number of bins; by default, the fewer the scores the fewer the bins.
 
     Returns
     -------
@@ -249,6 +284,8 @@ def density(
     >>> centres.tolist(), (densities * 3).round(6).tolist()
     ([0.25, 0.75], [4.0, 2.0])
     """
+    if num_bins is None:
+        num_bins = num_bins_for(len(scores))
     edges = np.linspace(*limits, num_bins + 1)
     counts, _ = np.histogram(np.clip(scores, *limits), edges)
     width = (limits[1] - limits[0]) / num_bins

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ssps_plugin.report.charts import GREY, Chart, Series
+from ssps_plugin.report.charts import GREY, Chart, Series, share_heights
 from ssps_plugin.report.collect import Collected
 from ssps_plugin.report.embedded import (
     CROSS_RECORDING,
@@ -20,7 +20,7 @@ from ssps_plugin.report.embedded import (
     similarities,
 )
 from ssps_plugin.report.labels import Labels, number_labels
-from ssps_plugin.report.scored_trials import density, score_range
+from ssps_plugin.report.scored_trials import density, num_bins_for, score_range
 from ssps_plugin.report.section import Figure, Section
 
 _KIND_COLORS = {
@@ -81,7 +81,7 @@ def similarity_section(one: Collected) -> Section:
         "recordings (blue) should move to the right, and away from those of "
         "different speakers (orange)."
     )
-    section.figures = [Figure("similarity", charts, caption)]
+    section.figures = [Figure("similarity", share_heights(charts), caption)]
     section.table = _similarity_table(found)
     section.table_caption = (
         "Mean cosine ± standard deviation over pairs. Variance within "
@@ -105,8 +105,14 @@ def model_title(embedded: Embedded, name: str) -> str:
 def _similarity_chart(
     title: str, found: Similarities, limits: tuple[float, float]
 ) -> Chart:
+    num_bins = num_bins_for(min(map(len, found.by_kind.values())))
     series = [
-        Series(kind, *density(cosines, limits), _KIND_COLORS[kind], "area")
+        Series(
+            kind,
+            *density(cosines, limits, num_bins),
+            _KIND_COLORS[kind],
+            "area",
+        )
         for kind, cosines in found.by_kind.items()
     ]
     return Chart(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from ssps_plugin.evaluation.plots import PANELS, Curve
-from ssps_plugin.report.charts import GREY, Chart, Mark, Series
+from ssps_plugin.report.charts import GREY, Chart, Mark, Series, Ticks
 from ssps_plugin.report.collect import Collected
 from ssps_plugin.report.run import Run
 from ssps_plugin.report.section import Figure, Section
@@ -14,6 +14,7 @@ from ssps_plugin.report.section import Figure, Section
 _MOST_MARKERS = 40
 # Start epochs that are marked, where runs start SSPS in different ones.
 _MOST_MARKS = 2
+_NUM_TICKS = 8
 
 
 def curves_section(collected: Sequence[Collected]) -> Section:
@@ -47,10 +48,14 @@ def _caption(shown: Sequence[Collected]) -> str:
     caption = "One point an epoch that was measured."
     if any(one.run.has_started_ssps for one in shown):
         caption += " The dotted line is where SSPS starts."
-    twins = [one.twin.name for one in shown if one.twin is not None]
-    if twins:
-        names = " and ".join(dict.fromkeys(twins))
-        caption += f" Dashed, grey: {names}, the same without SSPS."
+    own = {one.run.folder.resolve() for one in shown}
+    for one in shown:
+        if one.twin is None:
+            continue
+        if one.twin.folder.resolve() in own:
+            caption += f" {one.twin.name} is {one.run.name} without SSPS."
+        else:
+            caption += f" Dashed, grey: {one.twin.name}, the same without SSPS."
     if any(one.run.start_epoch is not None for one in shown):
         caption += (
             " Pseudo-positives: of the anchor's speaker should be many, of its "
@@ -162,10 +167,19 @@ def _curves_chart(
         "",
         series,
         marks[:_MOST_MARKS],
+        x_ticks=_epoch_ticks(limits),
         x_range=limits,
         y_range=(0.0, top),
         hover="epoch %{x}: %{y:.4g}",
     )
+
+
+def _epoch_ticks(limits: tuple[float, float]) -> Ticks:
+    """Return whole epochs, about seven of them."""
+    first, last = round(limits[0] + 0.5), round(limits[1] - 0.5)
+    step = -(-(last - first + 1) // _NUM_TICKS)
+    epochs = list(range(first + (-first % step), last + 1, step))
+    return Ticks(epochs, [str(epoch) for epoch in epochs])
 
 
 def _has_started(one: Collected) -> bool:

@@ -8,13 +8,21 @@ from typing import NamedTuple
 import numpy as np
 from scipy.special import ndtri
 
-from ssps_plugin.report.charts import GREY, Chart, Mark, Series, Ticks
+from ssps_plugin.report.charts import (
+    GREY,
+    Chart,
+    Mark,
+    Series,
+    Ticks,
+    share_heights,
+)
 from ssps_plugin.report.collect import Collected
 from ssps_plugin.report.embedded import Embedded
 from ssps_plugin.report.scored_trials import (
     Floats,
     ScoredTrials,
     density,
+    num_bins_for,
     score_range,
     thin_curve,
 )
@@ -22,7 +30,12 @@ from ssps_plugin.report.section import Figure, Section
 
 _TARGET, _IMPOSTOR = 0, 1  # colours
 # Numbers on DET axes, as rates.
-_DET_RATES = (1e-4, 5e-4, 1e-3, 2e-3, 5e-3, 0.01, 0.02, 0.05, 0.1, 0.2, 0.4)
+_DET_RATES = (
+    *(1e-4, 5e-4, 1e-3, 2e-3, 5e-3, 0.01, 0.02, 0.05, 0.1, 0.2, 0.4),
+    *(0.6, 0.8, 0.9, 0.95),
+)
+# An EER above this leaves the usual range of a DET chart, up to 50 %.
+_HIGH_EER = 0.4
 
 
 class _Entry(NamedTuple):
@@ -120,14 +133,14 @@ def _embedded_entries(one: Collected, color: int) -> list[_Entry]:
 
 
 def _det_chart(entries: Sequence[_Entry]) -> Chart | None:
-    series, lowest = [], 0.5
+    series, eers = [], []
     for name, scored, color, is_dashed in entries:
         if scored.curve is None:
             continue
         thin, eer = thin_curve(scored.curve), scored.curve.equal_error_rate()[0]
         if not 0 < eer < 1 or not len(thin.miss_rate):
             continue
-        lowest = min(lowest, eer)
+        eers.append(eer)
         texts = [
             f"{name}: {100 * x:.3g} % of impostors accepted, "
             f"{100 * y:.3g} % of targets rejected"
@@ -147,21 +160,22 @@ def _det_chart(entries: Sequence[_Entry]) -> Chart | None:
         series.append(Series("", at, at, color, "points", texts=text))
     if not series:
         return None
-    return _det_axes(series, lowest)
+    return _det_axes(series, min(eers), max(eers))
 
 
-def _det_axes(series: Sequence[Series], lowest_eer: float) -> Chart:
-    """Choose the range of both axes by the lowest EER."""
+def _det_axes(series: Sequence[Series], lowest: float, highest: float) -> Chart:
+    """Choose the range of both axes by the lowest and the highest EER."""
     low = max(
-        (rate for rate in _DET_RATES if rate <= lowest_eer / 10),
+        (rate for rate in _DET_RATES if rate <= lowest / 10),
         default=_DET_RATES[0],
     )
-    rates = [rate for rate in _DET_RATES if rate >= low]
+    high = 0.5 if highest < _HIGH_EER else _DET_RATES[-1]
+    rates = [rate for rate in _DET_RATES if low <= rate <= high]
     ticks = Ticks(
         [float(ndtri(rate)) for rate in rates],
         [f"{100 * rate:g}" for rate in rates],
     )
-    limits = (float(ndtri(low)), float(ndtri(0.5)))
+    limits = (float(ndtri(low)), float(ndtri(high)))
     return Chart(
         "DET curves",
         "impostors accepted (%)",
@@ -197,7 +211,7 @@ def scores_section(one: Collected) -> Section:
         "dotted line is the threshold of the equal error rate. Overlap of the "
         f"two areas: {' → '.join(overlaps)}; less is better."
     )
-    section.figures = [Figure("scores", charts, caption)]
+    section.figures = [Figure("scores", share_heights(charts), caption)]
     return section
 
 
@@ -301,8 +315,11 @@ def _scores_chart(
     title: str, scored: ScoredTrials, limits: tuple[float, float]
 ) -> tuple[Chart, float]:
     """Draw the two densities; also return how much of them overlaps."""
-    targets = density(scored.scores[scored.labels == 1], limits)
-    impostors = density(scored.scores[scored.labels == 0], limits)
+    of_targets = scored.scores[scored.labels == 1]
+    of_impostors = scored.scores[scored.labels == 0]
+    num_bins = num_bins_for(min(len(of_targets), len(of_impostors)))
+    targets = density(of_targets, limits, num_bins)
+    impostors = density(of_impostors, limits, num_bins)
     width = float(targets[0][1] - targets[0][0])
     overlap = float(np.minimum(targets[1], impostors[1]).sum() * width)
     marks = []
