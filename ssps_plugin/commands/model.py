@@ -138,4 +138,6 @@ def quieten() -> None:
     import logging
 
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    logging.getLogger("speechbrain").setLevel(logging.WARNING)
+    # Loggers of SpeechBrain have levels of their own, which pass the root's.
+    for handler in logging.getLogger().handlers:
+        handler.setLevel(logging.WARNING)
