@@ -44,8 +44,11 @@ def progress_bar(
     total: int | None = None,
     unit: str = "item",
     disable: bool = False,
+    initial: int = 0,
 ) -> Any:
     """Show progress: tqdm's bar on a terminal, `ProgressLines` elsewhere.
+
+    The bar goes when the work is done.
 
     Arguments
     ---------
@@ -59,11 +62,14 @@ def progress_bar(
         One of them.
     disable : bool
         Show nothing: on processes other than the main one, say.
+    initial : int
+        How many are done already.
 
     Returns
     -------
     tqdm or ProgressLines
-        An iterable and a context manager, with `update(num)`.
+        An iterable and a context manager, with `update(num)`,
+        `set_postfix_str(text)` and `close()`.
 
     Example
     -------
@@ -77,9 +83,11 @@ def progress_bar(
             total,
             unit=unit,
             disable=disable,
+            initial=initial,
             dynamic_ncols=True,
+            leave=False,
         )
-    return ProgressLines(iterable, description, total, unit)
+    return ProgressLines(iterable, description, total, unit, initial)
 
 
 class ProgressLines:
@@ -122,6 +130,7 @@ class ProgressLines:
         self.total = total
         self.unit = unit
         self.initial = self.num_done = initial
+        self._postfix = ""
         self._started = time.monotonic()
         self._next = self._started + _SECONDS_BETWEEN_LINES
 
@@ -137,27 +146,41 @@ class ProgressLines:
     ) -> None:
         """Do nothing: there is no bar to close."""
 
+    def close(self) -> None:
+        """Do nothing: there is no bar to close."""
+
     def __iter__(self) -> Iterator[Any]:
         """Go through the iterable."""
         for item in self.iterable or ():
             yield item
             self.update()
 
-    def update(self, num: int = 1, note: str = "") -> None:
+    def set_postfix_str(self, text: str, refresh: bool = True) -> None:
+        """Set the end of the next lines.
+
+        Arguments
+        ---------
+        text : str
+            It follows a comma.
+        refresh : bool
+            As tqdm has it; no line is logged before its time.
+        """
+        self._postfix = f", {text}" if text else ""
+
+    def update(self, num: int = 1) -> None:
         """Count more that is done, and log a line if a minute has passed.
 
         Arguments
         ---------
         num : int
             How many more.
-        note : str
-            Goes to the end of the line.
         """
         self.num_done += num
         now = time.monotonic()
         if now >= self._next:
             self._next = now + _SECONDS_BETWEEN_LINES
-            logger.info("%s%s", self.describe(now - self._started), note)
+            line = self.describe(now - self._started)
+            logger.info("%s%s", line, self._postfix)
 
     def describe(self, seconds: float) -> str:
         """Return the line: what is done after so many seconds, what is left."""

@@ -35,7 +35,9 @@ def test_a_terminal_gets_a_bar(monkeypatch):
     terminal = Terminal()
     monkeypatch.setattr("sys.stderr", terminal)
     assert list(progress_bar(range(3), "Reading", unit="file")) == [0, 1, 2]
-    assert "Reading: 100%" in terminal.getvalue()
+    drawn, _, wiped = terminal.getvalue().rstrip("\r").rpartition("\r")
+    assert "Reading:   0%" in drawn and "3 [" in drawn
+    assert not wiped.strip()  # nothing of it is left
 
 
 def test_a_terminal_gets_none_where_progress_is_off(monkeypatch):
@@ -58,7 +60,8 @@ def test_long_work_logs_a_line_a_minute(clock, caplog):
     lines = ProgressLines(None, "Reading", 10, "file", initial=2)
     for seconds in (30, 29.9, 0.1, 30, 30, 300):
         clock[0] += seconds
-        lines.update(note=", loss 1.5" if seconds == 300 else "")
+        lines.set_postfix_str("loss 1.5" if seconds == 300 else "")
+        lines.update()
     assert [record.getMessage() for record in caplog.records] == [
         # 3 of 8 in a minute: 5 more take 100 seconds.
         "Reading: 5 of 10 files, 0:01:00 (about 0:01:40 left)",

@@ -43,7 +43,7 @@ from ssps_plugin.evaluation.verification import (
 from ssps_plugin.frameworks import Framework
 from ssps_plugin.loss_wrapper import PositiveSamplingLoss
 from ssps_plugin.losses import ObjectiveModule
-from ssps_plugin.progress import ProgressLines, is_terminal, progress_bar
+from ssps_plugin.progress import progress_bar
 from ssps_plugin.reference import reference_representation
 from ssps_plugin.training.checkpoints import AtomicCheckpointer
 from ssps_plugin.training.checks import (
@@ -173,10 +173,10 @@ class SSLBrain(sb.Brain):
         )
         if wandb_logger is not None:
             self.train_loggers.append(wandb_logger)
+        # SpeechBrain's bar would stay on the screen, and go into files.
         self._shows_progress = not self.noprogressbar and if_main_process()
-        # A bar is for a terminal: elsewhere there is a line a minute.
-        self.noprogressbar = self.noprogressbar or not is_terminal()
-        self._step_lines: ProgressLines | None = None
+        self.noprogressbar = True
+        self._step_bar = progress_bar(disable=True)
         if self.checkpointer is not None:
             check_recoverables(self.modules, self.checkpointer.recoverables)
             self.checkpointer.add_recoverable("sampling_report", self.report)
@@ -392,9 +392,10 @@ class SSLBrain(sb.Brain):
         self, batch: Any, outputs: Any, loss: Tensor, should_step: bool
     ) -> None:
         """Remember the step, or restore the state from before it."""
-        if self._step_lines is not None:
-            loss_so_far = f", loss {self.avg_train_loss:.3f}"
-            self._step_lines.update(note=loss_so_far)
+        if self.step > 1:  # the average of the steps before this one
+            loss_so_far = f"loss {self.avg_train_loss:.3f}"
+            self._step_bar.set_postfix_str(loss_so_far, refresh=False)
+        self._step_bar.update()
         if self._batch_counts:
             self._remember_step()
             self._good_batches += 1
@@ -430,10 +431,13 @@ class SSLBrain(sb.Brain):
         for part in self._parts:
             part.begin_epoch(epoch)
         self._epoch_started = time.monotonic()
-        if self._shows_progress and self.noprogressbar:
-            self._step_lines = ProgressLines(
-                None, f"epoch {epoch}", self.num_steps, "step", self.step
-            )
+        self._step_bar = progress_bar(
+            description=f"epoch {epoch}",
+            total=self.num_steps,
+            unit="step",
+            disable=not self._shows_progress,
+            initial=self.step,
+        )
 
     def on_stage_end(
         self, stage: sb.Stage, stage_loss: float, epoch: int | None = None
@@ -441,6 +445,7 @@ class SSLBrain(sb.Brain):
         """Verify the epoch, log it, and save a checkpoint."""
         if stage != sb.Stage.TRAIN or epoch is None:
             return
+        self._step_bar.close()
         self._stop_if_asked()
         # Without SyncBatchNorm each rank has batch statistics of its own. All
         # ranks verify, and go on with, those that are saved.

@@ -1,14 +1,24 @@
 """Claims about what a run prints, on a terminal and into a pipe."""
 
+import fcntl
 import os
 import pty
 import re
+import struct
 import subprocess
 import sys
+import termios
+import types
 
 import pytest
 
-from tests.recipes.running import RECIPES, ROOT, SMALL, own_process_environment
+from tests.recipes.running import (
+    RECIPES,
+    ROOT,
+    SMALL,
+    own_process_environment,
+    run,
+)
 
 # As on MiniVox: a row of the table in each epoch, and epochs with SSPS.
 NUM_EPOCHS = 4
@@ -43,13 +53,14 @@ def run_piped(output, corpus, **options):
     )
 
 
-def run_on_terminal(output, corpus):
+def run_on_terminal(output, corpus, *flags):
     """Run as under `script`: standard output and error are a terminal."""
     terminal, side = pty.openpty()
+    fcntl.ioctl(side, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 80, 0, 0))
     with subprocess.Popen(
-        command(output, corpus),
+        [*command(output, corpus), *flags],
         cwd=ROOT,
-        env={**environment(), "COLUMNS": "80"},
+        env=environment(),
         stdin=subprocess.DEVNULL,
         stdout=side,
         stderr=side,
@@ -117,7 +128,7 @@ def test_the_end_says_where_things_are_and_what_comes_next(piped):
 def test_a_terminal_gets_colours_and_bars_and_the_same_lines(corpus, tmp_path):
     text = run_on_terminal(tmp_path / "out", corpus)
     assert "\x1b[1m" in text  # the heading
-    assert "train_loss=" in text and "Reading headers" in text
+    assert "epoch 1: " in text and "Reading headers" in text
     plain = re.sub(r"\x1b\[[\d;]*[A-Za-z]", "", text).replace("\r", "\n")
     rows = [line for line in plain.split("\n") if ROW.match(line)]
     assert len(rows) == NUM_EPOCHS
@@ -128,6 +139,84 @@ def test_a_terminal_gets_colours_and_bars_and_the_same_lines(corpus, tmp_path):
 
 
 @pytest.mark.slow
-def test_no_bar_and_no_line_where_progress_is_off(corpus, tmp_path):
-    done = run_piped(tmp_path / "out", corpus, num_workers=0)
-    assert "steps, " not in done.stdout
+def test_a_terminal_gets_no_bar_where_it_is_not_wanted(corpus, tmp_path):
+    text = run_on_terminal(tmp_path / "out", corpus, "--noprogressbar")
+    assert "epoch 1: " not in text and "Embedding" not in text
+    assert "verification" in text
+
+
+class FakeWandb(types.ModuleType):
+    """The module of Weights & Biases: keeps what it is given."""
+
+    def __init__(self):
+        super().__init__("wandb")
+        self.options, self.steps, self.metrics = [], [], []
+
+    def init(self, **options):
+        self.options.append(options)
+        return self
+
+    def log(self, metrics, step=None):
+        self.steps.append(step)
+        self.metrics.append(metrics)
+
+
+def test_weights_and_biases_by_key(corpus, tmp_path, monkeypatch):
+    wandb = FakeWandb()
+    monkeypatch.setitem(sys.modules, "wandb", wandb)
+    for num_epochs in (1, 2):  # the second goes on with the first
+        run(
+            "simclr.yaml",
+            tmp_path / "out",
+            data_folder=corpus,
+            num_epochs=num_epochs,
+            use_wandb=True,
+        )
+    assert wandb.steps == [1, 2]
+    assert all("verification EER" in metrics for metrics in wandb.metrics)
+    assert {options["id"] for options in wandb.options} == {
+        (tmp_path / "out" / "wandb_id.txt").read_text().strip()
+    }
+    assert wandb.options[0]["config"]["lr"] == 0.001
+
+
+def test_a_missing_wandb_is_named_before_a_folder_is_made(
+    corpus, tmp_path, monkeypatch
+):
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    with pytest.raises(RuntimeError, match="Expected the package wandb"):
+        run("simclr.yaml", tmp_path / "out", data_folder=corpus, use_wandb=True)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_logger_of_ones_own_may_stand_in_the_yaml(corpus, tmp_path):
+    overlay = tmp_path / "own.yaml"
+    overlay.write_text(
+        "use_wandb: !new:speechbrain.utils.train_logger.WandBLogger\n"
+        "    initializer: !name:tests.recipes.test_screen.FakeWandb\n"
+    )
+    output = tmp_path / "out"
+    options = {"overlay": overlay, "num_epochs": 1, "num_workers": 0}
+    run("simclr.yaml", output, data_folder=corpus, **options)
+    assert (output / "results.json").is_file()
+
+
+@pytest.mark.slow
+def test_of_two_ranks_the_main_process_alone_prints(corpus, tmp_path):
+    argv = command(tmp_path / "out", corpus, num_epochs=NUM_EPOCHS)
+    gloo = ["--device=cpu", "--distributed_backend=gloo"]
+    launcher = ["-m", "torch.distributed.run", "--standalone"]
+    done = subprocess.run(
+        [argv[0], *launcher, "--nproc_per_node=2", *argv[1:], *gloo],
+        cwd=ROOT,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    lines = done.stdout.splitlines()
+    assert len([line for line in lines if ROW.match(line)]) == NUM_EPOCHS
+    for once in ("Training SimCLR", "Wrote the manifest", "trials of", "Next:"):
+        assert done.stdout.count(once) == 1, once
+    for noise in ("torchvision", "Reading headers", "%|"):
+        assert noise not in done.stdout + done.stderr, noise

@@ -136,6 +136,17 @@ def test_keys_of_an_overlay_that_the_file_lacks_are_left_out_and_named(
     assert any("num_clusters" in note for note in configuration.notes)
 
 
+def test_keys_for_the_files_beside_an_overlay_are_not_listed(tmp_path):
+    shipped = str(ROOT / "hparams" / "minivox.yaml")
+    configuration = parse_configuration([SSPS_YAML, "--overlay", shipped])
+    assert not [note for note in configuration.notes if "no use for" in note]
+    own = tmp_path / "own.yaml"
+    own.write_text("num_epochs: 2\nhidden_dim: 8\n")
+    configuration = parse_configuration([SSPS_YAML, "--overlay", str(own)])
+    (note,) = [note for note in configuration.notes if "no use for" in note]
+    assert note.endswith("has no use for hidden_dim.")
+
+
 def test_a_slip_in_an_overlay_is_named_and_keys_of_other_files_are_not(
     tmp_path, yaml_file
 ):
