@@ -6,6 +6,9 @@ import re
 from setuptools import find_packages, setup
 
 ROOT = pathlib.Path(__file__).parent
+# The only place that says where the repository is, but for CITATION.cff, which
+# a test compares with it.
+REPOSITORY = "https://github.com/ssps-plugin/ssps_plugin"
 PACKAGE = (ROOT / "ssps_plugin" / "__init__.py").read_text(encoding="utf-8")
 VERSION = re.search(r'^__version__ = "(.+)"$', PACKAGE, flags=re.M)[1]
 DEMO = [
@@ -49,6 +52,29 @@ DEV = [
 ]
 
 
+def long_description() -> str:
+    """Return the README with links and images that hold outside a checkout.
+
+    Those that are relative start from the tag of this version.
+    """
+    tag = f"v{VERSION}"
+
+    def absolute(match: re.Match[str]) -> str:
+        before, target = match["before"], match["target"]
+        if re.match(r"[a-z]+:|#|//", target):  # an address, a heading
+            return match[0]
+        path = target.partition("#")[0]
+        image = pathlib.Path(path).suffix in {".png", ".svg", ".gif"}
+        kind = "raw" if image else "tree" if (ROOT / path).is_dir() else "blob"
+        return f"{before}{REPOSITORY}/{kind}/{tag}/{target}"
+
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    markdown = r"(?P<before>\]\()(?P<target>[^)\s]+)"
+    html = r"(?P<before>\b(?:src|srcset|href)=\")(?P<target>[^\"]+)"
+    text = re.sub(markdown, absolute, text)
+    return re.sub(html, absolute, text)
+
+
 def files_below(folder: str, *patterns: str) -> list[tuple[str, list[str]]]:
     """List recipes and YAML files, to be installed under share/."""
     found: dict[str, list[str]] = {}
@@ -64,9 +90,28 @@ setup(
     name="ssps_plugin",
     version=VERSION,
     description="Self-Supervised Positive Sampling (SSPS) for SpeechBrain",
-    long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
+    long_description=long_description(),
     long_description_content_type="text/markdown",
-    license="Apache-2.0",
+    author="The ssps_plugin developers",
+    url=REPOSITORY,
+    project_urls={
+        "Documentation": f"{REPOSITORY}/tree/main/docs",
+        "Source": REPOSITORY,
+        "Issues": f"{REPOSITORY}/issues",
+        "Changelog": f"{REPOSITORY}/blob/main/CHANGELOG.md",
+        "Paper": "https://arxiv.org/abs/2501.17772",
+    },
+    keywords=[
+        "speaker verification",
+        "speaker embeddings",
+        "self-supervised learning",
+        "positive sampling",
+        "contrastive learning",
+        "SpeechBrain",
+        "PyTorch",
+    ],
+    license_expression="Apache-2.0",
+    license_files=["LICENSE"],
     python_requires=">=3.10",
     entry_points={
         "console_scripts": ["ssps = ssps_plugin.commands.command_line:main"]
@@ -109,8 +154,20 @@ setup(
         "dev": DEMO + M4A + REPORT + ONNX + HUB + SSL + DOCS + DEV,
     },
     classifiers=[
-        "License :: OSI Approved :: Apache Software License",
+        "Development Status :: 4 - Beta",
+        "Environment :: Console",
+        "Intended Audience :: Developers",
+        "Intended Audience :: Science/Research",
+        "Operating System :: POSIX :: Linux",
         "Programming Language :: Python :: 3",
+        "Programming Language :: Python :: 3 :: Only",
+        "Programming Language :: Python :: 3.10",
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Programming Language :: Python :: 3.13",
+        "Topic :: Multimedia :: Sound/Audio :: Analysis",
         "Topic :: Multimedia :: Sound/Audio :: Speech",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+        "Typing :: Typed",
     ],
 )

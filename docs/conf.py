@@ -12,7 +12,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "docs" / "_extensions")]
 import ssps_plugin  # noqa: E402
 
 project = "ssps_plugin"
-author = "the authors of ssps_plugin"
+author = "The ssps_plugin developers"
 copyright = author  # noqa: A001
 release = version = ssps_plugin.__version__
 
@@ -61,6 +61,6 @@ copybutton_prompt_text = r">>> |\.\.\. |\$ "
 copybutton_prompt_is_regexp = True
 
 _SETUP = (ROOT / "setup.py").read_text(encoding="utf-8")
-_source = re.search(r'"(?:Source|Repository)": (?:f?")([^"{]+)"', _SETUP)
+_source = re.search(r'^REPOSITORY = "(.+)"', _SETUP, flags=re.M)
 #: Where files of the repository are read, or None: then they are named only.
 repository_url = _source[1] if _source else None
