@@ -241,7 +241,7 @@ def describe_run(run: TrainedRun) -> dict[str, Any]:
     rates_in_training = {
         key: value
         for key, value in row.items()
-        if key == "eer" or key.startswith("min_dcf")
+        if key.startswith(("eer", "min_dcf"))
     }
     return {
         "name": str(settings.get("experiment", run.folder.name)),
@@ -305,6 +305,8 @@ def _rates_at_thresholds(
     folder: pathlib.Path, results: Mapping[str, Any]
 ) -> dict[str, dict[str, float]]:
     """Return both error rates at each threshold, where scores are at hand."""
+    if "results_file" not in results:
+        return {}
     scores = pathlib.Path(results["results_file"]).parent / "scores.txt"
     trial_list = pathlib.Path(str(results.get("trial_list")))
     beside = folder / trial_list.name

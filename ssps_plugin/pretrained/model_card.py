@@ -294,10 +294,15 @@ def _describe_threshold(
             ]
         )
     head = ["chosen for", "cosine", "false acceptances", "false rejections"]
+    others = ""
+    if len(rows) > 1:
+        others = (
+            " Others, for other costs, from the same trials:\n\n"
+            f"{_table(head, rows)}"
+        )
     return (
         f"Two recordings count as of one speaker from a cosine of "
-        f"**{value:.4f}** on: it {thresholds.source()}. Others, for other "
-        f"costs, from the same trials:\n\n{_table(head, rows)}\n\n"
+        f"**{value:.4f}** on: it {thresholds.source()}.{others}\n\n"
         "Recordings that are unlike those of the trials need a threshold of "
         f"their own.\n\n{fixed}"
     )

@@ -9,6 +9,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ssps_plugin.evaluation.results import History
+
 #: Names of thresholds, and their keys in `results.json`; the first that a run
 #: has is its own.
 THRESHOLDS = {
@@ -124,7 +126,8 @@ def find_thresholds(
     -------
     Thresholds
         Those of the run's own results where they fit, else those that
-        `verify.py` has written last. Results of other weights, of normalised
+        `verify.py` has written last, else that of the EER in training, for an
+        epoch that was verified. Results of other weights, of normalised
         scores, and without error rates do not fit.
     """
     found = list(_read_results(folder))
@@ -133,6 +136,9 @@ def find_thresholds(
     for results in rated:
         if not results.get("cohort_size"):
             return Thresholds(results)
+    measured = _measured_in_training(folder, epochs)
+    if averaged_epochs == 1 and measured:
+        return Thresholds(measured)
     missing = Thresholds({}).missing
     if rated:
         missing = (
@@ -148,6 +154,18 @@ def find_thresholds(
             "averaged)"
         )
     return Thresholds({}, missing)
+
+
+def _measured_in_training(folder: pathlib.Path, epoch: int) -> dict[str, Any]:
+    """Return what training has measured after an epoch, as results."""
+    row = History(folder / "history.json").at(epoch)
+    if row.get("eer") is None or row.get("eer_threshold") is None:
+        return {}
+    return {
+        "trial_list": "the run's own trials, in training",
+        "eer_percent": row["eer"],
+        "eer_threshold": row["eer_threshold"],
+    }
 
 
 def find_results(

@@ -940,11 +940,12 @@ class SSLBrain(sb.Brain):
             ]
         return [result for result in results if result is not None]
 
-    def _error_rates(self) -> dict[str, float]:
+    def _error_rates(self) -> dict[str, Any]:
         """Verify, and return the error rates by the history's names."""
         rated = [one for one in self.verifications if not one.missing_labels]
         for result in self._verify(rated[:1], None):
             if result.eer is not None:
                 costs = {f"min_dcf_{p}": c for p, c in result.min_dcf.items()}
-                return {"eer": 100 * result.eer, **costs}
+                threshold = {"eer_threshold": result.eer_threshold}
+                return {"eer": 100 * result.eer, **costs, **threshold}
         return {}

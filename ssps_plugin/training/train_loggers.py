@@ -20,6 +20,7 @@ else:
 # verified, so no figure of them is of the training.
 _VERIFICATION = {
     "eer": "verification EER",
+    "eer_threshold": "verification threshold of the EER",
     "min_dcf_0.01": "verification minDCF(0.01)",
     "min_dcf_0.05": "verification minDCF(0.05)",
 }

@@ -18,7 +18,7 @@ import yaml
 from ssps_plugin.frameworks import DINO, EmbeddingModel, Fbank
 from ssps_plugin.pretrained import SpeakerEncoder, export, export_run
 from ssps_plugin.training.checkpoints import AtomicCheckpointer
-from tests.recipes.running import own_process_environment
+from tests.recipes.running import history, own_process_environment
 
 BLOCK = """\
 import sys
@@ -154,6 +154,7 @@ def test_an_export_gives_the_embeddings_and_decisions_of_the_run(
 
 def test_weights_are_those_asked_for(finished, tmp_path):
     wavs = torch.randn(2, 16000)
+    rows = {row["epoch"]: row for row in history(finished)}
     for weights in ("last", 2):
         folder = export_run(finished, tmp_path / str(weights), weights=weights)
         run = SpeakerEncoder.from_run(finished, weights=weights, device="cpu")
@@ -163,7 +164,11 @@ def test_weights_are_those_asked_for(finished, tmp_path):
         card = (folder / "README.md").read_text()
         epoch = 4 if weights == "last" else 2
         assert f"those after epoch {epoch}" in card
-        assert "None is known: there is no threshold" in card
+        # As training has measured it: there are no other results of it.
+        threshold = run.threshold
+        assert threshold == rows[epoch]["eer_threshold"]
+        assert f"**{threshold:.4f}**" in card and "in training" in card
+        assert f"EER after this epoch was {rows[epoch]['eer']:.2f} %" in card
 
 
 def test_padding_in_a_batch_changes_what_speechbrain_says_it_does_only(
