@@ -1,6 +1,7 @@
 """Claims about the project's papers, forms, workflows and image."""
 
 import fnmatch
+import importlib.metadata
 import pathlib
 import re
 import runpy
@@ -8,8 +9,10 @@ import subprocess
 
 import pytest
 import yaml
+from click.testing import CliRunner
 
 import ssps_plugin
+from ssps_plugin.commands.command_line import ssps
 
 ROOT = pathlib.Path(__file__).parents[1]
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
@@ -214,6 +217,15 @@ def test_there_are_forms_for_a_bug_a_question_and_a_feature():
     assert names == ["bug", "feature", "question"]
     bug = (ROOT / ".github" / "ISSUE_TEMPLATE" / "bug.yml").read_text()
     assert "ssps --version" in bug
+
+
+def test_the_command_that_the_bug_form_names_shows_the_versions():
+    shown = CliRunner().invoke(ssps, ["--version"])
+    assert shown.exit_code == 0
+    lines = shown.output.splitlines()
+    assert lines[0] == f"ssps_plugin {ssps_plugin.__version__}"
+    for name in ("torch", "torchaudio", "speechbrain"):
+        assert f"{name} {importlib.metadata.version(name)}" in lines
 
 
 # -- The image ----------------------------------------------------------------

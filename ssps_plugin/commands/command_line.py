@@ -21,6 +21,7 @@ from ssps_plugin.commands.report import report
 from ssps_plugin.commands.score import score
 
 PROGRAM = "ssps"
+_VERSIONS_SHOWN = ("torch", "torchaudio", "speechbrain", "hyperpyyaml", "numpy")
 # In the order of use: the help lists them so.
 _COMMANDS: tuple[click.Command, ...] = (
     *(train, verify, report),
@@ -51,8 +52,13 @@ def _with_dashes(name: str) -> str:
         "show_default": True,
     },
 )
-@click.version_option(
-    ssps_plugin.__version__, message="ssps_plugin %(version)s"
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=lambda context, _, wanted: _show_versions(context, wanted),
+    help="Show versions, for a report of a bug, and exit.",
 )
 @click.option(
     "--debug",
@@ -114,6 +120,24 @@ def _takes_debug_itself(arguments: Sequence[str]) -> bool:
     """Whether `--debug` is a recipe's: SpeechBrain has an option so called."""
     commands = [one for one in arguments if not one.startswith("-")]
     return bool(commands) and commands[0] in ("train", "verify")
+
+
+def _show_versions(context: click.Context, wanted: bool) -> None:
+    """Print the versions that matter, read without importing anything."""
+    if not wanted or context.resilient_parsing:
+        return
+    import importlib.metadata
+    import platform
+
+    click.echo(f"ssps_plugin {ssps_plugin.__version__}")
+    click.echo(f"Python {platform.python_version()}, {platform.platform()}")
+    for name in _VERSIONS_SHOWN:
+        try:
+            version = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            version = "not installed"
+        click.echo(f"{name} {version}")
+    context.exit()
 
 
 def _program_name() -> str:
