@@ -143,8 +143,11 @@ class Run:
         """
         if path is None:
             return None
-        places = (place / path for place in self._places())
+        places = [place / path for place in self._places()]
         beside = self.folder / pathlib.Path(path).name
+        own = pathlib.Path(str(self.settings.get("output_folder", "")))
+        if own.parts and pathlib.Path(path).parent == own:
+            places.insert(0, beside)  # also in a copy of the run's folder
         found = (one for one in (*places, beside) if one.exists())
         return next(found, None)
 

@@ -61,7 +61,9 @@ def test_lists_that_were_verified_later_come_after(tmp_path):
     assert names == [4, 2]
 
 
-@pytest.mark.parametrize("text", ["0.5 a b\n\n", "nan a b\n", "x a b\n", "\xff"])
+@pytest.mark.parametrize(
+    "text", ["0.5 a b\n\n", "nan a b\n", "x a b\n", "\xff"]
+)
 def test_damaged_scores_are_refused_with_the_file(tmp_path, text):
     folder = write_run(tmp_path / "run")
     (folder / "scores.txt").write_text(text, encoding="latin-1")
