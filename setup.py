@@ -27,6 +27,9 @@ REPORT = [
 ONNX = ["onnx>=1.16", "onnxruntime>=1.18", "onnxscript>=0.3"]
 HUB = ["huggingface_hub>=0.23"]  # push an export; a self-supervised front end
 SSL = ["transformers>=4.40"]  # a wav2vec-like front end before ECAPA-TDNN
+WANDB = [
+    "wandb>=0.16",  # use_wandb: True
+]
 DOCS = [
     "furo",
     "ipykernel",  # runs the notebook
@@ -149,6 +152,7 @@ setup(
         "report": REPORT,
         "onnx": ONNX,
         "hub": HUB,
+        "wandb": WANDB,
         "ssl": SSL,
         "docs": DOCS,
         "dev": DEMO + M4A + REPORT + ONNX + HUB + SSL + DOCS + DEV,

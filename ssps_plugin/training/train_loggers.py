@@ -184,6 +184,7 @@ def _import_wandb() -> Any:
     except ImportError as error:
         raise RuntimeError(
             "Expected the package wandb, since use_wandb is True, got "
-            f"{error}: pip install wandb, or set use_wandb to False."
+            f"{error}: pip install 'ssps_plugin[wandb]', or set use_wandb to "
+            "False."
         ) from None
     return wandb
