@@ -15,6 +15,7 @@ from ssps_plugin.distributed import (
     world_size,
 )
 from ssps_plugin.memory import (
+    PartnerTable,
     PositiveLayout,
     PositiveQueue,
     ReferenceBank,
@@ -43,6 +44,9 @@ _NORM_TOLERANCE = 0.05
 # An epoch is added to a seed, and hashed.
 _LAST_EPOCH = 2**31 - 1
 _REFERENCE_DTYPES = ("float32", "float16", "bfloat16")
+_PSEUDO_POSITIVES = ("queue", "read")
+# Utterances whose partners are drawn at once.
+_CHUNK_ROWS = 2**14
 
 
 class PositiveSampler(nn.Module):
@@ -57,12 +61,18 @@ class PositiveSampler(nn.Module):
     `start_epoch` fills the memories, and from `start_epoch` on positives are
     substituted.
 
+    With `pseudo_positives="read"`, which is ours, no embedding is substituted.
+    When an epoch starts, every utterance gets a partner, drawn by the strategy
+    from all utterances seen (`partners`), and the data side cuts the second
+    view from the partner's file: fresh, augmented and with gradient.
+
     Arguments
     ---------
     strategy : SamplingStrategy
         How a pseudo-positive is selected.
     queue_size : int
-        Slots of the positive queue, at least the batch over all ranks.
+        Slots of the positive queue, at least the batch over all ranks. Unused
+        where pseudo-positives are read.
     reference_dim : int
         Dimension of the reference representations.
     positive_dim : int
@@ -76,12 +86,16 @@ class PositiveSampler(nn.Module):
     reference_dtype : str
         Of the reference memory: "float32", or "float16" or "bfloat16" for half
         the memory.
+    pseudo_positives : str
+        "queue" substitutes embeddings out of the queue, the published method;
+        "read" has partners read.
 
     Raises
     ------
     ValueError
         A size or epoch that is no whole number or below 1, another
-        `reference_dtype`, or a strategy that does not fit the dimensions.
+        `reference_dtype` or `pseudo_positives`, or a strategy that does not
+        fit the dimensions.
 
     Source: T. Lepage and R. Dehak, SSPS: Self-Supervised Positive Sampling for
     Robust Self-Supervised Speaker Verification, Interspeech 2025
@@ -122,6 +136,7 @@ class PositiveSampler(nn.Module):
         num_targets: int = 1,
         seed: int = 1986,
         reference_dtype: str = "float32",
+        pseudo_positives: str = "queue",
     ) -> None:
         super().__init__()
         for name, value in (
@@ -140,6 +155,19 @@ class PositiveSampler(nn.Module):
                 f"Expected reference_dtype {' or '.join(_REFERENCE_DTYPES)}, "
                 f"got {reference_dtype!r}."
             )
+        if pseudo_positives not in _PSEUDO_POSITIVES:
+            raise ValueError(
+                "Expected pseudo_positives queue or read, got "
+                f"{pseudo_positives!r}: change pseudo_positives."
+            )
+        #: Whether partners are read, and nothing is queued or substituted.
+        self.reads_partners = pseudo_positives == "read"
+        if self.reads_partners and not strategy.selects_partners:
+            raise ValueError(
+                "Expected a strategy that selects utterances to read, got "
+                f"{type(strategy).__name__}, which selects no utterances: set "
+                "pseudo_positives to queue, or use ClusteringSampling."
+            )
         self.layout = PositiveLayout(num_targets, positive_dim)
         strategy.check_spaces(reference_dim, self.layout)
         self.strategy = strategy
@@ -148,7 +176,11 @@ class PositiveSampler(nn.Module):
         self.bank = ReferenceBank(
             reference_dim, getattr(torch, reference_dtype)
         )
-        self.queue = PositiveQueue(queue_size, positive_dim, num_targets)
+        self.queue = PositiveQueue(
+            1 if self.reads_partners else queue_size, positive_dim, num_targets
+        )
+        if self.reads_partners:
+            self.partner_table = PartnerTable()
         self.utterances: UtteranceIndex | None = None
         # The epoch that began last and the SHA-256 of the bound utterances'
         # ids; 0 for none.
@@ -174,6 +206,31 @@ class PositiveSampler(nn.Module):
     def device(self) -> torch.device:
         """Where the memories are."""
         return self._counts.device
+
+    @property
+    def partners(self) -> Tensor:
+        """Which utterance each utterance's positive is read from.
+
+        Returns
+        -------
+        torch.Tensor
+            `(num_utterances,)` int64 on the CPU, in the bound order, -1 where
+            an utterance keeps its own: before SSPS, and where none was found.
+            It is in shared memory and the same from `bind` on, so a
+            DataLoader's workers see what `begin_epoch` draws.
+
+        Raises
+        ------
+        RuntimeError
+            Pseudo-positives come out of the queue, or nothing was bound.
+        """
+        if not self.reads_partners:
+            raise RuntimeError(
+                "Expected pseudo_positives read for partners, got queue: "
+                "change pseudo_positives."
+            )
+        self._bound()
+        return self.partner_table.shared
 
     # -- utterances --------------------------------------------------------
 
@@ -222,6 +279,8 @@ class PositiveSampler(nn.Module):
         self.strategy.allocate(len(utterances), self.bank.dim, self.queue)
         self.bank.allocate(len(utterances))
         self.queue.allocate(len(utterances))
+        if self.reads_partners:
+            self.partner_table.allocate(len(utterances))
         self._fingerprint.copy_(_as_tensor(utterances.fingerprint))
         self._counts.zero_()
         self.to(device)
@@ -276,6 +335,9 @@ class PositiveSampler(nn.Module):
         for part in ("queue", "strategy"):
             of_part = getattr(self, part).index_ranges()
             ranges |= {f"{part}.{name}": of_part[name] for name in of_part}
+        if self.reads_partners:
+            num_utterances = len(self.partner_table.partners)
+            ranges["partner_table.partners"] = (-1, num_utterances)
         check_ranges(saved, ranges)
 
     # -- epochs ------------------------------------------------------------
@@ -382,9 +444,29 @@ class PositiveSampler(nn.Module):
             raise ValueError(f"{error} Note{explanation}") from error
         # Ranks agree by now, unless their devices round differently.
         broadcast_buffers(self.strategy)
+        if self.reads_partners:
+            self._draw_partners(epoch)
         metrics = self.strategy.metrics()
         if metrics:
             logger.info("SSPS epoch %d: %s", epoch, metrics)
+
+    def _draw_partners(self, epoch: int) -> None:
+        """Draw the partner of every utterance that was seen."""
+        partners = torch.full_like(self.partner_table.partners, -1)
+        seen, references = self.bank.read_seen()
+        with self._full_precision():
+            for index, reference in zip(
+                seen.split(_CHUNK_ROWS),
+                references.split(_CHUNK_ROWS),
+                strict=True,
+            ):
+                anchors = Anchors(index, reference.float(), self.seed, epoch)
+                partners[index] = self.strategy.select_partners(
+                    anchors, self.bank
+                )
+        self.partner_table.write(partners)
+        broadcast_buffers(self.partner_table)
+        self.partner_table.publish()
 
     def _explain_unfilled(self) -> str:
         if self.start_epoch == 1:
@@ -477,7 +559,7 @@ class PositiveSampler(nn.Module):
                     f"{num_clustered} of {num_utterances} utterances had a "
                     "reference when the epoch began, let the epochs see all"
                 )
-        if self.queue.size < num_utterances:
+        if not self.reads_partners and self.queue.size < num_utterances:
             return "raise queue_size, or lower num_clusters"
         return "lower num_clusters, or change num_neighbors"
 
@@ -562,6 +644,9 @@ class PositiveSampler(nn.Module):
             if not self.substituting:
                 self._gather(step, torch.full_like(step.index, -1))
                 return positives
+            if self.reads_partners:
+                self._gather(step, self.partner_table.of(step.index))
+                return positives
             anchors = Anchors(step.index, step.reference, self.seed, self.epoch)
             rows = self.strategy.select(anchors, self.queue)
             pool = self.strategy.pool(self.queue)
@@ -582,10 +667,13 @@ class PositiveSampler(nn.Module):
             valid = step.finite_rows(self.bank.references.dtype)
             repeats = resolve_repeats(step.index)
             self.bank.write(step.index, step.reference, valid, repeats)
-            slots = self.queue.enqueue(
-                step.index, step.positives, valid, repeats
-            )
-            self.strategy.on_enqueued(slots, step.index, self.bank, self.queue)
+            if not self.reads_partners:
+                slots = self.queue.enqueue(
+                    step.index, step.positives, valid, repeats
+                )
+                self.strategy.on_enqueued(
+                    slots, step.index, self.bank, self.queue
+                )
         every = torch.ones_like(valid)
         self._counts += torch.stack([every, rows >= 0, ~valid]).sum(1)
 
@@ -671,7 +759,7 @@ class PositiveSampler(nn.Module):
         self._is_checked = True
 
     def _check_fits_queue(self, num_rows: int) -> None:
-        if num_rows > self.queue.size:
+        if num_rows > self.queue.size and not self.reads_partners:
             raise ValueError(
                 f"A step brings {num_rows} utterances (over all ranks), "
                 f"but queue_size is {self.queue.size}. Set queue_size to at "
@@ -688,7 +776,9 @@ class PositiveSampler(nn.Module):
         )
         step = Step(index, reference, positives.transpose(0, 1))
         self._check_fits_queue(len(step.index))
-        drawn = self.strategy.drawn_utterances(rows, self.queue)
+        drawn = rows
+        if not self.reads_partners:
+            drawn = self.strategy.drawn_utterances(rows, self.queue)
         self.last_draw, self._last_rows = (step.index, drawn), rows
         self._pending = step, rows
 
@@ -732,20 +822,22 @@ class PositiveSampler(nn.Module):
         -------
         dict of str to float
             coverage: fraction of anchors with a pseudo-positive. queue_fill:
-            fraction of slots in use. seen: fraction of utterances with a
-            reference. not_remembered: rows that were not finite. Then the
-            strategy's own. Empty in epochs that remember nothing.
+            fraction of slots in use, where there is a queue. seen: fraction of
+            utterances with a reference. not_remembered: rows that were not
+            finite. Then the strategy's own. Empty in epochs that remember
+            nothing.
         """
         if not self._has_reached(self.start_epoch - 1):
             return {}
         anchors, covered, dropped = self._counts.tolist()
-        return {
+        row = {
             "coverage": covered / max(anchors, 1),
             "not_remembered": float(dropped),
-            "queue_fill": float(self.queue.num_filled()) / self.queue.size,
-            "seen": float(self.bank.seen.float().mean()),
-            **self.strategy.metrics(),
         }
+        if not self.reads_partners:
+            row["queue_fill"] = float(self.queue.num_filled()) / self.queue.size
+        row["seen"] = float(self.bank.seen.float().mean())
+        return row | self.strategy.metrics()
 
     def figures(self) -> dict[str, float]:
         """Return `metrics()`, under the name that it had in 0.1.0's README."""

@@ -27,6 +27,10 @@ class Sampler(Protocol):
         """Whether a step of the present epoch remembers."""
 
     @property
+    def reads_partners(self) -> bool:
+        """Whether views are read from partners, and nothing substituted."""
+
+    @property
     def needs_reference(self) -> bool:
         """Whether to pass references: it remembers, or checks the first."""
 
@@ -102,6 +106,7 @@ class SameUtterancePositives(nn.Module):
     enabled = False
     start_epoch = None
     remembering = False
+    reads_partners = False
     needs_reference = False
     substituting = False
     has_clusters = False

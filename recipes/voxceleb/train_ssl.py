@@ -33,6 +33,7 @@ from ssps_plugin.commands.recipe import run_recipe
 from ssps_plugin.dataio import (
     CropGroup,
     OracleViewSampler,
+    PartnerViewSampler,
     SharedEpoch,
     ViewSampler,
     add_crop_groups,
@@ -108,7 +109,6 @@ def train(configuration: Configuration) -> None:
         trials = prepare_corpus(hparams)
     epoch = SharedEpoch()
     train_data, failures = training_data(hparams, epoch)
-    hparams["sampler"].bind(train_data)
     cohort = None
     if trials.verifications and hparams["cohort_size"]:
         cohort = draw_cohort(
@@ -433,14 +433,17 @@ def training_data(
 ) -> tuple[Any, ReadFailures]:
     """Read the manifest and add the views, and SSPS's reference segment.
 
-    Also returns what counts the files that cannot be read.
+    Sizes the sampler's memories by it. Also returns what counts the files that
+    cannot be read.
     """
     train_data = load_manifest(
         hparams["train_manifest"], hparams["data_folder"]
     )
     warn_short_utterances(train_data, hparams["crop_groups"])
+    sampler = hparams["sampler"]
+    sampler.bind(train_data)
     groups = list(hparams["crop_groups"])
-    if hparams["sampler"].enabled:
+    if sampler.enabled:
         seconds = hparams["reference_seconds"]
         groups.append(CropGroup("reference", seconds, augmented=False))
     options = {
@@ -453,6 +456,11 @@ def training_data(
     if hparams["true_positives"]:
         logger.warning("true_positives: READS SPEAKER LABELS, an upper bound")
         views = OracleViewSampler(train_data, **options)
+    elif sampler.reads_partners:
+        options["partner_crops"] = hparams.get("partner_crops")
+        views = PartnerViewSampler(
+            train_data, partners=sampler.partners, **options
+        )
     else:
         views = ViewSampler(**options)
     add_crop_groups(train_data, views, hparams.get("max_unreadable", 0.01))

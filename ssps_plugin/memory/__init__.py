@@ -1,5 +1,6 @@
 """The memories of SSPS: references by utterance, positives in a queue."""
 
+from ssps_plugin.memory.partners import PartnerTable
 from ssps_plugin.memory.positive_queue import PositiveQueue
 from ssps_plugin.memory.reference_bank import ReferenceBank
 from ssps_plugin.memory.rows import Repeats, resolve_repeats, substitute
@@ -8,6 +9,7 @@ from ssps_plugin.memory.step import PositiveLayout, Step, check_step
 from ssps_plugin.memory.utterances import UtteranceIndex, find_ids
 
 __all__ = [
+    "PartnerTable",
     "PositiveLayout",
     "PositiveQueue",
     "ReferenceBank",

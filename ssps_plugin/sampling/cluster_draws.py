@@ -81,6 +81,23 @@ class ClusterDraws:
         torch.Tensor
             `(batch,)` int64, a slot; -1 where no member has one.
         """
+        return self.select_among(index, queue.slots)
+
+    def select_among(self, index: Tensor, all_slots: Tensor) -> Tensor:
+        """Draw as `select` does, among the utterances that have a slot.
+
+        Arguments
+        ---------
+        index : torch.Tensor
+            `(batch,)` int64, the anchors' utterances.
+        all_slots : torch.Tensor
+            `(num_utterances,)`, the slot of each, -1 for none.
+
+        Returns
+        -------
+        torch.Tensor
+            As `select` does.
+        """
         sizes = self._sizes.index_select(0, index)
         ends = sizes.cumsum(0)
         starts = ends - sizes
@@ -94,7 +111,7 @@ class ClusterDraws:
         member += torch.arange(len(anchor), device=anchor.device)
         member = member.clamp(max=len(self._members) - 1)
         utterance = self._members.index_select(0, member)
-        slots = queue.slots.index_select(0, utterance)
+        slots = all_slots.index_select(0, utterance)
         eligible = slots >= 0
         if self._may_draw_itself:
             eligible &= utterance != index.index_select(0, anchor)

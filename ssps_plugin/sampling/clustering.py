@@ -150,6 +150,12 @@ class ClusteringSampling(SamplingStrategy):
         """Select slots of the queue, `(batch,)` int64, -1 for none."""
         return self._draws_of(anchors).select(anchors.index, queue)
 
+    def select_partners(self, anchors: Anchors, bank: ReferenceBank) -> Tensor:
+        """Select utterances among all that are clustered, -1 for none."""
+        every = torch.arange(len(self.clusters), device=self.clusters.device)
+        clustered = torch.where(self.clusters >= 0, every, -1)
+        return self._draws_of(anchors).select_among(anchors.index, clustered)
+
     def draw_clusters(self, anchors: Anchors) -> Tensor:
         """Draw a neighbouring cluster for every anchor.
 
@@ -265,6 +271,7 @@ class CentroidSampling(ClusteringSampling):
     """
 
     draws_references = True
+    selects_partners = False
 
     def check_spaces(self, reference_dim: int, layout: PositiveLayout) -> None:
         """Raise a ValueError if centroids and positives are in two spaces."""

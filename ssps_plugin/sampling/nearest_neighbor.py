@@ -11,6 +11,8 @@ from ssps_plugin.sampling.strategy import Anchors, SamplingStrategy
 # The number of keys, the queue's scratch row among them, is a multiple of this:
 # so every row of similarities starts aligned in memory.
 _KEY_MULTIPLE = 32
+# Of a chunk of anchors to all utterances, where partners are selected: 512 MB.
+_MOST_SIMILARITIES = 1 << 27
 
 
 class NearestNeighborSampling(SamplingStrategy):
@@ -75,6 +77,21 @@ class NearestNeighborSampling(SamplingStrategy):
         self.keys[: queue.size] = self.whitening(references)
         self._hide_empty_slots(queue)
 
+    def select_partners(self, anchors: Anchors, bank: ReferenceBank) -> Tensor:
+        """Select among the nearest of all seen references, -1 for none."""
+        keys = self.whitening(bank.references.float())
+        partners = torch.full_like(anchors.index, -1)
+        chunk = max(1, _MOST_SIMILARITIES // len(keys))
+        for rows in torch.arange(len(partners)).split(chunk):
+            some = slice(int(rows[0]), int(rows[-1]) + 1)
+            anchor = self.whitening(anchors.reference[some].float())
+            similarity = anchor @ keys.T
+            similarity[:, ~bank.seen] = -torch.inf
+            similarity.scatter_(1, anchors.index[some, None], -torch.inf)
+            uniform = anchors.draw_uniform(stream=1)[some]
+            partners[some] = self._draw_nearest(similarity, uniform)
+        return partners
+
     def select(self, anchors: Anchors, queue: PositiveQueue) -> Tensor:
         """Select slots of the queue, `(batch,)` int64, -1 for none."""
         anchor = self.whitening(anchors.reference)
@@ -86,12 +103,15 @@ class NearestNeighborSampling(SamplingStrategy):
         kept = similarity.gather(1, column)
         hidden = torch.where(own[:, None] >= 0, -torch.inf, kept)
         similarity.scatter_(1, column, hidden)
+        return self._draw_nearest(similarity, anchors.draw_uniform(stream=1))
+
+    def _draw_nearest(self, similarity: Tensor, uniform: Tensor) -> Tensor:
+        """Draw among the columns nearest to each row, -1 where all are -inf."""
         count = min(self.num_neighbors, similarity.shape[1])
-        values, slots = top_k(similarity, count)
+        values, columns = top_k(similarity, count)
         num_found = values.isfinite().sum(1)
-        uniform = anchors.draw_uniform(stream=1)
         rank = draw_ranks(uniform, num_found, self.rank_decay)
-        drawn = slots.gather(1, rank[:, None]).squeeze(1)
+        drawn = columns.gather(1, rank[:, None]).squeeze(1)
         return torch.where(num_found > 0, drawn, -1)
 
     def on_enqueued(

@@ -69,6 +69,8 @@ class SamplingStrategy(nn.Module):
     #: Whether references are drawn. They can be used in place of positives
     #: only if both are in one space.
     draws_references = False
+    #: Whether `select_partners` finds utterances to read.
+    selects_partners = True
     #: Whether `cluster_of` finds clusters.
     has_clusters = False
 
@@ -100,6 +102,19 @@ class SamplingStrategy(nn.Module):
         -------
         torch.Tensor
             `(batch,)` int64, -1 where none is found.
+        """
+        raise NotImplementedError
+
+    def select_partners(self, anchors: Anchors, bank: ReferenceBank) -> Tensor:
+        """Select an utterance to read for every anchor, among all seen.
+
+        Called after `prepare`, with the anchors' references of the bank.
+
+        Returns
+        -------
+        torch.Tensor
+            `(batch,)` int64, other utterances than the anchors', -1 where none
+            is found.
         """
         raise NotImplementedError
 

@@ -6,6 +6,10 @@ from ssps_plugin.dataio.views.items import (
     add_views,
 )
 from ssps_plugin.dataio.views.oracle import OracleViewSampler, add_oracle_views
+from ssps_plugin.dataio.views.partners import (
+    PartnerViewSampler,
+    add_partner_view,
+)
 from ssps_plugin.dataio.views.torch_dataset import ReferenceView
 from ssps_plugin.dataio.views.view_sampler import (
     CropGroup,
@@ -16,11 +20,13 @@ from ssps_plugin.dataio.views.view_sampler import (
 __all__ = [
     "CropGroup",
     "OracleViewSampler",
+    "PartnerViewSampler",
     "ReferenceView",
     "SharedEpoch",
     "ViewSampler",
     "add_crop_groups",
     "add_oracle_views",
+    "add_partner_view",
     "add_reference_view",
     "add_views",
 ]

@@ -1,0 +1,289 @@
+"""Views that are read from a partner: another utterance, given by a table."""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from speechbrain.dataio.dataset import DynamicItemDataset
+
+from ssps_plugin.dataio.audio import SAMPLE_RATE, AudioError, audio_seconds
+from ssps_plugin.dataio.dataset import Table
+from ssps_plugin.dataio.views.view_sampler import (
+    Augment,
+    CropGroup,
+    SharedEpoch,
+    ViewSampler,
+    cut_crops,
+)
+
+
+class PartnerViewSampler(ViewSampler):
+    """Cut the crops of an utterance, some of them from its partner's file.
+
+    An utterance without a partner has the crops that `ViewSampler` cuts, bit
+    for bit. So has one whose partner cannot be read, which is counted in
+    `failures`.
+
+    Arguments
+    ---------
+    dataset : DynamicItemDataset
+        The training set; its rows have `wav` and `duration`.
+    groups, seed, epoch, augmentation, sample_rate
+        As for `ViewSampler`.
+    partners : torch.Tensor
+        `(num_utterances,)` int64 on the CPU, the place in the dataset of each
+        utterance's partner, -1 for none: `PositiveSampler.partners`. In shared
+        memory, workers see its changes.
+    partner_crops : mapping of str to int, optional
+        How many of a group's crops, its last ones, are the partner's, by the
+        group's key. By default one of the first group.
+
+    Raises
+    ------
+    ValueError
+        As `ViewSampler`; partners of another number than the utterances; or
+        `partner_crops` that name no group, or leave no crop of the first
+        group, or none of any, to one of both.
+    """
+
+    def __init__(
+        self,
+        dataset: DynamicItemDataset,
+        groups: Sequence[CropGroup],
+        seed: int,
+        epoch: SharedEpoch,
+        partners: torch.Tensor,
+        partner_crops: Mapping[str, int] | None = None,
+        augmentation: Augment | None = None,
+        sample_rate: int = SAMPLE_RATE,
+    ) -> None:
+        super().__init__(groups, seed, epoch, augmentation, sample_rate)
+        self.partners = Partners(dataset, partners)
+        if partner_crops is None:
+            partner_crops = {self.groups[0].key: 1}
+        self._is_partners = _assign_crops(self.groups, partner_crops)
+
+    def cut(
+        self, utterance_id: str, wav: str, seconds: float, epoch: int
+    ) -> list[torch.Tensor]:
+        """Cut the crops of all groups, in their order, not augmented."""
+        partner = self.partners.find(utterance_id)
+        if partner is None:
+            return super().cut(utterance_id, wav, seconds, epoch)
+        rng = self.generator(utterance_id, epoch, "crops")
+        cuts = {}
+        for is_partners, (file_id, file, duration) in (
+            (False, (utterance_id, wav, seconds)),
+            (True, partner),
+        ):
+            lengths = [
+                length
+                for length, whose in zip(
+                    self.lengths(), self._is_partners, strict=True
+                )
+                if whose == is_partners
+            ]
+            try:
+                crops = cut_crops(
+                    file,
+                    duration,
+                    lengths,
+                    rng,
+                    self.sample_rate,
+                    self.reader(file_id),
+                )
+            except AudioError as error:
+                if self.failures is None or not is_partners:
+                    raise
+                self.failures.lose(file_id, epoch, error)
+                return super().cut(utterance_id, wav, seconds, epoch)
+            cuts[is_partners] = iter(crops)
+        return [next(cuts[whose]) for whose in self._is_partners]
+
+
+class Partners:
+    """Look up an utterance's partner: its id, its file and its length.
+
+    Arguments
+    ---------
+    dataset : DynamicItemDataset
+        The training set.
+    partners : torch.Tensor
+        As for `PartnerViewSampler`.
+    wav_key : str
+        The column of the files.
+
+    Raises
+    ------
+    ValueError
+        Another number of partners than of utterances, or a row without file.
+
+    Example
+    -------
+    >>> rows = {name: {"wav": f"{name}.wav", "duration": 3.0} for name in "ab"}
+    >>> table = torch.tensor([1, -1])
+    >>> partners = Partners(DynamicItemDataset(rows), table)
+    >>> partners.find("a"), partners.find("b")
+    (('b', 'b.wav', 3.0), None)
+    """
+
+    def __init__(
+        self,
+        dataset: DynamicItemDataset,
+        partners: torch.Tensor,
+        wav_key: str = "wav",
+    ) -> None:
+        self._rows, self._ids = dataset.data, dataset.data_ids
+        if len(partners) != len(self._ids):
+            raise ValueError(
+                f"Expected a partner for each of {len(self._ids)} utterances, "
+                f"got {len(partners)}: bind the sampler to this dataset"
+            )
+        if wav_key not in self._rows[self._ids[0]]:
+            raise ValueError(
+                f"Expected a manifest with the column {wav_key}, got "
+                f"{', '.join(self._rows[self._ids[0]])}: change wav_key"
+            )
+        self._table, self._wav_key = partners, wav_key
+        is_table = isinstance(self._rows, Table) and self._rows.ids is self._ids
+        self._places = (
+            None if is_table else {name: n for n, name in enumerate(self._ids)}
+        )
+
+    def find(self, utterance_id: str) -> tuple[str, str, float] | None:
+        """Return the partner's id, file and seconds; None for none."""
+        if self._places is None:
+            place = self._rows.place(utterance_id)
+        else:
+            place = self._places[utterance_id]
+        partner = int(self._table[place])
+        if partner < 0:
+            return None
+        name = self._ids[partner]
+        row = self._rows[name]
+        file = row[self._wav_key]
+        seconds = row.get("duration") or audio_seconds(file)
+        return name, file, float(seconds)
+
+    def __deepcopy__(self, memo: dict[int, object]) -> "Partners":
+        # SpeechBrain deep-copies a dataset's pipeline when it filters or
+        # sorts it: a copied table would not be shared any more.
+        return self
+
+
+def add_partner_view(
+    dataset: DynamicItemDataset,
+    partners: torch.Tensor,
+    seconds: float,
+    key: str = "partner",
+    wav_key: str = "wav",
+    seed: int = 0,
+    epoch: SharedEpoch | None = None,
+    sample_rate: int = SAMPLE_RATE,
+) -> None:
+    """Add a random crop of each utterance's partner to a dataset's output.
+
+    For a recipe of one's own, with a sampler of `pseudo_positives="read"`: its
+    positives are embeddings of this view. Without a partner, it is a crop of
+    the utterance itself.
+
+    Arguments
+    ---------
+    dataset : DynamicItemDataset
+        The dataset that the sampler is bound to; its rows have the file.
+    partners : torch.Tensor
+        `sampler.partners`.
+    seconds : float
+        Length of the crop in seconds; shorter utterances are repeated.
+    key : str
+        The new item's key: `batch.partner.data` is `(batch, samples)`.
+    wav_key : str
+        The column that is the audio file's path.
+    seed, epoch, sample_rate
+        As for `add_reference_view`. Without an epoch, an utterance has the
+        same crop in all epochs in which it has the same partner.
+
+    Raises
+    ------
+    ValueError
+        `seconds` is not above 0, the dataset has an item `key` already, or
+        partners of another dataset.
+
+    Example
+    -------
+    >>> import numpy, soundfile
+    >>> folder = getfixture("tmp_path")
+    >>> data = {name: {"wav": str(folder / f"{name}.wav")} for name in "ab"}
+    >>> for row, sample in zip(data.values(), (0.25, 0.5)):
+    ...     soundfile.write(row["wav"], numpy.full(16000, sample), 16000)
+    >>> dataset = DynamicItemDataset(data, output_keys=["id"])
+    >>> add_partner_view(dataset, torch.tensor([1, -1]), seconds=0.5)
+    >>> [float(dataset[n]["partner"].mean()) for n in (0, 1)]
+    [0.5, 0.5]
+    """
+    if key in dataset.pipeline.key_to_node:
+        raise ValueError(
+            f"Expected a new item's key, got '{key}', which the dataset has "
+            "already: change key"
+        )
+    crop = _PartnerCrop(
+        ViewSampler(
+            [CropGroup(key, seconds, augmented=False)],
+            seed,
+            epoch if epoch is not None else SharedEpoch(),
+            sample_rate=sample_rate,
+        ),
+        Partners(dataset, partners, wav_key),
+    )
+    dataset.add_dynamic_item(crop, ["id", wav_key], [key])
+    output_keys = dict(dataset.pipeline.output_mapping)
+    dataset.set_output_keys({**output_keys, key: key})
+
+
+class _PartnerCrop:
+    """Cut a crop of the partner of an utterance: a dynamic item."""
+
+    def __init__(self, sampler: ViewSampler, partners: Partners) -> None:
+        self.sampler, self.partners = sampler, partners
+
+    def __call__(self, utterance_id: str, wav: str) -> torch.Tensor:
+        found = self.partners.find(utterance_id)
+        if found is None:
+            found = utterance_id, wav, audio_seconds(wav)
+        crop = self.sampler(*found)
+        assert isinstance(crop, torch.Tensor)  # of one group
+        return crop
+
+
+def _assign_crops(
+    groups: Sequence[CropGroup], partner_crops: Mapping[str, int]
+) -> list[bool]:
+    """Return whether each crop is the partner's, in the groups' order."""
+    sizes = {group.key: group.num_crops or 1 for group in groups}
+    clean = {group.key for group in groups if not group.augmented}
+    for key, num in partner_crops.items():
+        if key not in sizes or key in clean:
+            raise ValueError(
+                "Expected partner_crops of the groups "
+                f"{', '.join(sizes.keys() - clean)}, got {key!r}: change "
+                "partner_crops"
+            )
+        if not 0 <= num <= sizes[key]:
+            raise ValueError(
+                f"Expected from 0 to {sizes[key]} partner_crops of {key!r}, "
+                f"got {num}: change partner_crops"
+            )
+    first = groups[0].key
+    if (
+        not any(partner_crops.values())
+        or partner_crops.get(first, 0) == sizes[first]
+    ):
+        raise ValueError(
+            "Expected partner_crops that leave crops of both the utterance "
+            f"and its partner, got {dict(partner_crops)} of {sizes}: change "
+            "partner_crops, or num_crops of crop_groups"
+        )
+    return [
+        position >= size - partner_crops.get(key, 0)
+        for key, size in sizes.items()
+        for position in range(size)
+    ]
