@@ -1,0 +1,173 @@
+"""Claims about views that are read from a partner's file."""
+
+import copy
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from speechbrain.dataio.dataset import DynamicItemDataset
+from torch.utils.data import DataLoader
+
+from ssps_plugin.dataio.loading import collate_views
+from ssps_plugin.dataio.views.items import add_crop_groups
+from ssps_plugin.dataio.views.partners import (
+    PartnerViewSampler,
+    add_partner_view,
+)
+from ssps_plugin.dataio.views.view_sampler import (
+    CropGroup,
+    SharedEpoch,
+    ViewSampler,
+)
+from ssps_plugin.memory import PartnerTable
+
+GROUPS = [
+    CropGroup("views", 0.25, 2),
+    CropGroup("local", 0.125, 2),
+    CropGroup("reference", 0.5, augmented=False),
+]
+# Utterance number k is the constant k / 10, so a crop says whose it is.
+NUM = 6
+
+
+@pytest.fixture
+def dataset(tmp_path):
+    data = {}
+    for k in range(NUM):
+        path = str(tmp_path / f"{k}.wav")
+        soundfile.write(path, np.full(16000, k / 10), 16000, subtype="FLOAT")
+        data[f"u{k}"] = {"wav": path, "duration": 1.0}
+    return DynamicItemDataset(data)
+
+
+def with_views(dataset, partners, epoch=None, **options):
+    table = PartnerTable()
+    table.allocate(NUM)
+    table.write(torch.tensor(partners))
+    views = PartnerViewSampler(
+        dataset, GROUPS, 1, epoch or SharedEpoch(), table.shared, **options
+    )
+    add_crop_groups(dataset, views)
+    return table
+
+
+def owners(item):
+    """Whose the crops of an item are, group by group."""
+    return [
+        (item[group.key].reshape(group.num_crops or 1, -1).mean(1) * 10)
+        .round()
+        .int()
+        .tolist()
+        for group in GROUPS
+    ]
+
+
+@pytest.mark.parametrize(
+    ("partner_crops", "expected"),
+    [
+        (None, [[0, 4], [0, 0], [0]]),
+        ({"views": 1, "local": 1}, [[0, 4], [0, 4], [0]]),
+        ({"local": 2}, [[0, 0], [4, 4], [0]]),
+    ],
+)
+def test_the_last_crops_of_a_group_are_the_partners_and_the_reference_is_not(
+    dataset, partner_crops, expected
+):
+    with_views(dataset, [4, -1, 0, 1, 2, 3], partner_crops=partner_crops)
+    assert owners(dataset[0]) == expected
+
+
+def test_an_utterance_without_a_partner_has_the_plain_crops_bit_for_bit(
+    dataset, tmp_path
+):
+    for row in dataset.data.values():
+        noise = np.random.default_rng(len(row["wav"])).normal(size=16000)
+        soundfile.write(row["wav"], noise, 16000)
+    plain = ViewSampler(GROUPS, 1, SharedEpoch())
+    expected = plain("u2", dataset.data["u2"]["wav"], 1.0)
+    with_views(dataset, [-1] * NUM)
+    item = dataset[2]
+    for group, crops in zip(GROUPS, expected, strict=True):
+        assert torch.equal(item[group.key], crops)
+
+
+def test_crops_of_a_partner_differ_from_epoch_to_epoch(dataset):
+    ramp = np.arange(16000) / 16000
+    soundfile.write(dataset.data["u4"]["wav"], ramp, 16000)
+    epoch = SharedEpoch()
+    with_views(dataset, [4] * NUM, epoch)
+    first = dataset[0]["views"][1]
+    epoch.set(2)
+    assert not torch.equal(dataset[0]["views"][1], first)
+    epoch.set(1)
+    assert torch.equal(dataset[0]["views"][1], first)
+
+
+@pytest.mark.parametrize("num_workers", [0, 1, 2])
+def test_persistent_workers_see_new_partners_at_once(dataset, num_workers):
+    table = with_views(dataset, [1, 2, 3, 4, 5, 0])
+    loader = DataLoader(
+        dataset,
+        batch_size=2,
+        collate_fn=collate_views,
+        num_workers=num_workers,
+        persistent_workers=num_workers > 0,
+    )
+    for shift in (1, 2):
+        partners = [(k + shift) % NUM for k in range(NUM)]
+        table.write(torch.tensor(partners))
+        seconds = torch.cat([batch.views.data[:, 1] for batch in loader])
+        assert (seconds.mean(1) * 10).round().int().tolist() == partners
+
+
+def test_a_copied_pipeline_sees_new_partners(dataset):
+    table = with_views(dataset, [1] * NUM)
+    copied = copy.deepcopy(dataset)
+    table.write(torch.tensor([5] * NUM))
+    assert owners(copied[0])[0] == [0, 5]
+
+
+def test_a_partner_that_cannot_be_read_is_counted_and_the_own_file_used(
+    dataset, monkeypatch
+):
+    views = PartnerViewSampler(
+        dataset, GROUPS, 1, SharedEpoch(), torch.tensor([4] * NUM)
+    )
+    add_crop_groups(dataset, views)
+    dataset.data["u4"]["wav"] = "gone.wav"
+    assert owners(dataset[1])[0] == [1, 1]
+    assert views.failures.count(epoch=1) == 1
+
+
+@pytest.mark.parametrize(
+    ("partner_crops", "message"),
+    [
+        ({"global": 1}, "got 'global': change partner_crops"),
+        ({"reference": 1}, "got 'reference'"),
+        ({"views": 3}, "Expected from 0 to 2 partner_crops of 'views', got 3"),
+        ({"views": 2}, "leave crops of both"),
+        ({"views": 0}, "leave crops of both"),
+    ],
+)
+def test_crops_that_are_not_there_are_refused(dataset, partner_crops, message):
+    with pytest.raises(ValueError, match=message):
+        with_views(dataset, [1] * NUM, partner_crops=partner_crops)
+
+
+def test_partners_of_another_dataset_are_refused(dataset):
+    with pytest.raises(ValueError, match="each of 6 utterances, got 7: bind"):
+        PartnerViewSampler(
+            dataset, GROUPS, 1, SharedEpoch(), torch.zeros(7).long()
+        )
+
+
+def test_a_recipe_of_ones_own_gets_the_partners_crop_beside_its_items(dataset):
+    dataset.set_output_keys(["id", "duration"])
+    partners = torch.tensor([3, -1, 0, 0, 0, 0])
+    add_partner_view(dataset, partners, seconds=0.5)
+    items = [dataset[n] for n in (0, 1)]
+    assert [round(float(i["partner"].mean()) * 10) for i in items] == [3, 1]
+    assert items[0]["duration"] == 1.0
+    with pytest.raises(ValueError, match="got 'partner', which the dataset"):
+        add_partner_view(dataset, partners, seconds=0.5)
