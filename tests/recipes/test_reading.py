@@ -1,0 +1,84 @@
+"""Claims about runs whose pseudo-positives are read from partners' files."""
+
+import json
+import shutil
+
+import pytest
+import torch
+
+from tests.recipes.running import history, newest_checkpoint, run
+from tests.recipes.test_frameworks import FRAMEWORKS
+
+READ = {
+    "pseudo_positives": "read",
+    "ssps_start_epoch": 2,
+    "num_epochs": 2,
+    "num_checkpoints": 9,
+    "ckpt_interval_steps": 3,
+}
+
+
+def losses(output):
+    return [row["loss"] for row in history(output)]
+
+
+@pytest.fixture(scope="module")
+def read_run(corpus, tmp_path_factory):
+    output = tmp_path_factory.mktemp("read") / "simclr"
+    run("simclr_ssps.yaml", output, data_folder=corpus, **READ)
+    return output
+
+
+def test_it_is_the_published_run_until_ssps_starts(read_run, corpus, tmp_path):
+    run(
+        "simclr_ssps.yaml",
+        tmp_path,
+        data_folder=corpus,
+        **{**READ, "pseudo_positives": "queue"},
+    )
+    assert losses(tmp_path)[0] == losses(read_run)[0]
+    assert losses(tmp_path)[1] != losses(read_run)[1]
+    assert history(read_run)[1]["coverage"] > 0
+    assert "queue_fill" not in history(read_run)[1]
+
+
+def test_a_resume_inside_the_epoch_and_workers_read_the_same(
+    read_run, corpus, tmp_path
+):
+    again = tmp_path / "again"
+    shutil.copytree(read_run, again)
+    shutil.rmtree(newest_checkpoint(again))  # is left: one inside epoch 2
+    (again / "results.json").unlink()
+    run("simclr_ssps.yaml", again, data_folder=corpus, **READ, num_workers=2)
+    assert history(again) == history(read_run)
+    states = [
+        torch.load(newest_checkpoint(output) / "sampler.ckpt")
+        for output in (again, read_run)
+    ]
+    for name, value in states[0].items():
+        assert torch.equal(value, states[1][name]), name
+
+
+@pytest.mark.parametrize(
+    ("framework", "partner_crops"),
+    [
+        ("moco", None),
+        ("vicreg", None),
+        ("swav", None),
+        ("dino", "{global_views: 1}"),
+        ("dino", "{global_views: 1, local_views: 1}"),
+    ],
+)
+def test_every_framework_trains_on_views_of_partners(
+    framework, partner_crops, corpus, tmp_path
+):
+    run(
+        f"{framework}_ssps.yaml",
+        tmp_path,
+        data_folder=corpus,
+        **FRAMEWORKS[framework],
+        **READ,
+        partner_crops=partner_crops,
+    )
+    assert json.loads((tmp_path / "results.json").read_text())["coverage"] > 0
+    assert all(torch.tensor(losses(tmp_path)).isfinite())
