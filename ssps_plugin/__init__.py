@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from ssps_plugin.sampling import (
         CentroidSampling,
         ClusteringSampling,
+        ConsensusSampling,
+        GeometricSchedule,
+        LinearSchedule,
         NearestNeighborSampling,
         SamplingStrategy,
     )
@@ -33,8 +36,11 @@ __version__ = "0.1.0"
 _MODULE_OF = {
     "CentroidSampling": "sampling",
     "ClusteringSampling": "sampling",
+    "ConsensusSampling": "sampling",
     "DINOCentering": "losses",
     "DINOLoss": "losses",
+    "GeometricSchedule": "sampling",
+    "LinearSchedule": "sampling",
     "MoCoLoss": "losses",
     "NTXentLoss": "losses",
     "NearestNeighborSampling": "sampling",
@@ -73,8 +79,11 @@ def __dir__() -> list[str]:
 __all__ = [
     "CentroidSampling",
     "ClusteringSampling",
+    "ConsensusSampling",
     "DINOCentering",
     "DINOLoss",
+    "GeometricSchedule",
+    "LinearSchedule",
     "MoCoLoss",
     "NTXentLoss",
     "NearestNeighborSampling",

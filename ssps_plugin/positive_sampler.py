@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from ssps_plugin.distributed import (
     broadcast_buffers,
+    broadcast_tensor,
     gather_rows,
     world_size,
 )
@@ -31,7 +32,9 @@ from ssps_plugin.memory import (
 from ssps_plugin.sampling import (
     Anchors,
     SamplingStrategy,
+    Schedule,
     check_whole_number,
+    make_schedule,
 )
 
 logger = get_logger(__name__)
@@ -89,13 +92,20 @@ class PositiveSampler(nn.Module):
     pseudo_positives : str
         "queue" substitutes embeddings out of the queue, the published method;
         "read" has partners read.
+    coverage : float, sequence of two float, or Schedule
+        Fraction of the utterances, in [0, 1], that get a pseudo-positive:
+        those of which the strategy is surest. The others keep their own. It
+        is ours; 1.0 is the published method. `[first, last]` goes from one to
+        the other by equal differences.
+    schedule_epochs : int, optional
+        SSPS epochs from the first to the last of `[first, last]`.
 
     Raises
     ------
     ValueError
         A size or epoch that is no whole number or below 1, another
-        `reference_dtype` or `pseudo_positives`, or a strategy that does not
-        fit the dimensions.
+        `reference_dtype` or `pseudo_positives`, a coverage out of range, or a
+        strategy that does not fit the dimensions or the coverage.
 
     Source: T. Lepage and R. Dehak, SSPS: Self-Supervised Positive Sampling for
     Robust Self-Supervised Speaker Verification, Interspeech 2025
@@ -125,6 +135,7 @@ class PositiveSampler(nn.Module):
     _epoch: Tensor
     _fingerprint: Tensor
     _counts: Tensor
+    _is_confident: Tensor
 
     def __init__(
         self,
@@ -137,6 +148,8 @@ class PositiveSampler(nn.Module):
         seed: int = 1986,
         reference_dtype: str = "float32",
         pseudo_positives: str = "queue",
+        coverage: float | list[float] | Schedule = 1.0,
+        schedule_epochs: int | None = None,
     ) -> None:
         super().__init__()
         for name, value in (
@@ -168,6 +181,11 @@ class PositiveSampler(nn.Module):
                 f"{type(strategy).__name__}, which selects no utterances: set "
                 "pseudo_positives to queue, or use ClusteringSampling."
             )
+        self._coverage_of_epoch = _checked_coverage(
+            coverage, schedule_epochs, strategy
+        )
+        #: Whether, in any epoch, only the surest anchors are covered.
+        self.limits_coverage = min(self._coverage_of_epoch.values()) < 1
         self.layout = PositiveLayout(num_targets, positive_dim)
         strategy.check_spaces(reference_dim, self.layout)
         self.strategy = strategy
@@ -189,6 +207,9 @@ class PositiveSampler(nn.Module):
         # Over the epoch: anchors, those with a pseudo-positive, and rows that
         # were not remembered.
         self.register_buffer("_counts", torch.zeros(3, dtype=torch.long))
+        if self.limits_coverage:  # else there is nothing to be saved
+            is_confident = torch.ones(0, dtype=torch.bool)
+            self.register_buffer("_is_confident", is_confident)
         self._host_epoch: int | None = None
         #: Of the last step, all ranks: anchors' and drawn utterances (or -1).
         self.last_draw: tuple[Tensor, Tensor] | None = None
@@ -281,6 +302,9 @@ class PositiveSampler(nn.Module):
         self.queue.allocate(len(utterances))
         if self.reads_partners:
             self.partner_table.allocate(len(utterances))
+        if self.limits_coverage:
+            shape = (len(utterances),)
+            self._is_confident = self._is_confident.new_ones(shape)
         self._fingerprint.copy_(_as_tensor(utterances.fingerprint))
         self._counts.zero_()
         self.to(device)
@@ -434,6 +458,7 @@ class PositiveSampler(nn.Module):
                 f"SSPS starts in epoch {epoch} but nothing is remembered"
                 f"{self._explain_dropped() or self._explain_unfilled()}"
             )
+        self.strategy.set_epoch(epoch - self.start_epoch)
         try:
             with self._full_precision():
                 self.strategy.prepare(self.bank, self.queue, self.seed, epoch)
@@ -444,16 +469,45 @@ class PositiveSampler(nn.Module):
             raise ValueError(f"{error} Note{explanation}") from error
         # Ranks agree by now, unless their devices round differently.
         broadcast_buffers(self.strategy)
+        if self.limits_coverage:
+            self._find_confident(epoch)
         if self.reads_partners:
             self._draw_partners(epoch)
         metrics = self.strategy.metrics()
         if metrics:
             logger.info("SSPS epoch %d: %s", epoch, metrics)
 
+    def _find_confident(self, epoch: int) -> None:
+        """Find the surest fraction of the utterances that were seen."""
+        coverage = self._asked_coverage(epoch)
+        if coverage == 1:
+            self._is_confident.fill_(True)
+            return
+        self._is_confident.fill_(False)
+        count = round(coverage * int(self.bank.seen.sum()))
+        if count:
+            with self._full_precision():
+                confidence = self.strategy.confidence(
+                    self.bank, self.seed, epoch
+                )
+            # Stable: among equals, the first utterances, on every device.
+            order = torch.sort(confidence, descending=True, stable=True)
+            found = order.values[:count] > -torch.inf
+            self._is_confident[order.indices[:count]] = found
+        # Ranks may round differently.
+        broadcast_tensor(self._is_confident)
+
+    def _asked_coverage(self, epoch: int) -> float:
+        """Return what fraction of anchors an SSPS epoch is to cover."""
+        return self._coverage_of_epoch(epoch - self.start_epoch)
+
     def _draw_partners(self, epoch: int) -> None:
         """Draw the partner of every utterance that was seen."""
         partners = torch.full_like(self.partner_table.partners, -1)
         seen, references = self.bank.read_seen()
+        if self.limits_coverage:
+            seen = seen[self._is_confident[seen]]
+            references = self.bank.references[seen]
         with self._full_precision():
             for index, reference in zip(
                 seen.split(_CHUNK_ROWS),
@@ -520,7 +574,7 @@ class PositiveSampler(nn.Module):
             return False
         coverage = covered / max(anchors, 1)
         logger.info("SSPS epoch %d: coverage %.3f", self.epoch, coverage)
-        if coverage >= _LOW_COVERAGE:
+        if coverage >= _LOW_COVERAGE * self._asked_coverage(self.epoch or 0):
             return False
         fault = self._find_fault()
         logger.warning(
@@ -647,8 +701,13 @@ class PositiveSampler(nn.Module):
             if self.reads_partners:
                 self._gather(step, self.partner_table.of(step.index))
                 return positives
+            if self._asked_coverage(self.epoch) == 0:
+                self._gather(step, torch.full_like(step.index, -1))
+                return positives
             anchors = Anchors(step.index, step.reference, self.seed, self.epoch)
             rows = self.strategy.select(anchors, self.queue)
+            if self.limits_coverage:
+                rows = torch.where(self._is_confident[step.index], rows, -1)
             pool = self.strategy.pool(self.queue)
             substituted = substitute(step.positives, pool, rows)
             self._gather(step, rows)
@@ -674,6 +733,8 @@ class PositiveSampler(nn.Module):
                 self.strategy.on_enqueued(
                     slots, step.index, self.bank, self.queue
                 )
+        if self.last_draw is not None and self.substituting:
+            self.strategy.on_drawn(*self.last_draw)
         every = torch.ones_like(valid)
         self._counts += torch.stack([every, rows >= 0, ~valid]).sum(1)
 
@@ -824,7 +885,8 @@ class PositiveSampler(nn.Module):
             coverage: fraction of anchors with a pseudo-positive. queue_fill:
             fraction of slots in use, where there is a queue. seen: fraction of
             utterances with a reference. not_remembered: rows that were not
-            finite. Then the strategy's own. Empty in epochs that remember
+            finite. confident: the coverage that was asked for, where it is not
+            always 1. Then the strategy's own. Empty in epochs that remember
             nothing.
         """
         if not self._has_reached(self.start_epoch - 1):
@@ -837,11 +899,34 @@ class PositiveSampler(nn.Module):
         if not self.reads_partners:
             row["queue_fill"] = float(self.queue.num_filled()) / self.queue.size
         row["seen"] = float(self.bank.seen.float().mean())
+        if self.limits_coverage and self._has_reached(self.start_epoch):
+            row["confident"] = self._asked_coverage(self.epoch or 0)
         return row | self.strategy.metrics()
 
     def figures(self) -> dict[str, float]:
         """Return `metrics()`, under the name that it had in 0.1.0's README."""
         return self.metrics()
+
+
+def _checked_coverage(
+    coverage: Any, schedule_epochs: int | None, strategy: SamplingStrategy
+) -> Schedule:
+    """Return the coverage of each SSPS epoch; raise a ValueError if wrong."""
+    schedule = make_schedule("coverage", coverage, schedule_epochs)
+    values = schedule.values()
+    if not all(0 <= value <= 1 for value in values):
+        raise ValueError(
+            f"Expected coverage in [0, 1], got {coverage!r}: change coverage "
+            "(1.0 as published, 0.0 substitutes nothing)."
+        )
+    if min(values) < 1 and not strategy.has_confidence:
+        raise ValueError(
+            "Expected a strategy that says how sure it is with coverage "
+            f"{coverage!r}, got {type(strategy).__name__}, which does not: set "
+            "coverage to 1.0, or give it a method confidence and set "
+            "has_confidence."
+        )
+    return schedule
 
 
 def _checked_epoch(epoch: Any) -> int:

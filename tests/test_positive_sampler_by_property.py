@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from ssps_plugin import (
     ClusteringSampling,
+    ConsensusSampling,
     NearestNeighborSampling,
     PositiveSampler,
 )
@@ -32,6 +33,16 @@ def clustering(num_neighbors, **options):
     )
 
 
+def consensus(num_neighbors, **options):
+    return ConsensusSampling(
+        NUM_CLUSTERS,
+        num_neighbors,
+        num_clusterings=3,
+        num_iterations=1,
+        **options,
+    )
+
+
 STRATEGIES = [
     lambda: NearestNeighborSampling(1),
     lambda: NearestNeighborSampling(3, rank_decay=0.5),
@@ -39,6 +50,9 @@ STRATEGIES = [
     lambda: clustering(1),
     lambda: clustering(2, rank_decay=0.5),
     lambda: clustering(1, reuse_centroids=True),
+    lambda: consensus(0, vote_power=1.0),
+    lambda: consensus(1),
+    lambda: consensus(2, share_cluster=False),
 ]
 
 
@@ -145,6 +159,27 @@ def may_draw_clustered(sampler, memories, anchor, _):
     return allowed
 
 
+def may_draw_voted(sampler, memories, anchor, _):
+    """Those with most votes, or with any."""
+    strategy, votes = sampler.strategy, {}
+    for other in set(memories.queue()) - {anchor}:
+        pairs = [(row[anchor], row[other]) for row in strategy.labels.tolist()]
+        near = [
+            c in row[a] and a >= 0
+            for (a, c), row in zip(
+                pairs, strategy.neighbors.tolist(), strict=True
+            )
+        ]
+        leaves_out = strategy.num_neighbors and not strategy.share_cluster
+        if not (leaves_out and any(a == c for a, c in pairs)):
+            votes[other] = sum(near)
+    most = max(votes.values(), default=0)
+    if not most:
+        return {-1}
+    least = most if math.isinf(strategy.vote_power) else 1
+    return {other for other, num in votes.items() if num >= least}
+
+
 def check_clusters(sampler, memories):
     """What was seen is in the cluster of its nearest centroid."""
     if not isinstance(sampler.strategy, ClusteringSampling):
@@ -187,6 +222,8 @@ def check_draws(sampler, memories, rows, references, positives, substituted):
     find_allowed = (
         may_draw_clustered if sampler.has_clusters else may_draw_nearest
     )
+    if isinstance(sampler.strategy, ConsensusSampling):
+        find_allowed = may_draw_voted
     queue = memories.queue()
     anchors, drawn = (column.tolist() for column in sampler.last_draw)
     assert anchors == [utterance for utterance, _ in rows]

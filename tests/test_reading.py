@@ -8,6 +8,7 @@ import torch
 from ssps_plugin import (
     CentroidSampling,
     ClusteringSampling,
+    ConsensusSampling,
     NearestNeighborSampling,
     PositiveSampler,
 )
@@ -27,6 +28,8 @@ STRATEGIES = [
     lambda: NearestNeighborSampling(2, whitening=1.0, rank_decay=0.5),
     lambda: ClusteringSampling(3, 1),
     lambda: ClusteringSampling(3, 0),
+    lambda: ConsensusSampling(3, 1, num_clusterings=3),
+    lambda: ConsensusSampling(3, 1, num_clusterings=3, vote_power=1.0),
 ]
 
 

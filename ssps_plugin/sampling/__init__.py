@@ -2,14 +2,26 @@
 
 from ssps_plugin.clustering import check_whole_number
 from ssps_plugin.sampling.clustering import CentroidSampling, ClusteringSampling
+from ssps_plugin.sampling.consensus import ConsensusSampling
 from ssps_plugin.sampling.nearest_neighbor import NearestNeighborSampling
+from ssps_plugin.sampling.schedule import (
+    GeometricSchedule,
+    LinearSchedule,
+    Schedule,
+    make_schedule,
+)
 from ssps_plugin.sampling.strategy import Anchors, SamplingStrategy
 
 __all__ = [
     "Anchors",
     "CentroidSampling",
     "ClusteringSampling",
+    "ConsensusSampling",
+    "GeometricSchedule",
+    "LinearSchedule",
     "NearestNeighborSampling",
     "SamplingStrategy",
+    "Schedule",
     "check_whole_number",
+    "make_schedule",
 ]

@@ -7,23 +7,21 @@ import torch
 from speechbrain.utils.distributed import if_main_process
 from torch import Tensor
 
-from ssps_plugin.clustering import (
-    SphericalKMeans,
-    check_whole_number,
-    nearest_clusters,
-)
+from ssps_plugin.clustering import nearest_clusters
 from ssps_plugin.memory import PositiveLayout, PositiveQueue, ReferenceBank
 from ssps_plugin.sampling.cluster_draws import ClusterDraws
+from ssps_plugin.sampling.cluster_strategy import ClusterStrategy
 from ssps_plugin.sampling.draw import draw_ranks
-from ssps_plugin.sampling.strategy import Anchors, SamplingStrategy
+from ssps_plugin.sampling.schedule import Schedule
+from ssps_plugin.sampling.strategy import Anchors
 
 # From this many utterances on, clustering is slow enough for a progress bar.
 _MANY_UTTERANCES = 100_000
-# Above this fraction, one of two or three clusters holds nearly everything.
-_MOST = 0.9
+# References compared with centroids at once.
+_CHUNK_ROWS = 2**16
 
 
-class ClusteringSampling(SamplingStrategy):
+class ClusteringSampling(ClusterStrategy):
     """Draw from the clusters nearest to the anchor's.
 
     At each epoch's start the references are clustered by spherical k-means.
@@ -35,11 +33,13 @@ class ClusteringSampling(SamplingStrategy):
 
     Arguments
     ---------
-    num_clusters : int
+    num_clusters : int, sequence of two int, or Schedule
         K, at least 1. A rule of thumb: utterances per recording <
-        utterances / K < utterances per speaker.
-    num_neighbors : int
+        utterances / K < utterances per speaker. `[first, last]`, which is
+        ours, goes from one to the other by equal ratios.
+    num_neighbors : int, sequence of two int, or Schedule
         M, how many neighbouring clusters to draw from, in [0, K).
+        `[first, last]`, ours, goes by equal differences, rounded.
     whitening : float
         Power of the transform of the references: 0 is the published method,
         0.5 ours and better on small corpora.
@@ -56,11 +56,16 @@ class ClusteringSampling(SamplingStrategy):
         from random members, as published. New clusters give an anchor new
         neighbours. Kept ones repeat the pairs of the epoch before, right or
         wrong, which cost accuracy with one of two seeds on MiniVox.
+    schedule_epochs : int, optional
+        SSPS epochs from the first to the last of `[first, last]`.
+    own_cluster_below : int
+        M is 0 in epochs with fewer clusters than this; 0: in none.
 
     Raises
     ------
     ValueError
-        An argument is out of range.
+        An argument is out of range, or centroids are to be reused by another
+        number of clusters.
 
     Source: SSPS-Clustering, Lepage and Dehak, Interspeech 2025
     (arXiv 2505.14561). Differs: the anchor's own utterance is never drawn,
@@ -71,36 +76,38 @@ class ClusteringSampling(SamplingStrategy):
     neighbors: Tensor
     clusters: Tensor
 
-    has_clusters = True
-
     def __init__(
         self,
-        num_clusters: int,
-        num_neighbors: int,
+        num_clusters: int | list[int] | Schedule,
+        num_neighbors: int | list[int] | Schedule,
         whitening: float = 0.0,
         rank_decay: float = 0.0,
         num_iterations: int = 10,
         assignment_dtype: str = "float32",
         reuse_centroids: bool = False,
+        schedule_epochs: int | None = None,
+        own_cluster_below: int = 0,
     ) -> None:
-        super().__init__(whitening, rank_decay)
-        self.kmeans = SphericalKMeans(
-            num_clusters, num_iterations, assignment_dtype
+        super().__init__(
+            num_clusters,
+            num_neighbors,
+            whitening,
+            rank_decay,
+            num_iterations,
+            assignment_dtype,
+            schedule_epochs,
+            own_cluster_below,
         )
-        check_whole_number("num_neighbors", num_neighbors)
-        if not 0 <= num_neighbors < num_clusters:
+        if reuse_centroids and len({k for k, _ in self._all_sizes()}) > 1:
             raise ValueError(
-                f"Expected num_neighbors in [0, {num_clusters}), at least 0 "
-                "(the anchor's own cluster) and less than num_clusters, got "
-                f"{num_neighbors}: change num_neighbors or num_clusters."
+                "Expected reuse_centroids False where num_clusters changes, "
+                "since other clusters have other centroids, got True: change "
+                "reuse_centroids."
             )
-        self.num_clusters = num_clusters
-        self.num_neighbors = num_neighbors
         self.reuse_centroids = reuse_centroids
-        self.register_buffer("centroids", torch.empty(num_clusters, 0))
-        self.register_buffer(
-            "neighbors", torch.zeros(num_clusters, max(1, num_neighbors)).long()
-        )
+        self.register_buffer("centroids", torch.empty(self.max_clusters, 0))
+        shape = self.max_clusters, max(1, self.max_neighbors)
+        self.register_buffer("neighbors", torch.zeros(shape).long())
         self.register_buffer("clusters", torch.empty(0, dtype=torch.long))
         # Made in an epoch's first step and not in `prepare`, after which the
         # first rank's clusters may be copied to this one.
@@ -113,9 +120,8 @@ class ClusteringSampling(SamplingStrategy):
     ) -> None:
         """Size the buffers; raise a ValueError if K exceeds the utterances."""
         super().allocate(num_utterances, reference_dim, queue)
-        self._check_enough(num_utterances, "utterances of the training set")
         self.centroids = self.centroids.new_zeros(
-            self.num_clusters, reference_dim
+            self.max_clusters, reference_dim
         )
         self.clusters = self.clusters.new_full((num_utterances,), -1)
         _forget_draws(self)
@@ -125,7 +131,9 @@ class ClusteringSampling(SamplingStrategy):
     ) -> None:
         """Cluster the references seen so far; find neighbouring clusters."""
         seen, references = bank.read_seen()
-        self._check_enough(len(seen), "utterances seen so far")
+        self._check_enough(
+            len(seen), "utterances seen so far", self.num_clusters
+        )
         self.whitening.fit(references)
         reuse = self.reuse_centroids and bool((self.clusters >= 0).any())
         clustering = self.kmeans.fit(
@@ -134,17 +142,24 @@ class ClusteringSampling(SamplingStrategy):
             initial_centroids=self.centroids if reuse else None,
             progress=len(seen) >= _MANY_UTTERANCES and if_main_process(),
         )
-        self.centroids.copy_(clustering.centroids)
+        centroids, neighbors = self._present()
+        centroids.copy_(clustering.centroids)
         self.clusters.fill_(-1)
         self.clusters[seen] = clustering.labels
         if self.num_neighbors:
-            self.neighbors.copy_(
-                nearest_clusters(self.centroids, self.num_neighbors)
-            )
+            neighbors.copy_(nearest_clusters(centroids, self.num_neighbors))
         else:
             own = torch.arange(self.num_clusters, device=self.neighbors.device)
-            self.neighbors.copy_(own[:, None])
+            neighbors.copy_(own[:, None])
         _forget_draws(self)
+
+    def _present(self) -> tuple[Tensor, Tensor]:
+        """Return the centroids and neighbours of the present K and M."""
+        num_ranks = max(1, self.num_neighbors)
+        return (
+            self.centroids[: self.num_clusters],
+            self.neighbors[: self.num_clusters, :num_ranks],
+        )
 
     def select(self, anchors: Anchors, queue: PositiveQueue) -> Tensor:
         """Select slots of the queue, `(batch,)` int64, -1 for none."""
@@ -165,64 +180,43 @@ class ClusteringSampling(SamplingStrategy):
             `(batch,)` int64, -1 for an utterance without a cluster.
         """
         own = self.clusters[anchors.index]
+        _, neighbors = self._present()
         rank = draw_ranks(
             anchors.draw_uniform(stream=0),
-            torch.full_like(own, self.neighbors.shape[1]),
+            torch.full_like(own, neighbors.shape[1]),
             self.rank_decay,
         )
-        drawn = self.neighbors[own.clamp(min=0), rank]
+        drawn = neighbors[own.clamp(min=0), rank]
         return torch.where(own >= 0, drawn, -1)
 
-    def cluster_of(self, index: Tensor) -> Tensor:
-        """Return the cluster of every utterance, `(batch,)`, -1 for none."""
-        return self.clusters[index]
+    def confidence(self, bank: ReferenceBank, seed: int, epoch: int) -> Tensor:
+        """Return the cosine of each reference to the nearest neighbour cluster.
 
-    def metrics(self) -> dict[str, float]:
-        """Return the smallest, median and largest size, and empty clusters."""
-        sizes = self._sizes()
-        if not bool(sizes.any()):
-            return {}
-        return {
-            "cluster_size_min": float(sizes.min()),
-            "cluster_size_median": float(sizes.median()),
-            "cluster_size_max": float(sizes.max()),
-            "empty_clusters": float((sizes == 0).sum()),
-        }
+        To that cluster's centroid, in the space that was clustered; to the own
+        cluster's where M is 0.
+        """
+        centroids, neighbors = self._present()
+        confidence = torch.full(
+            self.clusters.shape, -torch.inf, device=self.clusters.device
+        )
+        clustered = (self.clusters >= 0).nonzero().flatten()
+        for index in clustered.split(_CHUNK_ROWS):
+            references = self.whitening(bank.references[index].float())
+            nearest = centroids[neighbors[self.clusters[index], 0]]
+            confidence[index] = (references * nearest).sum(1)
+        return confidence
 
-    def find_fault(self) -> str | None:
-        """Say if one cluster holds nearly all, or most are empty."""
-        sizes = self._sizes()
-        num, largest = int(sizes.sum()), int(sizes.max())
-        num_empty = int((sizes == 0).sum())
-        # With two or three clusters, one may well hold more than half.
-        fraction = min(_MOST, max(0.5, 3 / self.num_clusters))
-        if self.num_clusters > 1 and largest > fraction * num:
-            return (
-                f"one of the {self.num_clusters} clusters holds "
-                f"{100 * largest / num:.1f} % of the utterances and "
-                f"{num_empty} are empty, so the references hardly differ. Try "
-                "whitening: 0.5, or start SSPS later, from an encoder that "
-                "tells utterances apart"
-            )
-        if num and num_empty > self.num_clusters / 2:
-            return (
-                f"{num_empty} of the {self.num_clusters} clusters are empty, "
-                "so there are fewer different references than clusters. Lower "
-                "num_clusters, or look for copies among the recordings"
-            )
-        return None
+    def all_clusters(self) -> Tensor:
+        """Return the cluster of every utterance, `(num_utterances,)` int64."""
+        return self.clusters
 
     def index_ranges(self) -> dict[str, tuple[int, int]]:
         """Return in which range, start and stop, each buffer of indices is."""
         return {
-            "clusters": (-1, self.num_clusters),
-            "neighbors": (0, self.num_clusters),
+            **super().index_ranges(),
+            "clusters": (-1, self.max_clusters),
+            "neighbors": (0, self.max_clusters),
         }
-
-    def _sizes(self) -> Tensor:
-        """Count the utterances of every cluster, `(num_clusters,)` int64."""
-        clustered = self.clusters[self.clusters >= 0]
-        return clustered.bincount(minlength=self.num_clusters)
 
     def _draws_of(self, anchors: Anchors) -> ClusterDraws:
         """Return what every utterance draws in the anchors' epoch."""
@@ -238,15 +232,6 @@ class ClusteringSampling(SamplingStrategy):
             )
             self._draws_key = key
         return self._draws
-
-    def _check_enough(self, num: int, what: str) -> None:
-        if num < self.num_clusters:
-            raise ValueError(
-                f"Expected at least num_clusters ({self.num_clusters}) {what}, "
-                f"got {num}: lower num_clusters. A rule of thumb: utterances "
-                "per recording < utterances / num_clusters < utterances per "
-                "speaker."
-            )
 
 
 def _forget_draws(strategy: ClusteringSampling, _: Any = None) -> None:

@@ -1,5 +1,7 @@
 """SSPS-NN: a pseudo-positive among the nearest references."""
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
 
@@ -43,6 +45,8 @@ class NearestNeighborSampling(SamplingStrategy):
     keys: Tensor
     bias: Tensor
 
+    has_confidence = True
+
     def __init__(
         self,
         num_neighbors: int,
@@ -79,18 +83,38 @@ class NearestNeighborSampling(SamplingStrategy):
 
     def select_partners(self, anchors: Anchors, bank: ReferenceBank) -> Tensor:
         """Select among the nearest of all seen references, -1 for none."""
-        keys = self.whitening(bank.references.float())
         partners = torch.full_like(anchors.index, -1)
-        chunk = max(1, _MOST_SIMILARITIES // len(keys))
-        for rows in torch.arange(len(partners)).split(chunk):
-            some = slice(int(rows[0]), int(rows[-1]) + 1)
-            anchor = self.whitening(anchors.reference[some].float())
-            similarity = anchor @ keys.T
-            similarity[:, ~bank.seen] = -torch.inf
-            similarity.scatter_(1, anchors.index[some, None], -torch.inf)
-            uniform = anchors.draw_uniform(stream=1)[some]
-            partners[some] = self._draw_nearest(similarity, uniform)
+        uniform = anchors.draw_uniform(stream=1)
+        references = anchors.reference
+        for rows, cosines in self._compare(anchors.index, references, bank):
+            partners[rows] = self._draw_nearest(cosines, uniform[rows])
         return partners
+
+    def confidence(self, bank: ReferenceBank, seed: int, epoch: int) -> Tensor:
+        """Return the cosine of each reference to the nearest of all others.
+
+        As `select_partners` does, it compares all with all.
+        """
+        index, references = bank.read_seen()
+        confidence = torch.full(
+            bank.seen.shape, -torch.inf, device=index.device
+        )
+        for rows, cosines in self._compare(index, references, bank):
+            confidence[index[rows]] = cosines.amax(1)
+        return confidence
+
+    def _compare(
+        self, index: Tensor, references: Tensor, bank: ReferenceBank
+    ) -> Iterator[tuple[slice, Tensor]]:
+        """Yield some rows, and their cosines to all: -inf to own and unseen."""
+        keys = self.whitening(bank.references.float())
+        chunk = max(1, _MOST_SIMILARITIES // len(keys))
+        for start in range(0, len(index), chunk):
+            rows = slice(start, start + chunk)
+            cosines = self.whitening(references[rows].float()) @ keys.T
+            cosines[:, ~bank.seen] = -torch.inf
+            cosines.scatter_(1, index[rows, None], -torch.inf)
+            yield rows, cosines
 
     def select(self, anchors: Anchors, queue: PositiveQueue) -> Tensor:
         """Select slots of the queue, `(batch,)` int64, -1 for none."""

@@ -73,6 +73,8 @@ class SamplingStrategy(nn.Module):
     selects_partners = True
     #: Whether `cluster_of` finds clusters.
     has_clusters = False
+    #: Whether `confidence` is known, by which `coverage` goes.
+    has_confidence = False
 
     def __init__(self, whitening: float, rank_decay: float) -> None:
         super().__init__()
@@ -89,10 +91,27 @@ class SamplingStrategy(nn.Module):
         """Size the buffers; raise a ValueError if the sizes do not fit."""
         self.whitening.allocate(reference_dim)
 
+    def set_epoch(self, ssps_epoch: int) -> None:
+        """Take note of which epoch of SSPS begins, from 0; before `prepare`."""
+
     def prepare(
         self, bank: ReferenceBank, queue: PositiveQueue, seed: int, epoch: int
     ) -> None:
         """Do once per epoch all that does not depend on the batch."""
+        raise NotImplementedError
+
+    def confidence(self, bank: ReferenceBank, seed: int, epoch: int) -> Tensor:
+        """Return how sure the pseudo-positive of every utterance is.
+
+        Called after `prepare`, where not all anchors are to be covered. Only
+        its order matters.
+
+        Returns
+        -------
+        torch.Tensor
+            `(num_utterances,)` float32, the larger the surer, -inf where there
+            is nothing to draw.
+        """
         raise NotImplementedError
 
     def select(self, anchors: Anchors, queue: PositiveQueue) -> Tensor:
@@ -171,6 +190,17 @@ class SamplingStrategy(nn.Module):
             The reference memory, after the step.
         queue : PositiveQueue
             The positive queue, after the step.
+        """
+
+    def on_drawn(self, index: Tensor, drawn: Tensor) -> None:
+        """Take note of what a step drew, on all ranks.
+
+        Arguments
+        ---------
+        index : torch.Tensor
+            `(batch,)` int64, the anchors' utterances.
+        drawn : torch.Tensor
+            `(batch,)` int64, the utterance drawn for each, -1 for none.
         """
 
     def metrics(self) -> dict[str, float]:

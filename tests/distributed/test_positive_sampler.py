@@ -6,6 +6,7 @@ import torch.nn.functional as F
 
 from ssps_plugin import (
     ClusteringSampling,
+    ConsensusSampling,
     NearestNeighborSampling,
     PositiveSampler,
 )
@@ -16,7 +17,10 @@ STRATEGIES = {
     "clustering": lambda: ClusteringSampling(6, 1),
     "whitened": lambda: ClusteringSampling(6, 2, whitening=0.5),
     "nearest": lambda: NearestNeighborSampling(4),
+    "consensus": lambda: ConsensusSampling(6, 1, num_clusterings=3),
 }
+# Of the sampler, by the strategy.
+OPTIONS = {"consensus": {"coverage": [0.4, 0.8], "schedule_epochs": 2}}
 
 
 def joint_steps(epoch):
@@ -34,7 +38,13 @@ def joint_steps(epoch):
 
 def train(strategy, rows_of_step):
     sampler = PositiveSampler(
-        STRATEGIES[strategy](), 20, DIM, 3, start_epoch=2, num_targets=2
+        STRATEGIES[strategy](),
+        20,
+        DIM,
+        3,
+        start_epoch=2,
+        num_targets=2,
+        **OPTIONS.get(strategy, {}),
     )
     sampler.bind([str(i) for i in range(NUM)])
     drawn, last_draws = [], []

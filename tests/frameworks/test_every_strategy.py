@@ -10,6 +10,7 @@ from hyperpyyaml import load_hyperpyyaml
 from ssps_plugin import (
     CentroidSampling,
     ClusteringSampling,
+    ConsensusSampling,
     NearestNeighborSampling,
     PositiveSampler,
     PositiveSamplingLoss,
@@ -44,6 +45,7 @@ SMALL = {
 STRATEGIES = {
     "clustering": lambda: ClusteringSampling(4, 1),
     "nearest": lambda: NearestNeighborSampling(2, rank_decay=0.5),
+    "consensus": lambda: ConsensusSampling(4, 1, num_clusterings=3),
     "centroid": lambda: CentroidSampling(4, 1),
 }
 NUM, BATCH, RATE = 12, 4, 16000

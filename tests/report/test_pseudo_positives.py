@@ -10,6 +10,7 @@ import torch
 from ssps_plugin import (
     CentroidSampling,
     ClusteringSampling,
+    ConsensusSampling,
     NearestNeighborSampling,
     PositiveSampler,
 )
@@ -30,6 +31,10 @@ STRATEGIES = {
     "NearestNeighborSampling": (
         NearestNeighborSampling,
         {"num_neighbors": 3},
+    ),
+    "ConsensusSampling": (
+        ConsensusSampling,
+        {"num_clusters": 6, "num_neighbors": 1, "num_clusterings": 3},
     ),
     "CentroidSampling": (
         CentroidSampling,
