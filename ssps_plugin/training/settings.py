@@ -33,8 +33,10 @@ _NULL_VALUES: dict[str, Any] = {
 _FRACTIONS_TOO = {"cosine_epochs", "rank_timeout_minutes", "schedule_epochs"}
 _FRACTIONS_TOO |= {"warmup_epochs", "warmup_teacher_epochs"}
 
-# Keys of True or False that an object may be given for.
-_OBJECTS_TOO = {"use_wandb"}
+# Keys that an object may be given for: of True or False, or of a number, for
+# which `[first, last]` may be given, too.
+_SCHEDULES_TOO = {"coverage", "num_clusters", "num_neighbors"}
+_OBJECTS_TOO = {"use_wandb"} | _SCHEDULES_TOO
 
 # What is in range, by key: (lowest, highest). What would train something else
 # or end in an error that names no key is not. Other counts are at least 0.
@@ -83,7 +85,8 @@ _RANGES: dict[str, tuple[float, float]] = {
     **dict.fromkeys(
         (
             *("covariance_weight", "final_lr", "invariance_weight"),
-            *("min_seconds", "rank_decay", "variance_weight"),
+            *("min_seconds", "own_cluster_below", "rank_decay"),
+            "variance_weight",
             *("warmup_epochs", "warmup_teacher_epochs", "weight_decay"),
         ),
         (0.0, _FINITE),
@@ -92,6 +95,7 @@ _RANGES: dict[str, tuple[float, float]] = {
         (
             *("ema_momentum", "false_acceptance_rate", "max_unreadable"),
             *("noise_probability", "reverb_probability", "whitening"),
+            "coverage",
         ),
         (0.0, 1.0),
     ),
@@ -313,6 +317,8 @@ def _check_node(
         return value
     if isinstance(present, list):
         return _check_list(key, value, present, error)
+    if key in _SCHEDULES_TOO and isinstance(value, list) and len(value) == 2:
+        return _check_list(key, value, [present], error)
     checked = _convert(key, value, present)
     if checked is None:
         raise error

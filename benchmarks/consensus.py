@@ -1,0 +1,101 @@
+"""Time an epoch's start of ConsensusSampling, and one step of it, on one core.
+
+    python benchmarks/consensus.py    # 100 000 utterances
+    python benchmarks/consensus.py --num_utterances 1092009 --num_clusters 25000
+
+`prepare` is given for one clustering and its neighbours, of which there are S.
+The points are those of `benchmarks/clustering.py`. Memory is counted, not
+measured: labels, neighbours, and the lists made of them.
+"""
+
+import argparse
+import time
+
+import torch
+from clustering import utterances
+from one_core import cpu_seconds, median_cpu_seconds, use_one_core
+
+from ssps_plugin import ConsensusSampling
+from ssps_plugin.memory import PositiveQueue, ReferenceBank
+from ssps_plugin.sampling import Anchors
+
+
+def main() -> None:
+    """Print the times."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--num_utterances", type=int, default=100_000)
+    parser.add_argument("--num_clusters", type=int, default=2_500)
+    parser.add_argument("--num_clusterings", type=int, default=10)
+    parser.add_argument("--dim", type=int, default=512)
+    parser.add_argument("--batch", type=int, default=256)
+    parser.add_argument("--queue_size", type=int, default=25_000)
+    parser.add_argument("--device", default="cpu")
+    options = parser.parse_args()
+    use_one_core()
+    device, num = options.device, options.num_utterances
+    points = utterances(num, options.dim, options.num_clusters).to(device)
+    bank = ReferenceBank(options.dim).to(device)
+    bank.allocate(num)
+    bank.write(torch.arange(num, device=device), points)
+    queue = PositiveQueue(options.queue_size, 1)
+    queue.allocate(num)
+    queued = torch.randperm(num)[: options.queue_size]
+    queue.enqueue(queued, torch.zeros(1, len(queued), 1))
+    queue.to(device)
+    strategy = ConsensusSampling(
+        options.num_clusters, 1, num_clusterings=options.num_clusterings
+    )
+    strategy.to(device)
+    strategy.allocate(num, options.dim, queue)
+
+    def synchronize() -> None:
+        if device != "cpu":
+            torch.cuda.synchronize()
+
+    def report(name: str, work, parts: int = 1) -> None:
+        def whole() -> None:
+            work()
+            synchronize()
+
+        start = time.perf_counter()
+        seconds, _ = cpu_seconds(whole)
+        wall = time.perf_counter() - start
+        print(
+            f"| {name} | {seconds / parts:.2f} | {wall / parts:.2f} |",
+            flush=True,
+        )
+
+    print("| what | processor s | wall s |\n| --- | --- | --- |")
+    parts = options.num_clusterings
+    report(
+        "prepare, a clustering",
+        lambda: strategy.prepare(bank, queue, seed=0, epoch=1),
+        parts,
+    )
+    every = torch.arange(num, device=device)
+    anchors = Anchors(every, points, seed=0, epoch=1)
+    report("lists", strategy._vote_draws)
+    report(
+        "select_partners, all", lambda: strategy.select_partners(anchors, bank)
+    )
+    report("confidence, all", lambda: strategy.confidence(bank, 0, 1))
+    some = torch.randperm(num)[: options.batch].to(device)
+    step = Anchors(some, points[some], seed=0, epoch=1)
+
+    def select() -> None:
+        strategy.select(step, queue)
+        synchronize()
+
+    (seconds,) = median_cpu_seconds([select], 20)
+    size = sum(
+        tensor.numel() * tensor.element_size()
+        for tensor in (strategy.labels, strategy.neighbors)
+    )
+    print(
+        f"\nselect, batch {options.batch}, queue {options.queue_size}: "
+        f"{1000 * seconds:.2f} ms. Buffers {size / 1e6:.1f} MB, lists as much."
+    )
+
+
+if __name__ == "__main__":
+    main()

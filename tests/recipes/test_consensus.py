@@ -1,0 +1,73 @@
+"""Claims about runs whose draws several clusterings agree on, or that widen."""
+
+import json
+import pathlib
+import re
+import shutil
+
+import pytest
+import torch
+
+from tests.recipes.running import ROOT, history, newest_checkpoint, run
+from tests.recipes.test_reading import READ, losses
+
+OVERLAY = re.search(
+    r"```yaml\n(.*?)```", (ROOT / "docs" / "consensus.md").read_text(), re.S
+)[1]
+
+
+def overlay_of(folder: pathlib.Path) -> pathlib.Path:
+    """The overlay of the documentation, over that for small corpora."""
+    small = (ROOT / "hparams" / "minivox.yaml").read_text()
+    # Each key once, as YAML wants it.
+    own = re.findall(r"^\w+", OVERLAY, re.M)
+    rest = [
+        line for line in small.splitlines() if line.split(":")[0] not in own
+    ]
+    path = folder / "overlay.yaml"
+    path.write_text("\n".join([*rest, OVERLAY]))
+    return path
+
+
+@pytest.mark.parametrize("way", ["queue", "read"])
+def test_the_documented_overlay_trains_and_resumes_inside_an_epoch(
+    way, corpus, tmp_path
+):
+    options = {**READ, "pseudo_positives": way, "num_clusters": "[6, 3]"}
+    options |= {"num_epochs": 3, "coverage": "[0.5, 1.0]"}
+    options |= {"overlay": overlay_of(tmp_path), "data_folder": corpus}
+    whole, again = tmp_path / "whole", tmp_path / "again"
+    run("simclr_ssps.yaml", whole, **options)
+    rows = history(whole)
+    assert [row.get("num_clusters") for row in rows] == [None, 6, 3]
+    assert [row.get("confident") for row in rows] == [None, 0.5, 1.0]
+    assert rows[1]["coverage"] < 0.7 < rows[2]["coverage"]
+    assert all(0 < row["votes"] <= 1 for row in rows[1:])
+    shutil.copytree(whole, again)
+    shutil.rmtree(newest_checkpoint(again))  # is left: one inside epoch 3
+    (again / "results.json").unlink()
+    run("simclr_ssps.yaml", again, **options)
+    assert history(again) == rows
+    assert json.loads((again / "results.json").read_text())["coverage"] > 0
+
+
+@pytest.mark.parametrize("way", ["queue", "read"])
+def test_a_run_of_coverage_0_is_the_plain_run_bit_for_bit(
+    way, corpus, tmp_path
+):
+    options = {"data_folder": corpus, "num_epochs": 3}
+    run("simclr.yaml", tmp_path / "plain", **options)
+    run(
+        "simclr_ssps.yaml",
+        tmp_path / "ssps",
+        **{**READ, **options, "pseudo_positives": way, "coverage": 0.0},
+    )
+    plain, ssps = tmp_path / "plain", tmp_path / "ssps"
+    assert losses(plain) == losses(ssps)
+    assert history(ssps)[-1]["coverage"] == 0
+    states = [
+        torch.load(newest_checkpoint(output) / "framework.ckpt")
+        for output in (plain, ssps)
+    ]
+    for name, value in states[0].items():
+        assert torch.equal(value, states[1][name]), name
