@@ -58,6 +58,7 @@ class Space:
         for rows in torch.arange(num).split(CHUNK):
             cosines = self.references[rows] @ self.references.T
             cosines.scatter_(1, rows[:, None], -2.0)
+            cosines[:, ~bank.seen] = -2.0
             nearest = cosines.topk(min(NUM_NEAREST, num - 1)).indices
             self.is_near[rows[:, None], nearest] = True
         self.are_mutual = self.is_near & self.is_near.T
@@ -69,7 +70,9 @@ class Space:
 
     def _centroids(self, labels: Tensor) -> Tensor:
         shape = self.consensus.num_clusters, self.references.shape[1]
-        total = torch.zeros(shape).index_add_(0, labels, self.references)
+        seen = labels >= 0
+        total = torch.zeros(shape)
+        total.index_add_(0, labels[seen], self.references[seen])
         return F.normalize(total, dim=1)
 
     def measures(

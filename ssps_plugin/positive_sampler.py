@@ -497,6 +497,23 @@ class PositiveSampler(nn.Module):
         # Ranks may round differently.
         broadcast_tensor(self._is_confident)
 
+    def is_confident(self, index: Tensor) -> Tensor:
+        """Return which utterances get a pseudo-positive in this epoch.
+
+        Arguments
+        ---------
+        index : torch.Tensor
+            `(batch,)` int64, the utterances.
+
+        Returns
+        -------
+        torch.Tensor
+            `(batch,)` bool, all True where coverage is always 1.
+        """
+        if self.limits_coverage:
+            return self._is_confident[index]
+        return torch.ones_like(index, dtype=torch.bool)
+
     def _asked_coverage(self, epoch: int) -> float:
         """Return what fraction of anchors an SSPS epoch is to cover."""
         return self._coverage_of_epoch(epoch - self.start_epoch)
@@ -707,7 +724,7 @@ class PositiveSampler(nn.Module):
             anchors = Anchors(step.index, step.reference, self.seed, self.epoch)
             rows = self.strategy.select(anchors, self.queue)
             if self.limits_coverage:
-                rows = torch.where(self._is_confident[step.index], rows, -1)
+                rows = torch.where(self.is_confident(step.index), rows, -1)
             pool = self.strategy.pool(self.queue)
             substituted = substitute(step.positives, pool, rows)
             self._gather(step, rows)

@@ -168,6 +168,7 @@ class Memories:
         references = bank.references[index].float()
         anchors = Anchors(index, references, sampler.seed, self.epoch)
         rows = sampler.strategy.select(anchors, sampler.queue)
+        rows = torch.where(sampler.is_confident(index), rows, -1)
         if self.draws_centroids:
             drawn = self._nearest_to_centroids()[rows]
         else:
