@@ -7,7 +7,9 @@ from typing import Any
 _MODULE_OF = {
     "Comparison": "speaker_encoder",
     "SpeakerEncoder": "speaker_encoder",
+    "export_onnx": "onnx_export",
     "export_run": "export",
+    "export_torch": "onnx_export",
     "push_to_hub": "hub",
 }
 
