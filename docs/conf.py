@@ -1,4 +1,7 @@
-"""Sphinx configuration: `sphinx-build -W --keep-going -b html docs docs/_build/html`."""
+"""Configuration of the site.
+
+Build it: `sphinx-build -W --keep-going -b html docs docs/_build/html`.
+"""
 
 import os
 import pathlib
@@ -25,6 +28,7 @@ extensions = [
     "sphinx_copybutton",
     "sphinx_design",
     "house_docstrings",
+    "command_help",
     "public_names",
     "yaml_keys",
     "repository_files",
@@ -61,6 +65,5 @@ copybutton_prompt_text = r">>> |\.\.\. |\$ "
 copybutton_prompt_is_regexp = True
 
 _SETUP = (ROOT / "setup.py").read_text(encoding="utf-8")
-_source = re.search(r'^REPOSITORY = "(.+)"', _SETUP, flags=re.M)
-#: Where files of the repository are read, or None: then they are named only.
-repository_url = _source[1] if _source else None
+#: Where files of the repository are read.
+repository_url = re.search(r'^REPOSITORY = "(.+)"$', _SETUP, flags=re.M)[1]

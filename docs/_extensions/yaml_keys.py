@@ -52,9 +52,8 @@ def read_keys(path):
     for line in path.read_text(encoding="utf-8").splitlines():
         heading = _SECTION.match(line)
         if heading:
-            section = heading[1].removeprefix("the end of ").strip()
-            if section.startswith("end of"):
-                section = ""
+            if not heading[1].startswith("end of"):
+                section = heading[1]
             continue
         found = _KEY.match(line)
         if found:
@@ -91,7 +90,7 @@ def summary_of(dotted):
 def known_comments():
     """Map keys to the comments of the first file that has one."""
     comments = {}
-    for path in sorted((ROOT / "hparams").rglob("*.yaml")):
+    for path in yaml_files():
         for key in read_keys(path):
             if key.description:
                 comments.setdefault(key.name, key.description)
@@ -107,7 +106,7 @@ class YamlKeys(SphinxDirective):
     """A table of the keys of a YAML file, section by section."""
 
     required_arguments = 1
-    option_spec = {"only": str, "without": str}
+    option_spec = {"without": str}
 
     def run(self):
         """Build a table for each section of the file."""
@@ -123,7 +122,7 @@ class YamlKeys(SphinxDirective):
         for key in read_keys(path):
             if (key.name, key.value) in left_out:
                 continue
-            if key.section != section and rows:
+            if key.section != section and section and rows:
                 tables += self.table(section, rows)
                 rows = []
             section = key.section
@@ -134,7 +133,7 @@ class YamlKeys(SphinxDirective):
     def table(self, section, rows):
         """Build a table of keys, defaults and comments."""
         lines = []
-        if section and section != "SSPS block":
+        if section:
             lines += [f".. rubric:: {section}", ""]
         lines += [
             ".. list-table::",
@@ -158,6 +157,39 @@ class YamlKeys(SphinxDirective):
         return [container]
 
 
+class YamlOverlays(YamlKeys):
+    """The tables of all overlays, each with what its file says of itself."""
+
+    required_arguments = 0
+
+    def run(self):
+        """Build the tables of each file that describes no framework."""
+        found = []
+        for path in yaml_files():
+            if is_overlay(path):
+                name = path.relative_to(ROOT).as_posix()
+                found.append(nodes.rubric(name, name, heading_level=3))
+                found.append(nodes.paragraph("", opening_comment(path)))
+                self.arguments = [name]
+                found += super().run()
+        return found
+
+
+def yaml_files():
+    """List the YAML files of the package."""
+    return sorted((ROOT / "hparams").rglob("*.yaml"))
+
+
+def opening_comment(path):
+    """Return the comment at the top of a file."""
+    lines = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        if not line.startswith("#") or _SECTION.match(line):
+            break
+        lines.append(line.removeprefix("#").strip())
+    return " ".join(lines).strip()
+
+
 def _literal(text):
     return f":name:`{text}`" if "`" not in text else text
 
@@ -177,4 +209,5 @@ def _escape(text):
 def setup(app):
     """Register the directive."""
     app.add_directive("yaml-keys", YamlKeys)
+    app.add_directive("yaml-overlays", YamlOverlays)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
