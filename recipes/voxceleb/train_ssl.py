@@ -55,7 +55,6 @@ from ssps_plugin.simulation import make_minivox
 from ssps_plugin.training.brain import SSLBrain
 from ssps_plugin.training.checks import (
     check_same_experiment,
-    check_warm_start,
     find_resumable_run,
     has_checkpoints,
     log_changed_settings,
@@ -73,6 +72,11 @@ from ssps_plugin.training.run_folder import (
 )
 from ssps_plugin.training.runtime import process_group
 from ssps_plugin.training.train_loggers import check_use_wandb
+from ssps_plugin.training.weights import (
+    check_warm_start,
+    check_weights,
+    find_save_folder,
+)
 
 logger = get_logger(__name__)
 
@@ -97,6 +101,7 @@ def train(configuration: Configuration) -> None:
     """Prepare, train, verify."""
     data_folders = configuration["data_folder"]
     hparams = load_hparams(configuration)
+    check_weights_to_start_from(hparams)
     open_output_folder(configuration)
     check_start_epoch(hparams)
     warn_unusual_settings(hparams)
@@ -293,18 +298,28 @@ def find_started_run(configuration: Configuration) -> dict[str, Any] | None:
         return None
 
 
+def check_weights_to_start_from(hparams: dict[str, Any]) -> None:
+    """Check that weights to start from fit, before any folder is made."""
+    source, sampler = hparams.get("warm_start_from"), hparams["sampler"]
+    if source is None or has_checkpoints(hparams["save_folder"]):
+        return
+    if not sampler.enabled or find_save_folder(source) is None:
+        check_weights(hparams["framework"], source)
+
+
 def check_start_epoch(hparams: dict[str, Any]) -> None:
-    """Check that an epoch can fill the memories before SSPS starts.
+    """Check that the memories can be filled before SSPS starts.
 
     Raises
     ------
     ValueError
-        SSPS starts in the first epoch.
+        SSPS starts in the first epoch, of an encoder that is not trained.
     """
-    if hparams["sampler"].start_epoch == 1:
+    starts_at_once = hparams["sampler"].start_epoch == 1
+    if starts_at_once and hparams.get("warm_start_from") is None:
         raise ValueError(
             "Expected ssps_start_epoch of at least 2, since the epoch before "
-            "fills the memories, got 1: set 2, or start from a finished run "
+            "fills the memories, got 1: set 2, or start from a trained encoder "
             "by warm_start_from."
         )
 

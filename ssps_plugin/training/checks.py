@@ -59,6 +59,42 @@ def check_spaces(framework: Framework, sampler: nn.Module) -> None:
         )
 
 
+def pretrained_parameters(framework: Framework) -> list[nn.Parameter]:
+    """Return the parameters of a front end that `frontend_lr` is for.
+
+    Those that come pre-trained, in modules of the features. What the features
+    hold themselves, as weights of layers, is new, and learns as the encoder.
+
+    Arguments
+    ---------
+    framework : Framework
+        Its embedding model's features are looked at.
+
+    Returns
+    -------
+    list of torch.nn.Parameter
+
+    Raises
+    ------
+    ValueError
+        There are none to train.
+    """
+    features = getattr(framework.embedding_model, "features", nn.Identity())
+    found = [
+        parameter
+        for name, parameter in features.named_parameters()
+        if "." in name and parameter.requires_grad
+    ]
+    if not found:
+        raise ValueError(
+            "Expected features with pre-trained parameters to tune at "
+            f"frontend_lr, got {type(features).__name__} with none that are "
+            "trained: change frontend_lr to null, or features to tune them "
+            "(hparams/ssl_frontend.yaml, --features '{freeze: False}')."
+        )
+    return found
+
+
 def check_recoverables(
     modules: Mapping[str, nn.Module], recoverables: Mapping[str, Any]
 ) -> None:
@@ -176,37 +212,6 @@ def has_checkpoints(save_folder: str | os.PathLike[str]) -> bool:
     return any(folder.glob("CKPT+*")) or any(folder.glob("DAMAGED+CKPT+*"))
 
 
-def check_warm_start(folder: str) -> None:
-    """Check that a warm start has a run to start from.
-
-    Arguments
-    ---------
-    folder : str
-        The save folder of a finished run.
-
-    Raises
-    ------
-    FileNotFoundError
-        There is no checkpoint; the message says where one is near by.
-    """
-    path = pathlib.Path(folder)
-    if has_checkpoints(path):
-        return
-    found = "which is not there"
-    if path.exists():
-        found = "a folder with none" if path.is_dir() else "a file"
-    near = [
-        str(other)
-        for other in (path / "save", path.parent, path.parent / "save")
-        if has_checkpoints(other)
-    ]
-    raise FileNotFoundError(
-        "Expected the save folder of a finished run, with a checkpoint in it, "
-        f"got {folder}, {found}: change warm_start_from"
-        + (f" to {near[0]}." if near else ".")
-    )
-
-
 def check_same_experiment(
     settings: Mapping[str, Any], started: Mapping[str, Any]
 ) -> None:
@@ -228,7 +233,7 @@ def check_same_experiment(
     folder = settings["output_folder"]
     if started["experiment"] != settings["experiment"]:
         warm_start = ""
-        if "warm_start_from" in settings:
+        if "ssps_start_epoch" in settings:
             warm_start = (
                 " (and start from that run by --warm_start_from "
                 f"{settings['save_folder']})"

@@ -26,6 +26,7 @@ _NULL_PATHS |= {"trials", "trials_folder", "warm_start_from"}
 _NULL_VALUES: dict[str, Any] = {
     "clip_gradients": {},
     "compile_backend": "",
+    "frontend_lr": 0.0,
     "projector": {},
     "warmup_teacher_temperature": 0.0,
 }
@@ -74,6 +75,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     **dict.fromkeys(
         (
             *("cosine_epochs", "lr", "lr_factor", "prediction_temperature"),
+            "frontend_lr",
             *("rank_timeout_minutes", "schedule_epochs", "sinkhorn_epsilon"),
             *("student_temperature", "teacher_temperature", "temperature"),
             "warmup_teacher_temperature",
