@@ -139,6 +139,7 @@ def export_onnx(
         except Exception as error:  # of whatever kind the exporter has
             raise _untraceable(model, "ONNX", error) from error
     proto = written.model_proto
+    _remove_traces(proto)
     _name_dimensions(proto)
     proto.ir_version = min(proto.ir_version, _LARGEST_IR_VERSION)
     proto.producer_name = "ssps_plugin"
@@ -310,6 +311,15 @@ def _untraceable(
         f"{lines[0][:300]}. "
         "Use SpeakerEncoder for this model, or another features or encoder."
     )
+
+
+def _remove_traces(proto: Any) -> None:
+    """Remove what the exporter noted of its own work: half of a small file."""
+    graph = proto.graph
+    parts = (graph.node, graph.input, graph.output, graph.initializer)
+    for part in (*itertools.chain(*parts), graph):
+        part.ClearField("metadata_props")
+    graph.ClearField("value_info")
 
 
 def _name_dimensions(proto: Any) -> None:
