@@ -3,6 +3,8 @@
 Build it: `sphinx-build -W --keep-going -b html docs docs/_build/html`.
 """
 
+import importlib
+import inspect
 import os
 import pathlib
 import re
@@ -23,7 +25,7 @@ extensions = [
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
     "sphinx.ext.napoleon",
-    "sphinx.ext.viewcode",
+    "sphinx.ext.linkcode",
     "myst_nb",
     "sphinx_copybutton",
     "sphinx_design",
@@ -67,3 +69,21 @@ copybutton_prompt_is_regexp = True
 _SETUP = (ROOT / "setup.py").read_text(encoding="utf-8")
 #: Where files of the repository are read.
 repository_url = re.search(r'^REPOSITORY = "(.+)"$', _SETUP, flags=re.M)[1]
+
+
+def linkcode_resolve(domain, info):
+    """Return where the source of something documented is read."""
+    found = importlib.import_module(info["module"])
+    for name in info["fullname"].split("."):
+        found = getattr(found, name, None)
+    found = inspect.unwrap(getattr(found, "fget", None) or found)
+    try:
+        path = pathlib.Path(inspect.getsourcefile(found))
+        lines, first = inspect.getsourcelines(found)
+    except (TypeError, OSError):  # a value, not code
+        return None
+    if not path.is_relative_to(ROOT):  # inherited
+        return None
+    place = f"{path.relative_to(ROOT).as_posix()}"
+    last = first + len(lines) - 1
+    return f"{repository_url}/blob/main/{place}#L{first}-L{last}"

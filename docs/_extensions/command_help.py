@@ -1,4 +1,7 @@
-"""The help of a command: `.. command-help:: compare` shows `ssps compare --help`."""
+"""The help of a command.
+
+`.. command-help:: compare` shows what `ssps compare --help` prints.
+"""
 
 from click.testing import CliRunner
 from docutils import nodes

@@ -34,7 +34,7 @@ def name_role(role, rawtext, text, lineno, inliner, options=None, content=None):
     # Many a method and argument has the name of a function elsewhere.
     is_class = name.rpartition(".")[2][:1].isupper()
     target = public_paths().get(name)
-    if not is_class and not (target or "").count(".") == 1:
+    if not is_class and (target or "").count(".") != 1:
         target = None
     if target is None:
         return [code], []

@@ -10,9 +10,10 @@ import importlib
 import inspect
 import pkgutil
 
-import ssps_plugin
 from docutils import nodes
 from sphinx.util.docutils import SphinxDirective
+
+import ssps_plugin
 
 # Modules without a folder of their own that YAML files and recipes name.
 LOOSE_MODULES = ("ssps_plugin.heads",)
@@ -66,7 +67,8 @@ def _key(value):
 class PublicNames(SphinxDirective):
     """Document the names of a room, or those of its names that are listed.
 
-    The names in `:elsewhere:` are in the table only: another page documents them. `all` means every name.
+    The names in `:elsewhere:` are in the table only: another page documents
+    them. `all` means every name.
     """
 
     required_arguments = 1

@@ -1,7 +1,7 @@
 """Links to files of the repository beyond docs, such as `../setup.py`.
 
-Read where the repository is, such a link leads to the file. On the site it leads
-to the file's page at the repository's address (`repository_url`).
+Read where the repository is, such a link leads to the file. On the site it
+leads to the file's page at the repository's address (`repository_url`).
 """
 
 import os

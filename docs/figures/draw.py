@@ -140,7 +140,8 @@ class Drawing:
         heads = "".join(
             f'<marker id="head-{name}" viewBox="0 0 10 10" refX="8.5" refY="5" '
             'markerWidth="7" markerHeight="7" orient="auto-start-reverse">'
-            f'<path d="M0 0 L10 5 L0 10 z" fill="{self.colors[name]}"/></marker>'
+            f'<path d="M0 0 L10 5 L0 10 z" fill="{self.colors[name]}"/>'
+            "</marker>"
             for name in ("soft", "blue", "green", "orange", "red")
         )
         body = "\n".join(self.parts)
@@ -209,7 +210,7 @@ def picture(colors):
     d.arrow("M496 182 L510 252", "blue")
     d.dot(511, 262, "blue", 7)
     d.arrow("M560 264 L710 268", "blue", 2.4)
-    d.text(650, 258, "1  nearest cluster", 14, "blue", 600, "middle")
+    d.text(634, 256, "1  nearest cluster", 14, "blue", 600, "middle")
     d.dot(782, 252, "green", 7)
     d.arrow("M785 244 L836 184", "green", 2.4)
     d.text(824, 230, "2  draw one,", 14, "green", 600)
@@ -338,11 +339,8 @@ def results(colors):
     for number, (name, (plain, ssps, true)) in enumerate(rates.items()):
         y = 74 + row * number
         d.text(20, y + 5, name, 15, "ink", 600)
-        d.arrow(
-            f"M{left + scale * plain:.0f} {y} L{left + scale * ssps + 9:.0f} {y}",
-            "green",
-            2.5,
-        )
+        start, end = left + scale * plain, left + scale * ssps + 9
+        d.arrow(f"M{start:.0f} {y} L{end:.0f} {y}", "green", 2.5)
         for value, color in (
             (plain, "soft"),
             (ssps, "green"),
@@ -352,7 +350,7 @@ def results(colors):
             d.text(
                 left + scale * value,
                 y - 12,
-                f"{value:.1f}",
+                f"{value + 1e-9:.1f}",
                 12.5,
                 color,
                 600,
