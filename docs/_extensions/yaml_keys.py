@@ -10,7 +10,7 @@ import importlib
 import inspect
 import pathlib
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from docutils import nodes
 from sphinx.util.docutils import SphinxDirective
@@ -18,6 +18,8 @@ from sphinx.util.docutils import SphinxDirective
 ROOT = pathlib.Path(__file__).parents[2]
 _SECTION = re.compile(r"^# -+ (.+)$")
 _KEY = re.compile(r"^([A-Za-z]\w*):(.*)$")
+# An argument of an object, with a comment.
+_ARGUMENT = re.compile(r"^ {4}(\w+):(.*?) # (.+)$")
 _OBJECT = re.compile(r"!(new|name|apply):([\w.]+)")
 # Containers, of which HyperPyYAML misreads a comment.
 _CONTAINERS = {
@@ -35,6 +37,7 @@ class Key:
     comment: str
     section: str
     classes: tuple[str, ...] = ()
+    arguments: list["Key"] = field(default_factory=list)
 
     @property
     def description(self):
@@ -59,6 +62,12 @@ def read_keys(path):
         if found:
             value, _, comment = found[2].partition(" #")
             keys.append(Key(found[1], value.strip(), comment.strip(), section))
+        argument = _ARGUMENT.match(line)
+        if argument and keys:
+            name, value, comment = argument.groups()
+            keys[-1].arguments.append(
+                Key(name, value.strip(), comment.strip(), section)
+            )
         if keys and not line.startswith("#"):
             body = line.partition(" #")[0] if found or line[:1] == " " else ""
             classes = tuple(match[1] for match in _OBJECT.findall(body))
@@ -128,6 +137,11 @@ class YamlKeys(SphinxDirective):
             section = key.section
             text = key.description or comments.get(key.name, "")
             rows.append((key.name, key.value, text))
+            rows += [
+                (f"{key.name}: {argument.name}", value, argument.comment)
+                for argument in key.arguments
+                for value in [shown_value(argument)]
+            ]
         return tables + self.table(section, rows)
 
     def table(self, section, rows):
@@ -169,7 +183,8 @@ class YamlOverlays(YamlKeys):
             if is_overlay(path):
                 name = path.relative_to(ROOT).as_posix()
                 found.append(nodes.rubric(name, name, heading_level=3))
-                found.append(nodes.paragraph("", opening_comment(path)))
+                text = "\n".join(opening_comment(path))
+                found += self.parse_text_to_nodes(text)
                 self.arguments = [name]
                 found += super().run()
         return found
@@ -181,13 +196,18 @@ def yaml_files():
 
 
 def opening_comment(path):
-    """Return the comment at the top of a file."""
-    lines = []
+    """Return the comment at the top of a file, its commands as blocks."""
+    lines, was_code = [], False
     for line in path.read_text(encoding="utf-8").splitlines():
         if not line.startswith("#") or _SECTION.match(line):
             break
-        lines.append(line.removeprefix("#").strip())
-    return " ".join(lines).strip()
+        text = line.removeprefix("#").removeprefix(" ").rstrip()
+        is_code = text.startswith("    ")
+        if is_code and not was_code:
+            lines += [".. code-block:: bash", ""]
+        lines.append(text if is_code else _escape(text))
+        was_code = is_code
+    return [line.removeprefix("Overlay: ") for line in lines]
 
 
 def _literal(text):
