@@ -7,8 +7,8 @@ import torchaudio.functional
 from speechbrain.utils.autocast import fwd_default_precision
 from torch import Tensor, nn
 
-# Added to a mel power before the logarithm.
-_FLOOR = 1e-6
+#: Added to a mel power before the logarithm.
+LOG_FLOOR = 1e-6
 # Added to a variance before its root, as torch's InstanceNorm1d does.
 _VARIANCE_FLOOR = 1e-5
 
@@ -129,7 +129,7 @@ class LogMelSpectrogram(nn.Module):
         )
         power = spectrum.abs().pow(2).transpose(1, 2)
         mel: Tensor = power @ self.filters
-        return (mel + _FLOOR).log()
+        return (mel + LOG_FLOOR).log()
 
 
 class InstanceNormalization(nn.Module):

@@ -15,11 +15,11 @@ from collections.abc import Callable
 import torch
 import torch.nn.functional as F
 from speechbrain.lobes.models.Xvector import Xvector
-from speechbrain.nnet.pooling import StatisticsPooling
 from speechbrain.processing.features import STFT, InputNormalization
 from torch import Tensor, nn
 
-from ssps_plugin.frameworks import EmbeddingModel
+from ssps_plugin.frameworks import EmbeddingModel, LogMelSpectrogram
+from ssps_plugin.frameworks.log_mel import LOG_FLOOR
 
 
 class TraceableModel(nn.Module):
@@ -92,49 +92,58 @@ class ConvolutionalSTFT(nn.Module):
 
     Arguments
     ---------
-    stft : speechbrain.processing.features.STFT
-        What is computed.
-
-    Raises
-    ------
-    ValueError
-        It returns negative frequencies, too.
+    window : torch.Tensor
+        `(length,)`, at most `n_fft`.
+    n_fft : int
+        Samples of a transform.
+    hop_length : int
+        Samples between two windows.
+    center : bool
+        Pad the ends by half a transform.
+    pad_mode : str
+        Such as `"constant"` or `"reflect"`.
+    normalized : bool
+        Divide by the root of `n_fft`.
 
     Example
     -------
-    >>> stft = STFT(16000, n_fft=512)
+    >>> stft = STFT(16000, n_fft=512, window_fn=torch.hann_window)
+    >>> convolution = ConvolutionalSTFT(torch.hann_window(400), 512, 160)
     >>> wavs = torch.randn(2, 4000)
-    >>> torch.allclose(ConvolutionalSTFT(stft)(wavs), stft(wavs), atol=1e-4)
+    >>> torch.allclose(convolution(wavs), stft(wavs), atol=1e-4)
     True
     """
 
     kernel: Tensor
 
-    def __init__(self, stft: STFT) -> None:
+    def __init__(
+        self,
+        window: Tensor,
+        n_fft: int,
+        hop_length: int,
+        center: bool = True,
+        pad_mode: str = "constant",
+        normalized: bool = False,
+    ) -> None:
         super().__init__()
-        if not stft.onesided:
-            raise ValueError(
-                "Expected a Fourier transform with onesided=True, got one with "
-                "negative frequencies: change features."
-            )
-        length, size = stft.win_length, stft.n_fft
+        length = len(window)
         # torch centres a window that is shorter than the transform.
-        first = (size - length) // 2
+        first = (n_fft - length) // 2
         samples = torch.arange(length, dtype=torch.float64) + first
-        bins = torch.arange(size // 2 + 1, dtype=torch.float64)
-        # Whole turns are taken off first: angles up to size ** 2 lose digits.
-        turns = torch.outer(bins, samples).remainder(size) / size
+        bins = torch.arange(n_fft // 2 + 1, dtype=torch.float64)
+        # Whole turns are taken off first: large angles have lost digits.
+        turns = torch.outer(bins, samples).remainder(n_fft) / n_fft
         angles = 2 * math.pi * turns
-        window = stft.window.double().cpu()
-        if stft.normalized_stft:
-            window = window / math.sqrt(size)
-        waves = torch.cat([angles.cos(), -angles.sin()]) * window
+        waves = torch.cat([angles.cos(), -angles.sin()])
+        waves = waves * window.double().cpu()
+        if normalized:
+            waves = waves / math.sqrt(n_fft)
         self.register_buffer("kernel", waves.float().unsqueeze(1))
-        self.hop_length = stft.hop_length
-        self.centre = size // 2 if stft.center else 0
-        self.pad_mode = stft.pad_mode
+        self.hop_length = hop_length
+        self.centre = n_fft // 2 if center else 0
+        self.pad_mode = pad_mode
         # What the window does not reach of a frame is not read.
-        self.skipped = (first, size - length - first)
+        self.skipped = (first, n_fft - length - first)
 
     def forward(self, wavs: Tensor) -> Tensor:
         """Transform `(batch, samples)` to `(batch, frames, bins, 2)`."""
@@ -148,6 +157,34 @@ class ConvolutionalSTFT(nn.Module):
         parts = F.conv1d(wavs[:, None], self.kernel, stride=self.hop_length)
         real, imaginary = parts.transpose(1, 2).chunk(2, dim=2)
         return torch.stack([real, imaginary], dim=-1)
+
+
+class RealLogMel(nn.Module):
+    """Compute `LogMelSpectrogram` by a `ConvolutionalSTFT`.
+
+    Arguments
+    ---------
+    features : LogMelSpectrogram
+        What is computed.
+    """
+
+    filters: Tensor
+
+    def __init__(self, features: LogMelSpectrogram) -> None:
+        super().__init__()
+        self.compute_stft = ConvolutionalSTFT(
+            features.window,
+            features.n_fft,
+            features.hop_length,
+            pad_mode="reflect",
+        )
+        self.register_buffer("filters", features.filters)
+
+    def forward(self, wavs: Tensor) -> Tensor:
+        """Compute `(batch, frames, bands)`."""
+        real, imaginary = self.compute_stft(wavs).unbind(-1)
+        mel = (real * real + imaginary * imaginary) @ self.filters
+        return (mel + LOG_FLOOR).log()
 
 
 class FullNormalization(nn.Module):
@@ -211,35 +248,6 @@ class FullNormalization(nn.Module):
         return centred / std.clamp(self.epsilon) if self.std_norm else centred
 
 
-class NoiselessPooling(nn.Module):
-    """Pool mean and deviation as SpeechBrain's x-vectors do, without noise.
-
-    SpeechBrain adds to the mean noise between 1e-5 and 9e-5, in evaluation,
-    too. Here its middle is added.
-
-    Arguments
-    ---------
-    pooling : speechbrain.nnet.pooling.StatisticsPooling
-        What is computed.
-    """
-
-    def __init__(self, pooling: StatisticsPooling) -> None:
-        super().__init__()
-        self.eps = pooling.eps
-        self.returned = (pooling.return_mean, pooling.return_std)
-
-    def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
-        """Pool `(batch, frames, channels)`; `lengths` are not read."""
-        variance, mean = torch.var_mean(x, dim=1)
-        statistics = (mean + 5 * self.eps, variance.sqrt() + self.eps)
-        kept = [
-            one
-            for one, is_returned in zip(statistics, self.returned, strict=True)
-            if is_returned
-        ]
-        return torch.cat(kept, dim=1).unsqueeze(1)
-
-
 class LayersInOrder(nn.Module):
     """Run the layers of SpeechBrain's x-vector one after the other.
 
@@ -249,13 +257,12 @@ class LayersInOrder(nn.Module):
     Arguments
     ---------
     network : speechbrain.lobes.models.Xvector.Xvector
-        What is computed; its pooling is replaced.
+        What is computed.
     """
 
     def __init__(self, network: Xvector) -> None:
         super().__init__()
         self.blocks = network.blocks
-        _replace_modules(self)
 
     def forward(
         self, features: Tensor, lengths: Tensor | None = None
@@ -266,10 +273,33 @@ class LayersInOrder(nn.Module):
         return features
 
 
+def _convolutional_stft(stft: STFT) -> ConvolutionalSTFT:
+    """Replace SpeechBrain's transform.
+
+    Raises
+    ------
+    ValueError
+        It returns negative frequencies, too.
+    """
+    if not stft.onesided:
+        raise ValueError(
+            "Expected a Fourier transform with onesided=True, got one with "
+            "negative frequencies: change features."
+        )
+    return ConvolutionalSTFT(
+        stft.window,
+        stft.n_fft,
+        stft.hop_length,
+        stft.center,
+        stft.pad_mode,
+        stft.normalized_stft,
+    )
+
+
 _REPLACEMENTS: dict[type[nn.Module], Callable[..., nn.Module]] = {
-    STFT: ConvolutionalSTFT,
+    STFT: _convolutional_stft,
+    LogMelSpectrogram: RealLogMel,
     InputNormalization: FullNormalization,
-    StatisticsPooling: NoiselessPooling,
     Xvector: LayersInOrder,
 }
 

@@ -16,6 +16,7 @@ import soundfile
 import torch
 from torch import nn
 
+from ssps_plugin.frameworks import InstanceNormalization, LogMelSpectrogram
 from ssps_plugin.pretrained import (
     SpeakerEncoder,
     export_onnx,
@@ -26,6 +27,7 @@ from ssps_plugin.pretrained.thresholds import Thresholds
 from tests.pretrained.encoders import (
     DIM,
     ENCODERS,
+    NUM_MELS,
     MeanEncoder,
     make_model,
     noise,
@@ -260,10 +262,19 @@ def test_export_leaves_no_trace(encoder, tmp_path, capfd):
     assert capfd.readouterr() == ("", "")
 
 
+PUBLISHED_FRONT_END = (
+    LogMelSpectrogram(n_mels=NUM_MELS),
+    InstanceNormalization(),
+)
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ENCODERS)
-def test_every_encoder_goes_to_both(name, tmp_path):
-    model = make_model(ENCODERS[name])
+@pytest.mark.parametrize(
+    ("name", "front_end"),
+    [*((name, ()) for name in ENCODERS), ("ECAPA_TDNN", PUBLISHED_FRONT_END)],
+)
+def test_every_encoder_goes_to_both(name, front_end, tmp_path):
+    model = make_model(ENCODERS[name], *front_end)
     session = session_of(export_onnx(model, tmp_path / "a.onnx"))
     program = torch.export.load(
         export_torch(model, tmp_path / "a.pt2")
