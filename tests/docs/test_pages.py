@@ -15,7 +15,7 @@ from tests.recipes.running import run
 
 ROOT = pathlib.Path(__file__).parents[2]
 DOCS = ROOT / "docs"
-PAGES = sorted(DOCS.rglob("*.md"))
+PAGES = sorted(set(DOCS.rglob("*.md")) - {DOCS / "README.md"})
 # Before a block: what it wants, or that it is no program.
 _BLOCK = re.compile(
     r"(?:<!-- test: (?P<mark>[^>]*) -->\n)?```python\n(?P<code>.*?)```",
