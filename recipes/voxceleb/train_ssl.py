@@ -54,7 +54,9 @@ from ssps_plugin.evaluation.scoring import Cohort, draw_cohort
 from ssps_plugin.simulation import make_minivox
 from ssps_plugin.training.brain import SSLBrain
 from ssps_plugin.training.checks import (
+    check_dimensions,
     check_same_experiment,
+    check_ssl_folder,
     find_resumable_run,
     has_checkpoints,
     log_changed_settings,
@@ -71,6 +73,7 @@ from ssps_plugin.training.run_folder import (
     hold_output_folder,
 )
 from ssps_plugin.training.runtime import process_group
+from ssps_plugin.training.settings import tag_of
 from ssps_plugin.training.train_loggers import check_use_wandb
 from ssps_plugin.training.weights import (
     check_warm_start,
@@ -83,6 +86,11 @@ logger = get_logger(__name__)
 # Above recipes/, where hparams/ is: in a clone, and where pip installs both.
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 MINIVOX_OVERLAY = "hparams/minivox.yaml"
+# What overlays change that are for another encoder.
+ENCODER_KEYS = {
+    *("features", "normalization", "encoder", "num_mels", "embedding_dim"),
+    *("frontend_lr", "ssl_folder", "warm_start_from"),
+}
 
 
 def main(argv: list[str]) -> None:
@@ -101,6 +109,9 @@ def train(configuration: Configuration) -> None:
     """Prepare, train, verify."""
     data_folders = configuration["data_folder"]
     hparams = load_hparams(configuration)
+    check_dimensions(
+        hparams["framework"], hparams["sampler"], hparams["sample_rate"]
+    )
     check_weights_to_start_from(hparams)
     open_output_folder(configuration)
     check_start_epoch(hparams)
@@ -151,8 +162,10 @@ def train(configuration: Configuration) -> None:
 
 
 def check_before_writing(configuration: Configuration) -> None:
-    """Check what a warm start is from, before any folder is made."""
+    """Check what is started from, before any folder is made."""
     settings = configuration.settings()
+    features = tag_of(configuration.get("features"))
+    check_ssl_folder(features, settings.get("ssl_folder"))
     check_use_wandb(settings.get("use_wandb"))
     warm_start_from = settings.get("warm_start_from")
     if warm_start_from is None or has_checkpoints(settings["save_folder"]):
@@ -196,7 +209,8 @@ def use_minivox(configuration: Configuration) -> None:
         f"{configuration.hparams_file} --data_folder VOXCELEB2/dev "
         "--trials voxceleb1-o --trials_folder VOXCELEB1"
     )
-    if not configuration.overlays:
+    # Overlays for another encoder, or none, leave the corpus's settings.
+    if configuration.overlay_keys() <= ENCODER_KEYS:
         configuration.apply_overlay(MINIVOX_OVERLAY)
 
 

@@ -1,5 +1,6 @@
 """Checks before training: of what is composed, and of what is resumed."""
 
+import importlib.util
 import os
 import pathlib
 from collections.abc import Mapping
@@ -16,6 +17,7 @@ from ssps_plugin.training.configuration import read_saved_settings
 logger = get_logger(__name__)
 
 _NUM_SHOWN_ENTRIES = 3
+_SHOWN_CHARACTERS = 200
 # Keys that hold files and folders: a run may move, and train the same.
 _PATHS = {
     "data_folder",
@@ -93,6 +95,97 @@ def pretrained_parameters(framework: Framework) -> list[nn.Parameter]:
             "(hparams/ssl_frontend.yaml, --features '{freeze: False}')."
         )
     return found
+
+
+def check_dimensions(
+    framework: Framework, sampler: nn.Module, sample_rate: int
+) -> None:
+    """Check that features, encoder and memories fit, by embedding a second.
+
+    Arguments
+    ---------
+    framework : Framework
+        On any device. Nothing of it changes.
+    sampler : torch.nn.Module
+        A `PositiveSampler`, or what is used in place of it.
+    sample_rate : int
+        In Hz.
+
+    Raises
+    ------
+    ValueError
+        The encoder does not take the features, or its embeddings are not of
+        the sampler's `reference_dim`.
+    """
+    was_training = framework.training
+    framework.eval()
+    try:
+        with torch.no_grad():
+            dim = framework.embed(torch.zeros(1, sample_rate)).shape[-1]
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())[:_SHOWN_CHARACTERS]
+        raise ValueError(
+            "Expected an encoder that takes the bands of the features, got: "
+            f"{reason}. Change num_mels, or input_size of encoder (with a "
+            "pre-trained front end, hidden_size in its config.json)."
+        ) from error
+    finally:
+        framework.train(was_training)
+    expected = getattr(getattr(sampler, "bank", None), "dim", dim)
+    if dim != expected:
+        raise ValueError(
+            f"Expected embeddings of the sampler's reference_dim, {expected}, "
+            f"got {dim} numbers from the encoder: change embedding_dim, or "
+            "reference_dim of sampler (and positive_dim, without a head)."
+        )
+
+
+def check_ssl_folder(features: str | None, folder: str | None) -> None:
+    """Check that a pre-trained front end is there, before it is built.
+
+    Arguments
+    ---------
+    features : str or None
+        The tag of `features` in the YAML file.
+    folder : str or None
+        `ssl_folder`.
+
+    Raises
+    ------
+    FileNotFoundError
+        There is no such folder, or no model in it.
+    RuntimeError
+        The package that it needs is not installed.
+    ValueError
+        One is given without the other.
+    """
+    if ".integrations.huggingface." not in (features or ""):
+        if folder is not None:
+            raise ValueError(
+                "Expected features that read ssl_folder, got "
+                f"{features}: add --overlay hparams/ssl_frontend.yaml, or "
+                "leave ssl_folder out."
+            )
+        return
+    if importlib.util.find_spec("transformers") is None:
+        raise RuntimeError(
+            "Expected transformers, for a pre-trained front end: pip install "
+            "'ssps_plugin[ssl]'."
+        )
+    if folder is None:
+        raise ValueError(
+            "Expected the local folder of a pre-trained model, got none: "
+            "change ssl_folder."
+        )
+    path = pathlib.Path(folder)
+    weights = [*path.glob("*.safetensors"), *path.glob("*.bin")]
+    if not (path / "config.json").is_file() or not weights:
+        raise FileNotFoundError(
+            "Expected a local folder with config.json and weights "
+            f"(model.safetensors or pytorch_model.bin), got {folder}: change "
+            "ssl_folder; huggingface-cli download NAME --local-dir FOLDER "
+            "fetches a model once."
+        )
 
 
 def check_recoverables(

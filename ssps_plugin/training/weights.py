@@ -484,7 +484,11 @@ class _Match:
                 if source[start:] != name and name not in self.by_order
             },
             {n: source[start:] for n, source in self.by_order.items()},
-            unused=[name for name in weights.tensors if name not in used],
+            unused=[
+                name
+                for name in weights.tensors
+                if name not in used and not name.endswith(_OPTIONAL)
+            ],
         )
 
 
@@ -508,7 +512,8 @@ def _match(
         for match in _match_part(part, start, weights, prefix)
     ]
     whole: dict[str, _Match] = {}  # one for each network of the file
-    for match in candidates:
+    # What names say goes before what order says.
+    for match in sorted(candidates, key=lambda match: len(match.by_order)):
         if match.is_whole:
             whole.setdefault(match.place, match)
     if not whole:
