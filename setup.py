@@ -50,6 +50,7 @@ DEV = [
     "mypy",
     "pre-commit",
     "pytest>=8",
+    "pytest-xdist>=3.5",  # .ci/run shares the tests out
     "ruff",
     "scikit-learn>=1.3",  # an independent reference for metrics, in tests
     "selenium>=4.15",  # the report in a real browser
