@@ -74,7 +74,7 @@ def verify(configuration: Configuration) -> None:
         use_paths_of_run(configuration)
     check_checkpoints(configuration.settings()["save_folder"])
     hparams = configuration.load(NEEDED_KEYS)
-    log_to_console()
+    log_to_console(sys.stdout)
     trials = Trials.from_hparams(hparams)
     run_on_main(trials.download)
     trials.read()

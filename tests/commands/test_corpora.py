@@ -63,3 +63,17 @@ def test_a_conversion_ends_with_one_where_a_file_failed(
     answer = ssps("convert", tmp_path, tmp_path / "out")
     assert answer.status == 1
     assert "a.m4a" in (tmp_path / "out" / "not_converted.txt").read_text()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "module, arguments",
+    [
+        ("ssps_plugin.simulation", ("minivox", "m", "--num_speakers", "0")),
+        ("ssps_plugin.dataio.convert", ("nowhere", "target")),
+    ],
+)
+def test_the_modules_have_messages_too(module, arguments, program):
+    answer = program("-m", module, *arguments)
+    assert answer.status == 1
+    assert is_one_message(answer.err)

@@ -1,6 +1,7 @@
 """Claims about `ssps export`, `ssps import` and `ssps report`."""
 
 import json
+import sys
 
 import pytest
 
@@ -43,6 +44,27 @@ def test_nothing_is_pushed_without_being_asked(
     )
     assert pushed == [("me/model", True)]
     assert "Pushed to there." in answer.out
+
+
+def test_what_an_extra_lacks_is_said_before_anything_is_written(
+    ssps, finished, tmp_path, monkeypatch
+):
+    monkeypatch.setitem(sys.modules, "onnx", None)  # as if it was not there
+    answer = ssps("export", finished, tmp_path / "model", "--onnx")
+    assert answer.status == 1
+    assert is_one_message(answer.err)
+    assert "ssps_plugin[onnx]" in answer.err
+    assert not (tmp_path / "model").exists()
+
+
+def test_an_export_is_brought_in(ssps, finished, corpus, tmp_path):
+    model, weights = tmp_path / "model", tmp_path / "weights"
+    assert ssps("export", finished, model).status == 0
+    answer = ssps("import", model / "embedding_model.ckpt", weights)
+    assert answer.status == 0, answer.err
+    files = utterances(corpus, 0, 1)
+    answer = ssps("compare", weights, *files, "--json")
+    assert json.loads(answer.out)["threshold"] is None
 
 
 @pytest.mark.parametrize("command", ["export", "import"])
