@@ -41,7 +41,7 @@ def traceable_of(features):
         {"n_fft": 256, "sample_rate": 8000, "normalized_stft": True},
         {"n_fft": 512, "center": False},
     ],
-    ids=str,
+    ids=lambda settings: " ".join(settings),
 )
 def test_the_convolution_is_the_fourier_transform(options, pad_mode):
     stft = STFT(**{"sample_rate": 16000, "pad_mode": pad_mode, **options})
