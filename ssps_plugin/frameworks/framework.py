@@ -175,6 +175,11 @@ class EmbeddingModel(nn.Module):
         skip_empty_padding(encoder)
         split_attentive_pooling(encoder)
         fix_pooling_noise(encoder)
+        for name, parameter in features.named_parameters():
+            # Of masks, which there are none of in eval mode: parallel training
+            # waits for the gradient of every parameter that is trained.
+            if name.endswith("masked_spec_embed"):
+                parameter.requires_grad_(False)
 
     @property
     def has_fixed_features(self) -> bool:

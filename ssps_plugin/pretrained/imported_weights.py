@@ -177,11 +177,14 @@ def _describe(
     source: pathlib.Path, weights: Weights, parts: Mapping[str, _Part]
 ) -> dict[str, Any]:
     features = parts["features"]
-    name = source.resolve().name if source.is_dir() else source.stem
+    name, origin = source.stem, weights.path.name
+    if source.is_dir():
+        name = source.resolve().name
+        origin = f"{name}/{origin}"
     return {
         "name": name,
         "encoder": parts["encoder"].class_name.rpartition(".")[2],
-        "imported_from": weights.path.name,
+        "imported_from": origin,
         "imported_sha256": sha256_of(weights.path),
         "front_end_class": features.class_name.rpartition(".")[2],
         "sample_rate": features.arguments.get("sample_rate", SAMPLE_RATE),

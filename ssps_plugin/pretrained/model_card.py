@@ -230,8 +230,8 @@ def _describe_need(details: Mapping[str, Any]) -> str:
 def _describe_training_in_a_sentence(details: Mapping[str, Any]) -> str:
     if details.get("imported_from"):
         return (
-            f"Its weights were brought in from `{details['imported_from']}`, "
-            "and were not trained\nby this package."
+            "Its weights were\nbrought in from "
+            f"`{details['imported_from']}`, not trained by `ssps_plugin`."
         )
     corpus = details.get("corpus") or {}
     framework = details.get("framework")

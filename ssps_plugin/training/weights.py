@@ -11,11 +11,17 @@ from typing import Any
 
 import numpy as np
 import torch
+from speechbrain.lobes.features import Fbank
+from speechbrain.lobes.models.ECAPA_TDNN import ECAPA_TDNN
 from speechbrain.utils.logger import get_logger
 from torch import Tensor, nn
 
 from ssps_plugin.distributed import without_wrapper
-from ssps_plugin.frameworks import EmbeddingModel, Framework
+from ssps_plugin.frameworks import (
+    EmbeddingModel,
+    FastResNet34,
+    Framework,
+)
 from ssps_plugin.frameworks.architectures import (
     Architecture,
     find_architecture,
@@ -452,6 +458,7 @@ class _Match:
     missing: list[str]
     unused: list[str]  # names in the file, under the prefix
     module: nn.Module
+    start: str = ""  # what the module's names begin with in these
 
     @property
     def num_misfits(self) -> int:
@@ -481,7 +488,8 @@ class _Match:
             {
                 name: source[start:]
                 for name, source in self.sources.items()
-                if source[start:] != name and name not in self.by_order
+                if source[start:] != name.removeprefix(self.start)
+                and name not in self.by_order
             },
             {n: source[start:] for n, source in self.by_order.items()},
             unused=[
@@ -629,6 +637,7 @@ def _match_prefix(
         [start + n for n in missing if n not in by_order],
         [name for name in unused if name not in taken],
         target.module,
+        start,
     )
 
 
@@ -706,6 +715,7 @@ def _load_framework(
     """Load all networks of a framework, and its heads where there are any."""
     found, report = _match_framework(framework, weights, prefix)
     _copy(framework, found)
+    _warn_of_other_features(framework.exported_model, report)
     return report
 
 
@@ -737,6 +747,22 @@ def _match_framework(
         report = match.report(weights)
     report.made_new.extend(_parts_without(found, framework, set(models)))
     return found, report
+
+
+def _warn_of_other_features(model: nn.Module, report: ImportReport) -> None:
+    """Warn where the authors' weights meet SpeechBrain's features."""
+    encoder = getattr(model, "encoder", None)
+    is_theirs = isinstance(encoder, FastResNet34) or (
+        isinstance(encoder, ECAPA_TDNN) and bool(report.renamed)
+    )
+    if is_theirs and isinstance(getattr(model, "features", None), Fbank):
+        logger.warning(
+            "By their names, the weights in %s were trained on the published "
+            "front end, not on SpeechBrain's features, which are set: add "
+            "--overlay hparams/authors_features.yaml to start from where they "
+            "are.",
+            report.path,
+        )
 
 
 def _is_of_framework(models: Mapping[str, nn.Module], weights: Weights) -> bool:

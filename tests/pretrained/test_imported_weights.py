@@ -239,10 +239,10 @@ def test_the_card_says_where_the_weights_are_from_and_gives_no_threshold(
 ):
     folder = import_weights(spkrec[0], tmp_path / "out")
     card = (folder / "README.md").read_text()
-    assert "brought in from `embedding_model.ckpt`" in card
+    assert "brought in from `spkrec/embedding_model.ckpt`" in card
     assert "Lepage" not in card and "self-supervised-learning" not in card
     details = json.loads((folder / "speaker_encoder.json").read_text())
-    assert details["imported_from"] == "embedding_model.ckpt"
+    assert details["imported_from"] == "spkrec/embedding_model.ckpt"
     assert str(tmp_path) not in json.dumps(details)
     encoder = SpeakerEncoder.from_export(folder, device="cpu")
     assert encoder.threshold is None

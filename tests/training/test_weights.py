@@ -17,6 +17,7 @@ from ssps_plugin.frameworks import (
     EmbeddingModel,
     FastResNet34,
     Fbank,
+    LogMelSpectrogram,
     MoCo,
     MomentumSchedule,
     SimCLR,
@@ -258,6 +259,20 @@ def test_safetensors_are_read(tmp_path):
     safetensors.save_file(source.state_dict(), tmp_path / "x.safetensors")
     load_weights(target, tmp_path)
     assert same(source, target)
+
+
+def test_the_authors_weights_on_other_features_are_warned_of(
+    authors, tmp_path, caplog
+):
+    load_weights(SimCLR(embedding_model()), authors[1])
+    assert "--overlay hparams/authors_features.yaml" in caplog.text
+    caplog.clear()
+    torch.save(ecapa().state_dict(), tmp_path / "speechbrain.ckpt")
+    load_weights(SimCLR(embedding_model()), tmp_path / "speechbrain.ckpt")
+    model = embedding_model()
+    model.features = LogMelSpectrogram(n_mels=BANDS)
+    load_weights(SimCLR(model), authors[1])
+    assert not caplog.text
 
 
 # -- errors ----------------------------------------------------------------
