@@ -138,6 +138,7 @@ def export_onnx(
             )
         except Exception as error:  # of whatever kind the exporter has
             raise _untraceable(model, "ONNX", error) from error
+    _rename_clashes(written.model.graph)
     proto = written.model_proto
     _remove_traces(proto)
     _name_dimensions(proto)
@@ -311,6 +312,15 @@ def _untraceable(
         f"{lines[0][:300]}. "
         "Use SpeakerEncoder for this model, or another features or encoder."
     )
+
+
+def _rename_clashes(graph: Any) -> None:
+    """Rename what inside a model has the name of its input or output."""
+    ends = {id(value) for value in (*graph.inputs, *graph.outputs)}
+    for node in graph:
+        for value in node.outputs:
+            if value.name in (INPUT, OUTPUT) and id(value) not in ends:
+                value.name = f"inner_{value.name}"
 
 
 def _remove_traces(proto: Any) -> None:

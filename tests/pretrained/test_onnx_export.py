@@ -287,6 +287,63 @@ def test_every_encoder_goes_to_both(name, front_end, tmp_path):
     assert largest_difference(model, run_onnx) < 1e-4
 
 
+class Lookup(MeanEncoder):
+    """Has inside what a tracer calls `embedding`, as WavLM has."""
+
+    def __init__(self):
+        super().__init__()
+        self.table = nn.Embedding(2, DIM)
+
+    def forward(self, features, lengths=None):
+        louder = (features[:, 0].mean(1) > 0).long()  # at the start
+        return super().forward(features) + self.table(louder)[:, None]
+
+
+@pytest.mark.slow
+def test_names_inside_do_not_clash_with_the_outputs(tmp_path):
+    model = make_model(Lookup)
+    session = session_of(export_onnx(model, tmp_path / "a.onnx"))
+
+    def program(wavs):
+        return session.run(["embedding"], {"waveform": wavs.numpy()})[0]
+
+    assert largest_difference(model, program, SHAPES[:2]) < 1e-4
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["Wav2Vec2", "WavLM"])
+def test_a_self_supervised_front_end_goes(name, tmp_path):
+    transformers = pytest.importorskip("transformers")
+    front_end = pytest.importorskip(
+        "speechbrain.integrations.huggingface.weighted_ssl"
+    )
+    torch.manual_seed(1)
+    configuration = getattr(transformers, f"{name}Config")(
+        hidden_size=NUM_MELS,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=24,
+        conv_dim=(8, 8),
+        conv_stride=(5, 64),
+        conv_kernel=(10, 64),
+        num_feat_extract_layers=2,
+        num_conv_pos_embeddings=8,
+        num_conv_pos_embedding_groups=2,
+    )
+    source = tmp_path / "source"
+    getattr(transformers, f"{name}Model")(configuration).save_pretrained(source)
+    features = front_end.WeightedSSLModel(
+        hub=str(source), save_path=str(tmp_path), freeze=True
+    )
+    model = make_model(MeanEncoder, features)
+    session = session_of(export_onnx(model, tmp_path / "a.onnx"))
+
+    def program(wavs):
+        return session.run(None, {"waveform": wavs.numpy()})[0]
+
+    assert largest_difference(model, program) < 1e-4
+
+
 @pytest.mark.slow
 def test_a_newer_opset_goes(encoder, tmp_path):
     path = export_onnx(encoder, tmp_path / "a.onnx", opset=20)
