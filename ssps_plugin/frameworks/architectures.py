@@ -186,7 +186,9 @@ def _ecapa(shapes: Mapping[str, tuple[int, ...]]) -> Architecture:
 
 
 def _fast_resnet(shapes: Mapping[str, tuple[int, ...]]) -> Architecture:
-    shapes["attention"], shapes["sap_linear.weight"]
+    for pooled in ("attention", "sap_linear.weight"):  # or in a module of its
+        if not any(f".{name}".endswith(f".{pooled}") for name in shapes):
+            raise KeyError(pooled)
     return Architecture(
         _FAST_RESNET,
         {

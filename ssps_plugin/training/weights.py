@@ -613,6 +613,12 @@ def _match_prefix(
     used = set(sources.values())
     unused = [name for name in own if name not in used]
     missing = [n for n in target.state if n in target.needed - sources.keys()]
+    if len(missing) < len(target.needed):  # names mean the same, then
+        by_end = _match_by_end(missing, unused)
+        sources |= by_end
+        taken = set(by_end.values())
+        unused = [name for name in unused if name not in taken]
+        missing = [name for name in missing if name not in by_end]
     by_order = _match_by_order(
         {name: target.state[name] for name in missing},
         {name: own[name] for name in unused},
@@ -639,6 +645,28 @@ def _match_prefix(
         target.module,
         start,
     )
+
+
+def _match_by_end(
+    missing: Sequence[str], unused: Sequence[str]
+) -> dict[str, str]:
+    """Match names of which one is the end of the other, if there is one such.
+
+    So `attention` is found in a module of its own, as `pooling.attention`.
+    """
+    found = {}
+    for name in missing:
+        ends = [other for other in unused if _is_end(name, other)]
+        if len(ends) == 1:
+            found[name] = ends[0]
+    twice = [key for key, n in Counter(found.values()).items() if n > 1]
+    return {n: other for n, other in found.items() if other not in twice}
+
+
+def _is_end(one: str, other: str) -> bool:
+    shorter, longer = sorted((one, other), key=len)
+    says_something = "." in shorter or not _kind(shorter)
+    return says_something and longer.endswith(f".{shorter}")
 
 
 def _match_by_order(

@@ -148,6 +148,27 @@ def test_names_of_nobodys_are_matched_by_order_and_shape(tmp_path):
     torch.testing.assert_close(found, expected, atol=1e-6, rtol=1e-5)
 
 
+def test_a_part_in_a_module_of_its_own_is_found_by_the_end_of_its_name(
+    tmp_path,
+):
+    torch.manual_seed(0)
+    source = randomise(FastResNet34(lin_neurons=DIM))
+    state = {
+        f"pooling.{k}" if k.startswith(("sap", "attention")) else k: value
+        for k, value in source.state_dict().items()
+    }
+    state = {f"model.encoder.{k}": value for k, value in state.items()}
+    torch.save(state, tmp_path / "x.pt")
+    target = FastResNet34(lin_neurons=DIM)
+    report = load_weights(target, tmp_path / "x.pt")
+    assert same(source, target)
+    assert report.renamed["attention"] == "pooling.attention"
+    found = find_architecture(
+        {k.removeprefix("model.encoder."): v for k, v in state.items()}
+    )
+    assert found.name == "FastResNet34"
+
+
 @pytest.mark.parametrize(
     ("prefixes", "expected"),
     [
