@@ -166,10 +166,11 @@ def test_the_documented_script_needs_numpy_soundfile_and_onnxruntime(
         )
     finally:
         (tmp_path / "speaker_encoder.onnx").rename(onnx_file)
-    score, decision = printed.split()
+    score, decision, *source = printed.split()
     expected = encoder.compare(tmp_path / "A.wav", tmp_path / "B.wav")
     assert float(score) == pytest.approx(expected.score, abs=1e-5)
     assert decision == str(expected.same_speaker)
+    assert " ".join(source) == expected.threshold_source
 
 
 def test_torch_export_runs_where_only_torch_is(encoder, torch_file, tmp_path):
