@@ -70,13 +70,19 @@ def test_every_mark_of_a_block_is_known():
 @pytest.fixture(scope="module")
 def folder_of_a_run(tmp_path_factory):
     """A folder with a run, an export of it, and recordings."""
-    from ssps_plugin.pretrained import export_run
+    from ssps_plugin.pretrained import (
+        SpeakerEncoder,
+        export_onnx,
+        export_run,
+    )
 
     folder = tmp_path_factory.mktemp("use")
     corpus = write_corpus(folder / "corpus")
     output = folder / "results" / "simclr_ssps" / "1986"
     run("simclr_ssps.yaml", output, data_folder=corpus)
-    export_run(output, folder / "my_model")
+    export = export_run(output, folder / "my_model")
+    encoder = SpeakerEncoder.from_export(export, device="cpu")
+    export_onnx(encoder, export / "speaker_encoder.onnx")
     for number, name in ((0, "anna"), (1, "ben")):
         for recording in (1, 2):
             place = corpus / "wav" / f"id{number:03d}" / f"rec{recording}"
