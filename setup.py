@@ -26,7 +26,10 @@ REPORT = [
 ]
 ONNX = ["onnx>=1.16", "onnxruntime>=1.18", "onnxscript>=0.3"]
 HUB = ["huggingface_hub>=0.23"]  # push an export; a self-supervised front end
-SSL = ["transformers>=4.40"]  # a wav2vec-like front end before ECAPA-TDNN
+SSL = [  # a wav2vec-like front end before ECAPA-TDNN
+    "safetensors>=0.4",  # foreign weights, too
+    "transformers>=4.40",
+]
 WANDB = [
     "wandb>=0.16",  # use_wandb: True
 ]
@@ -47,6 +50,7 @@ DEV = [
     "mypy",
     "pre-commit",
     "pytest>=8",
+    "pytest-xdist>=3.5",  # .ci/run shares the tests out
     "ruff",
     "scikit-learn>=1.3",  # an independent reference for metrics, in tests
     "selenium>=4.15",  # the report in a real browser

@@ -1,5 +1,10 @@
-"""Sphinx configuration: `sphinx-build -W --keep-going -b html docs docs/_build/html`."""
+"""Configuration of the site.
 
+Build it: `sphinx-build -W --keep-going -b html docs docs/_build/html`.
+"""
+
+import importlib
+import inspect
 import os
 import pathlib
 import re
@@ -20,11 +25,12 @@ extensions = [
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
     "sphinx.ext.napoleon",
-    "sphinx.ext.viewcode",
+    "sphinx.ext.linkcode",
     "myst_nb",
     "sphinx_copybutton",
     "sphinx_design",
     "house_docstrings",
+    "command_help",
     "public_names",
     "yaml_keys",
     "repository_files",
@@ -61,6 +67,27 @@ copybutton_prompt_text = r">>> |\.\.\. |\$ "
 copybutton_prompt_is_regexp = True
 
 _SETUP = (ROOT / "setup.py").read_text(encoding="utf-8")
-_source = re.search(r'^REPOSITORY = "(.+)"', _SETUP, flags=re.M)
-#: Where files of the repository are read, or None: then they are named only.
-repository_url = _source[1] if _source else None
+#: Where files of the repository are read.
+repository_url = re.search(r'^REPOSITORY = "(.+)"$', _SETUP, flags=re.M)[1]
+# `sphinx-build -b linkcheck` needs a network. Sources are many, and move.
+linkcheck_ignore = [re.escape(repository_url) + r"/blob/main/ssps_plugin/.*"]
+linkcheck_anchors = False
+linkcheck_timeout = 20
+
+
+def linkcode_resolve(domain, info):
+    """Return where the source of something documented is read."""
+    found = importlib.import_module(info["module"])
+    for name in info["fullname"].split("."):
+        found = getattr(found, name, None)
+    found = inspect.unwrap(getattr(found, "fget", None) or found)
+    try:
+        path = pathlib.Path(inspect.getsourcefile(found))
+        lines, first = inspect.getsourcelines(found)
+    except (TypeError, OSError):  # a value, not code
+        return None
+    if not path.is_relative_to(ROOT):  # inherited
+        return None
+    place = f"{path.relative_to(ROOT).as_posix()}"
+    last = first + len(lines) - 1
+    return f"{repository_url}/blob/main/{place}#L{first}-L{last}"

@@ -4,6 +4,7 @@ import ast
 import importlib.metadata
 import pathlib
 import re
+import runpy
 import subprocess
 import sys
 import tarfile
@@ -19,6 +20,7 @@ DISTRIBUTIONS = {
     "ruamel": "ruamel.yaml",
     "yaml": "pyyaml",
     "espeakng_loader": "espeakng-loader",
+    "sklearn": "scikit-learn",
 }
 
 
@@ -35,20 +37,23 @@ def imported_packages():
     return {name.partition(".")[0] for name in names}
 
 
+def declared_requirements():
+    """Names of all that setup.py requires, extras included."""
+    given = {}
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("setuptools.setup", given.update)
+        runpy.run_path(str(ROOT / "setup.py"))
+    lists = [given["install_requires"], *given["extras_require"].values()]
+    return {re.match(r"[\w.-]+", one)[0].lower() for one in sum(lists, [])}
+
+
 def test_every_import_is_declared():
-    declared = {
-        re.match(r"[\w.-]+", requirement)[0].lower()
-        for requirement in re.findall(
-            r'^ +"([^"]+)",', (ROOT / "setup.py").read_text(), flags=re.M
-        )
-    }
     own = {"ssps_plugin", "voxceleb_prepare", *sys.stdlib_module_names}
     needed = {
         DISTRIBUTIONS.get(name, name) for name in imported_packages() - own
     }
     assert {"torch", "scipy", "ruamel.yaml"} <= needed
-    # PyAV's requirement stands in a list of one.
-    assert needed - {"av"} <= declared
+    assert needed <= declared_requirements()
 
 
 def test_the_version_is_that_of_the_package():
@@ -99,9 +104,44 @@ def test_wheel_brings_every_yaml_and_recipe(built):
         name.partition("/data/")[2]
         for name in zipfile.ZipFile(wheel).namelist()
     }
-    wanted = [*ROOT.glob("hparams/*.yaml"), *ROOT.glob("recipes/*/*.py")]
+    wanted = [
+        *ROOT.glob("hparams/**/*.yaml"),
+        *ROOT.glob("recipes/*/*.py"),
+        *ROOT.glob("recipes/*/*.yaml"),
+        *ROOT.glob("recipes/*/*.md"),
+    ]
     for path in wanted:
         assert f"share/ssps_plugin/{path.relative_to(ROOT)}" in names
+
+
+@pytest.mark.slow
+def test_wheel_brings_every_template_and_the_command(built):
+    wheel, _ = built
+    archive = zipfile.ZipFile(wheel)
+    names = set(archive.namelist())
+    command = ["git", "ls-files", "ssps_plugin"]
+    tracked = subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True
+    ).stdout.split()
+    inside = tracked or [
+        path.relative_to(ROOT).as_posix()
+        for path in (ROOT / "ssps_plugin").rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts
+    ]
+    assert any(name.endswith(".jinja") for name in inside)
+    assert set(inside) <= names
+    (points,) = [one for one in names if one.endswith("entry_points.txt")]
+    assert b"ssps = ssps_plugin.commands." in archive.read(points)
+
+
+@pytest.mark.slow
+def test_twine_has_nothing_to_say(built):
+    command = [sys.executable, "-m", "twine", "check", "--strict"]
+    checked = subprocess.run(
+        [*command, *map(str, built)], capture_output=True, text=True
+    )
+    assert checked.returncode == 0, checked.stdout
+    assert checked.stdout.count("PASSED") == 2
 
 
 @pytest.mark.slow
@@ -109,5 +149,9 @@ def test_sdist_brings_tests_and_license(built):
     _, sdist = built
     with tarfile.open(sdist) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
-    for name in ("LICENSE", "README.md", "tests/test_packaging.py", "setup.py"):
+    for name in (
+        *("LICENSE", "README.md", "CITATION.cff", "setup.py"),
+        *("tests/test_packaging.py", "docs/conf.py", ".ci/run", "Dockerfile"),
+    ):
         assert name in names
+    assert not [name for name in names if name.startswith("docs/_build")]

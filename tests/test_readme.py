@@ -46,8 +46,9 @@ def test_pages_name_files_that_exist(page):
     assert not missing
 
 
-# Of torchrun, of Slurm, of pip and of Docker.
+# Of torchrun, of Slurm, of pip, of Docker and of huggingface-cli.
 OTHERS = {
+    "local-dir",
     "standalone",
     "nproc_per_node",
     "nnodes",

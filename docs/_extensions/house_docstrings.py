@@ -30,7 +30,12 @@ def separate_source(app, what, name, obj, options, lines):
 def name_role(role, rawtext, text, lineno, inliner, options=None, content=None):
     """Show code; link it where it is the name of something public."""
     code = nodes.literal(rawtext, nodes.unescape(text), classes=["code"])
-    target = public_paths().get(nodes.unescape(text).removesuffix("()"))
+    name = nodes.unescape(text).removesuffix("()")
+    # Many a method and argument has the name of a function elsewhere.
+    is_class = name.rpartition(".")[2][:1].isupper()
+    target = public_paths().get(name)
+    if not is_class and (target or "").count(".") != 1:
+        target = None
     if target is None:
         return [code], []
     reference = addnodes.pending_xref(

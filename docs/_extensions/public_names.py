@@ -10,9 +10,10 @@ import importlib
 import inspect
 import pkgutil
 
-import ssps_plugin
 from docutils import nodes
 from sphinx.util.docutils import SphinxDirective
+
+import ssps_plugin
 
 # Modules without a folder of their own that YAML files and recipes name.
 LOOSE_MODULES = ("ssps_plugin.heads",)
@@ -64,31 +65,34 @@ def _key(value):
 
 
 class PublicNames(SphinxDirective):
-    """Document names: those of a room, or the ones that are listed."""
+    """Document the names of a room, or those of its names that are listed.
+
+    The names in `:elsewhere:` are in the table only: another page documents
+    them. `all` means every name.
+    """
 
     required_arguments = 1
     has_content = True
+    option_spec = {"elsewhere": str}
 
     def run(self):
         """Parse a table of the names and their documentation."""
         room = self.arguments[0]
         listed = [name for line in self.content for name in line.split()]
+        elsewhere = self.options.get("elsewhere", "").split()
         paths = public_paths()
-        module = importlib.import_module(room)
-        if listed:
-            documented = [paths[name] for name in listed]
-        else:
-            documented = list(
-                dict.fromkeys(paths[f"{room}.{n}"] for n in names_of(room))
-            )
+        documented = {
+            paths[f"{room}.{name}"]: {name, "all"} & set(elsewhere)
+            for name in listed or names_of(room)
+        }
         text = [".. autosummary::", "   :nosignatures:", ""]
-        text += [f"   {path}" for path in documented]
-        own = [p for p in documented if _is_shown_here(self.env, p)]
-        for path in own:
-            value = _find(path)
-            kind = "class" if inspect.isclass(value) else "function"
-            text += ["", f".. auto{kind}:: {path}", ""]
-        self.env.note_dependency(inspect.getsourcefile(module))
+        text += [f"   ~{path}" for path in documented]
+        for path, is_elsewhere in documented.items():
+            kind = "class" if inspect.isclass(_find(path)) else "function"
+            if not is_elsewhere:
+                text += ["", f".. auto{kind}:: {path}", ""]
+        source = inspect.getsourcefile(importlib.import_module(room))
+        self.env.note_dependency(source)
         container = nodes.container()
         container += self.parse_text_to_nodes("\n".join(text))
         return [container]
@@ -99,21 +103,7 @@ def _find(path):
     return getattr(importlib.import_module(room), name)
 
 
-def _is_shown_here(env, path):
-    """Each name is documented on the first page that shows it."""
-    shown = env.__dict__.setdefault("ssps_shown", {})
-    return shown.setdefault(path, env.docname) == env.docname
-
-
-def forget(app, env, docname):
-    """Forget what a page showed, before it is read again."""
-    shown = env.__dict__.get("ssps_shown", {})
-    for path in [p for p, page in shown.items() if page == docname]:
-        del shown[path]
-
-
 def setup(app):
     """Register the directive."""
     app.add_directive("public-names", PublicNames)
-    app.connect("env-purge-doc", forget)
-    return {"parallel_read_safe": False, "parallel_write_safe": True}
+    return {"parallel_read_safe": True, "parallel_write_safe": True}

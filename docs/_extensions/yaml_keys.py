@@ -10,7 +10,7 @@ import importlib
 import inspect
 import pathlib
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from docutils import nodes
 from sphinx.util.docutils import SphinxDirective
@@ -18,6 +18,8 @@ from sphinx.util.docutils import SphinxDirective
 ROOT = pathlib.Path(__file__).parents[2]
 _SECTION = re.compile(r"^# -+ (.+)$")
 _KEY = re.compile(r"^([A-Za-z]\w*):(.*)$")
+# An argument of an object, with a comment.
+_ARGUMENT = re.compile(r"^ {4}(\w+):(.*?) # (.+)$")
 _OBJECT = re.compile(r"!(new|name|apply):([\w.]+)")
 # Containers, of which HyperPyYAML misreads a comment.
 _CONTAINERS = {
@@ -35,6 +37,7 @@ class Key:
     comment: str
     section: str
     classes: tuple[str, ...] = ()
+    arguments: list["Key"] = field(default_factory=list)
 
     @property
     def description(self):
@@ -52,14 +55,19 @@ def read_keys(path):
     for line in path.read_text(encoding="utf-8").splitlines():
         heading = _SECTION.match(line)
         if heading:
-            section = heading[1].removeprefix("the end of ").strip()
-            if section.startswith("end of"):
-                section = ""
+            if not heading[1].startswith("end of"):
+                section = heading[1]
             continue
         found = _KEY.match(line)
         if found:
             value, _, comment = found[2].partition(" #")
             keys.append(Key(found[1], value.strip(), comment.strip(), section))
+        argument = _ARGUMENT.match(line)
+        if argument and keys:
+            name, value, comment = argument.groups()
+            keys[-1].arguments.append(
+                Key(name, value.strip(), comment.strip(), section)
+            )
         if keys and not line.startswith("#"):
             body = line.partition(" #")[0] if found or line[:1] == " " else ""
             classes = tuple(match[1] for match in _OBJECT.findall(body))
@@ -91,7 +99,7 @@ def summary_of(dotted):
 def known_comments():
     """Map keys to the comments of the first file that has one."""
     comments = {}
-    for path in sorted((ROOT / "hparams").rglob("*.yaml")):
+    for path in yaml_files():
         for key in read_keys(path):
             if key.description:
                 comments.setdefault(key.name, key.description)
@@ -107,7 +115,7 @@ class YamlKeys(SphinxDirective):
     """A table of the keys of a YAML file, section by section."""
 
     required_arguments = 1
-    option_spec = {"only": str, "without": str}
+    option_spec = {"without": str}
 
     def run(self):
         """Build a table for each section of the file."""
@@ -123,18 +131,23 @@ class YamlKeys(SphinxDirective):
         for key in read_keys(path):
             if (key.name, key.value) in left_out:
                 continue
-            if key.section != section and rows:
+            if key.section != section and section and rows:
                 tables += self.table(section, rows)
                 rows = []
             section = key.section
             text = key.description or comments.get(key.name, "")
             rows.append((key.name, key.value, text))
+            rows += [
+                (f"{key.name}: {argument.name}", value, argument.comment)
+                for argument in key.arguments
+                for value in [shown_value(argument)]
+            ]
         return tables + self.table(section, rows)
 
     def table(self, section, rows):
         """Build a table of keys, defaults and comments."""
         lines = []
-        if section and section != "SSPS block":
+        if section:
             lines += [f".. rubric:: {section}", ""]
         lines += [
             ".. list-table::",
@@ -158,6 +171,45 @@ class YamlKeys(SphinxDirective):
         return [container]
 
 
+class YamlOverlays(YamlKeys):
+    """The tables of all overlays, each with what its file says of itself."""
+
+    required_arguments = 0
+
+    def run(self):
+        """Build the tables of each file that describes no framework."""
+        found = []
+        for path in yaml_files():
+            if is_overlay(path):
+                name = path.relative_to(ROOT).as_posix()
+                found.append(nodes.rubric(name, name, heading_level=3))
+                text = "\n".join(opening_comment(path))
+                found += self.parse_text_to_nodes(text)
+                self.arguments = [name]
+                found += super().run()
+        return found
+
+
+def yaml_files():
+    """List the YAML files of the package."""
+    return sorted((ROOT / "hparams").rglob("*.yaml"))
+
+
+def opening_comment(path):
+    """Return the comment at the top of a file, its commands as blocks."""
+    lines, was_code = [], False
+    for line in path.read_text(encoding="utf-8").splitlines():
+        if not line.startswith("#") or _SECTION.match(line):
+            break
+        text = line.removeprefix("#").removeprefix(" ").rstrip()
+        is_code = text.startswith("    ")
+        if is_code and not was_code:
+            lines += [".. code-block:: bash", ""]
+        lines.append(text if is_code else _escape(text))
+        was_code = is_code
+    return [line.removeprefix("Overlay: ") for line in lines]
+
+
 def _literal(text):
     return f":name:`{text}`" if "`" not in text else text
 
@@ -177,4 +229,5 @@ def _escape(text):
 def setup(app):
     """Register the directive."""
     app.add_directive("yaml-keys", YamlKeys)
+    app.add_directive("yaml-overlays", YamlOverlays)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,11 +1,13 @@
-"""Draw the figures, light and dark, into docs/_static: `python docs/figures/draw.py`.
+"""Draw the figures into docs/_static: `python docs/figures/draw.py`.
 
 `picture-*.svg` explains SSPS at one look; `data-flow-*.svg` shows a step.
 """
 
+import csv
 import math
 import pathlib
 import random
+import statistics
 
 STATIC = pathlib.Path(__file__).parents[1] / "_static"
 FONT = (
@@ -138,7 +140,8 @@ class Drawing:
         heads = "".join(
             f'<marker id="head-{name}" viewBox="0 0 10 10" refX="8.5" refY="5" '
             'markerWidth="7" markerHeight="7" orient="auto-start-reverse">'
-            f'<path d="M0 0 L10 5 L0 10 z" fill="{self.colors[name]}"/></marker>'
+            f'<path d="M0 0 L10 5 L0 10 z" fill="{self.colors[name]}"/>'
+            "</marker>"
             for name in ("soft", "blue", "green", "orange", "red")
         )
         body = "\n".join(self.parts)
@@ -207,7 +210,7 @@ def picture(colors):
     d.arrow("M496 182 L510 252", "blue")
     d.dot(511, 262, "blue", 7)
     d.arrow("M560 264 L710 268", "blue", 2.4)
-    d.text(650, 258, "1  nearest cluster", 14, "blue", 600, "middle")
+    d.text(634, 256, "1  nearest cluster", 14, "blue", 600, "middle")
     d.dot(782, 252, "green", 7)
     d.arrow("M785 244 L836 184", "green", 2.4)
     d.text(824, 230, "2  draw one,", 14, "green", 600)
@@ -303,11 +306,81 @@ def data_flow(colors):
     return d.svg()
 
 
+def results(colors):
+    """Draw the mean error rates of docs/minivox_runs.csv."""
+    rates = mean_rates()
+    width, left, scale, row = 860, 110, 32.0, 46
+    height = 74 + row * len(rates)
+    d = Drawing(
+        width,
+        height,
+        colors,
+        "Equal error rates on MiniVox",
+        "; ".join(
+            f"{name}: {plain:.1f} % without SSPS, {ssps:.1f} % with it, "
+            f"{true:.1f} % with true positives"
+            for name, (plain, ssps, true) in rates.items()
+        ),
+    )
+    for place, color, label in (
+        (left, "soft", "without SSPS"),
+        (left + 150, "green", "with SSPS"),
+        (left + 280, "orange", "true positives (labels): the bound"),
+    ):
+        d.dot(place + 6, 28, color, 7)
+        d.text(place + 20, 33, label, 14, "ink")
+    for percent in range(0, 21, 5):
+        x = left + scale * percent
+        d.add(
+            f'<path d="M{x} 52 L{x} {height - 26}" stroke="{{line}}" '
+            'stroke-width="1"/>'
+        )
+        d.text(x, height - 8, f"{percent} %", 12.5, "soft", 400, "middle")
+    for number, (name, (plain, ssps, true)) in enumerate(rates.items()):
+        y = 74 + row * number
+        d.text(20, y + 5, name, 15, "ink", 600)
+        start, end = left + scale * plain, left + scale * ssps + 9
+        d.arrow(f"M{start:.0f} {y} L{end:.0f} {y}", "green", 2.5)
+        for value, color in (
+            (plain, "soft"),
+            (ssps, "green"),
+            (true, "orange"),
+        ):
+            d.dot(left + scale * value, y, color, 7)
+            d.text(
+                left + scale * value,
+                y - 12,
+                f"{value + 1e-9:.1f}",
+                12.5,
+                color,
+                600,
+                "middle",
+            )
+    return d.svg()
+
+
+def mean_rates():
+    """Average the runs: framework to EER without, with, true positives."""
+    found = {}
+    with open(STATIC.parent / "minivox_runs.csv", encoding="utf-8") as file:
+        for run in csv.DictReader(file):
+            kinds = found.setdefault(run["framework"], {})
+            kinds.setdefault(run["positives"], []).append(float(run["EER %"]))
+    return {
+        name: [
+            statistics.mean(kinds[kind])
+            for kind in ("plain", "SSPS", "true positives")
+        ]
+        for name, kinds in found.items()
+    }
+
+
 def main():
-    """Write both figures in both palettes."""
+    """Write every figure in both palettes."""
     for name, colors in PALETTES.items():
         (STATIC / f"picture-{name}.svg").write_text(picture(colors))
         (STATIC / f"data-flow-{name}.svg").write_text(data_flow(colors))
+        (STATIC / f"results-{name}.svg").write_text(results(colors))
 
 
 if __name__ == "__main__":

@@ -55,8 +55,9 @@ from ssps_plugin.evaluation.scoring import Cohort, draw_cohort
 from ssps_plugin.simulation import make_minivox
 from ssps_plugin.training.brain import SSLBrain
 from ssps_plugin.training.checks import (
+    check_dimensions,
     check_same_experiment,
-    check_warm_start,
+    check_ssl_folder,
     find_resumable_run,
     has_checkpoints,
     log_changed_settings,
@@ -73,13 +74,24 @@ from ssps_plugin.training.run_folder import (
     hold_output_folder,
 )
 from ssps_plugin.training.runtime import process_group
+from ssps_plugin.training.settings import tag_of
 from ssps_plugin.training.train_loggers import check_use_wandb
+from ssps_plugin.training.weights import (
+    check_warm_start,
+    check_weights,
+    find_save_folder,
+)
 
 logger = get_logger(__name__)
 
 # Above recipes/, where hparams/ is: in a clone, and where pip installs both.
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 MINIVOX_OVERLAY = "hparams/minivox.yaml"
+# What overlays change that are for another encoder.
+ENCODER_KEYS = {
+    *("features", "normalization", "encoder", "num_mels", "embedding_dim"),
+    *("frontend_lr", "ssl_folder", "warm_start_from"),
+}
 
 
 def main(argv: list[str]) -> None:
@@ -98,6 +110,10 @@ def train(configuration: Configuration) -> None:
     """Prepare, train, verify."""
     data_folders = configuration["data_folder"]
     hparams = load_hparams(configuration)
+    check_dimensions(
+        hparams["framework"], hparams["sampler"], hparams["sample_rate"]
+    )
+    check_weights_to_start_from(hparams)
     open_output_folder(configuration)
     check_start_epoch(hparams)
     warn_unusual_settings(hparams)
@@ -146,8 +162,10 @@ def train(configuration: Configuration) -> None:
 
 
 def check_before_writing(configuration: Configuration) -> None:
-    """Check what a warm start is from, before any folder is made."""
+    """Check what is started from, before any folder is made."""
     settings = configuration.settings()
+    features = tag_of(configuration.get("features"))
+    check_ssl_folder(features, settings.get("ssl_folder"))
     check_use_wandb(settings.get("use_wandb"))
     warm_start_from = settings.get("warm_start_from")
     if warm_start_from is None or has_checkpoints(settings["save_folder"]):
@@ -191,7 +209,8 @@ def use_minivox(configuration: Configuration) -> None:
         f"{configuration.hparams_file} --data_folder VOXCELEB2/dev "
         "--trials voxceleb1-o --trials_folder VOXCELEB1"
     )
-    if not configuration.overlays:
+    # Overlays for another encoder, or none, leave the corpus's settings.
+    if configuration.overlay_keys() <= ENCODER_KEYS:
         configuration.apply_overlay(MINIVOX_OVERLAY)
 
 
@@ -293,18 +312,28 @@ def find_started_run(configuration: Configuration) -> dict[str, Any] | None:
         return None
 
 
+def check_weights_to_start_from(hparams: dict[str, Any]) -> None:
+    """Check that weights to start from fit, before any folder is made."""
+    source, sampler = hparams.get("warm_start_from"), hparams["sampler"]
+    if source is None or has_checkpoints(hparams["save_folder"]):
+        return
+    if not sampler.enabled or find_save_folder(source) is None:
+        check_weights(hparams["framework"], source)
+
+
 def check_start_epoch(hparams: dict[str, Any]) -> None:
-    """Check that an epoch can fill the memories before SSPS starts.
+    """Check that the memories can be filled before SSPS starts.
 
     Raises
     ------
     ValueError
-        SSPS starts in the first epoch.
+        SSPS starts in the first epoch, of an encoder that is not trained.
     """
-    if hparams["sampler"].start_epoch == 1:
+    starts_at_once = hparams["sampler"].start_epoch == 1
+    if starts_at_once and hparams.get("warm_start_from") is None:
         raise ValueError(
             "Expected ssps_start_epoch of at least 2, since the epoch before "
-            "fills the memories, got 1: set 2, or start from a finished run "
+            "fills the memories, got 1: set 2, or start from a trained encoder "
             "by warm_start_from."
         )
 

@@ -24,7 +24,7 @@ from speechbrain.utils.distributed import (
     infer_device,
     run_on_main,
 )
-from speechbrain.utils.logger import get_logger, setup_logging
+from speechbrain.utils.logger import get_logger
 from voxceleb_prepare import Trials, warn_trained_speakers
 
 from ssps_plugin.commands.recipe import run_recipe
@@ -45,6 +45,7 @@ from ssps_plugin.training.configuration import (
     Configuration,
     parse_configuration,
 )
+from ssps_plugin.training.console import log_to_console
 from ssps_plugin.training.runtime import process_group
 
 logger = get_logger(__name__)
@@ -73,7 +74,7 @@ def verify(configuration: Configuration) -> None:
         use_paths_of_run(configuration)
     check_checkpoints(configuration.settings()["save_folder"])
     hparams = configuration.load(NEEDED_KEYS)
-    setup_logging()
+    log_to_console(sys.stdout)
     trials = Trials.from_hparams(hparams)
     run_on_main(trials.download)
     trials.read()

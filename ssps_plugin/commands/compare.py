@@ -42,7 +42,7 @@ def compare(
       ssps compare A.wav B.wav --model EXPORT --json
       ssps compare A.wav B.wav --threshold eer
     """
-    model, files = split_model(arguments, model)
+    model, files = split_model(arguments, model, num_files=2)
     if len(files) != 2:
         raise click.UsageError(
             f"Expected two recordings, got {len(files)}: ssps compare "
@@ -61,11 +61,12 @@ def compare(
     if as_json:
         click.echo(json.dumps(answer))
         return
-    click.echo(f"score      {found.score:.4f}")
     shown = "none" if found.threshold is None else f"{found.threshold:.4f}"
-    click.echo(f"threshold  {shown} ({found.threshold_source})")
     verdict = {True: "yes", False: "no", None: "unknown"}[found.same_speaker]
-    click.echo(f"same       {verdict}")
+    click.echo(f"score         {found.score:.4f}")
+    click.echo(f"threshold     {shown}")
+    click.echo(f"chosen so     {found.threshold_source}")
+    click.echo(f"same speaker  {verdict}")
 
 
 def _parse_threshold(given: str | None) -> float | str | None:

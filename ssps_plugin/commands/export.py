@@ -73,6 +73,10 @@ def export(
     quieten()
     from ssps_plugin.pretrained.export import export_run
 
+    if onnx:  # before anything is written
+        from ssps_plugin.pretrained.onnx_export import check_onnx_installed
+
+        check_onnx_installed()
     written = export_run(run, folder, weights=weights, overwrite=overwrite)
     files = _write_programs(written, onnx, torch_export)
     also = f", with {' and '.join(files)}" if files else ""
@@ -87,15 +91,34 @@ def export(
 @click.command("import", short_help="Bring in weights of other toolkits.")
 @click.argument("source", type=click.Path())
 @click.argument("folder", type=click.Path(file_okay=False))
+@click.option(
+    "--front-end",
+    type=click.Choice(["auto", "speechbrain", "authors"]),
+    default="auto",
+    help="The features that the weights were trained on; auto: those of the "
+    "toolkit that the names of the weights are of.",
+)
+@click.option(
+    "--prefix",
+    default=None,
+    help="What the names of the encoder's weights begin with, where it cannot "
+    "be found out.",
+)
 @click.option("--overwrite", is_flag=True, help="Replace an export in FOLDER.")
-def import_(source: str, folder: str, overwrite: bool) -> None:
+def import_(
+    source: str,
+    folder: str,
+    front_end: str,
+    prefix: str | None,
+    overwrite: bool,
+) -> None:
     """Bring in the weights at SOURCE, and write them to FOLDER as an export:
     what embed, compare and score take, and plain SpeechBrain, too.
 
-    SOURCE is a SpeechBrain embedding_model.ckpt or its folder, an export, a
-    snapshot, a save folder, or the authors' .pt. To start a training from
-    SOURCE, nothing need be brought in: ssps train YAML --warm_start_from
-    SOURCE.
+    SOURCE is a SpeechBrain embedding_model.ckpt or its folder, the authors'
+    .pt, a run, a snapshot or an export. There is no threshold until trials are
+    scored. To start a training from SOURCE, nothing need be brought in: ssps
+    train YAML --warm_start_from SOURCE.
 
     \b
     Example:
@@ -105,7 +128,13 @@ def import_(source: str, folder: str, overwrite: bool) -> None:
     quieten()
     from ssps_plugin.pretrained import import_weights
 
-    written = import_weights(source, folder, overwrite=overwrite)
+    written = import_weights(
+        source,
+        folder,
+        prefix=prefix,
+        front_end=front_end,
+        overwrite=overwrite,
+    )
     click.echo(f"The model is in {written}.")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pathlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -12,6 +13,9 @@ if TYPE_CHECKING:
     from ssps_plugin.pretrained.speaker_encoder import SpeakerEncoder
 
 Function = TypeVar("Function", bound=Callable[..., Any])
+
+#: Names the model where a command line does not.
+MODEL_VARIABLE = "SSPS_MODEL"
 
 _CONFIGURATION = "hyperparams.yaml"
 # Where recipes write, as hparams/*.yaml say.
@@ -24,10 +28,9 @@ def model_options(function: Function) -> Function:
         click.option(
             "--model",
             "-m",
-            envvar="SSPS_MODEL",
             metavar="RUN_OR_EXPORT",
             help="Output folder of a run, or an export; without it the "
-            f"variable SSPS_MODEL, else the newest run below {_RESULTS}/.",
+            f"variable {MODEL_VARIABLE}, else the newest run in {_RESULTS}/.",
         ),
         click.option(
             "--weights",
@@ -48,7 +51,9 @@ def model_options(function: Function) -> Function:
 
 
 def split_model(
-    arguments: tuple[str, ...], model: str | None
+    arguments: tuple[str, ...],
+    model: str | None,
+    num_files: int | None = None,
 ) -> tuple[str | None, tuple[str, ...]]:
     """Take the first argument for the model, if it is a folder of one.
 
@@ -58,12 +63,19 @@ def split_model(
         `[RUN_OR_EXPORT] FILE ...`.
     model : str or None
         What `--model` gives: then all arguments are files.
+    num_files : int, optional
+        How many files there must be: with one argument more, the first is the
+        model, whatever it is.
 
     Returns
     -------
     tuple
         The model, None if there is none, and the other arguments.
     """
+    if len(arguments) - 1 == num_files:
+        if model is not None:
+            return model, arguments  # one too many
+        return arguments[0], arguments[1:]
     if model is None and arguments and is_model(arguments[0]):
         return arguments[0], arguments[1:]
     return model, arguments
@@ -93,7 +105,8 @@ def load_encoder(
     from ssps_plugin.pretrained.speaker_encoder import SpeakerEncoder
     from ssps_plugin.pretrained.trained_run import is_run_folder
 
-    folder = find_newest_run() if model is None else pathlib.Path(model)
+    model = model or os.environ.get(MODEL_VARIABLE)
+    folder = pathlib.Path(model) if model else find_newest_run()
     if folder.name == _CONFIGURATION:
         folder = folder.parent
     if (folder / "embedding_model.ckpt").is_file() and not is_run_folder(

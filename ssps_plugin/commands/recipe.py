@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 
 from ssps_plugin.commands.errors import run_with_messages, wants_traceback
 from ssps_plugin.commands.installed_files import (
@@ -22,12 +23,35 @@ from ssps_plugin.commands.recipe_help import (
     HELP_OPTIONS,
     docstring_of,
     hparams_place,
+    read_yaml_keys,
     recipe_help,
 )
 
 Main = Callable[[list[str]], object]
 
+
+class _RecipeCommand(click.Command):
+    """A command whose options are the keys of the YAML that it is given."""
+
+    def shell_complete(
+        self, ctx: click.Context, incomplete: str
+    ) -> list[CompletionItem]:
+        """Complete a key of the YAML."""
+        given = ctx.params.get("arguments") or ctx.args or []
+        files = [one for one in given if not one.startswith("-")]
+        path = pathlib.Path(find_hparams(files[0])) if files else None
+        if path is None or not path.is_file() or incomplete[:1] != "-":
+            return super().shell_complete(ctx, incomplete)
+        names = [f"--{key.name}" for key in read_yaml_keys(path)]
+        return [
+            CompletionItem(name)
+            for name in names
+            if name.startswith(incomplete)
+        ]
+
+
 _PASSED_ON: dict[str, Any] = {
+    "cls": _RecipeCommand,
     "add_help_option": False,
     "context_settings": {"ignore_unknown_options": True},
 }
@@ -121,10 +145,8 @@ def _shown_path(path: pathlib.Path) -> str:
 
 def complete_hparams(
     context: click.Context, parameter: click.Parameter, incomplete: str
-) -> list[Any]:
+) -> list[CompletionItem]:
     """Complete the short name or the file of a YAML file."""
-    from click.shell_completion import CompletionItem
-
     if context.params.get("arguments"):
         return [CompletionItem(incomplete, type="file")]
     try:

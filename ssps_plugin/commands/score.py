@@ -57,7 +57,7 @@ def score(
       ssps score results/simclr_ssps/1986 trials.txt --folder corpus/wav
       ssps score -m EXPORT voxceleb1-o -f VOXCELEB1 -o scores.txt
     """
-    model, rest = split_model(arguments, model)
+    model, rest = split_model(arguments, model, num_files=1)
     if len(rest) != 1:
         raise click.UsageError(
             f"Expected one list of trials, got {len(rest)}: ssps score "

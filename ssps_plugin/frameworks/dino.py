@@ -91,16 +91,15 @@ class DINO(Framework):
             )
         batch, num_global = views[0].shape[:2]
         # (batch, num_views, samples) -> (num_views * batch, samples)
-        features = [
-            self.embedding_model.compute_features(
-                group.transpose(0, 1).flatten(0, 1)
-            )
-            for group in views
-        ]
+        wavs = [group.transpose(0, 1).flatten(0, 1) for group in views]
+        features = [self.embedding_model.compute_features(w) for w in wavs]
         embeddings = [self.embedding_model.encode(*group) for group in features]
         outputs = self.head(torch.cat(embeddings))
         with torch.no_grad():
-            embedding = self.teacher_model.encode(*features[0])
+            of_teacher = features[0]
+            if not self.embedding_model.has_fixed_features:
+                of_teacher = self.teacher_model.compute_features(wavs[0])
+            embedding = self.teacher_model.encode(*of_teacher)
             bottleneck = self.teacher_head.bottleneck(embedding)
         return (
             outputs.unflatten(0, (-1, batch)),

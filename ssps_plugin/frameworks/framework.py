@@ -4,9 +4,13 @@ from collections.abc import Iterable, Sequence
 
 import torch
 from speechbrain.nnet.CNN import Conv1d
+from speechbrain.nnet.pooling import StatisticsPooling
 from torch import Tensor, nn
 
 from ssps_plugin.frameworks.attentive_pooling import split_attentive_pooling
+
+# Between the least and the most that SpeechBrain's pooling adds.
+_MEAN_POOLING_NOISE = 5e-5
 
 
 class Framework(nn.Module):
@@ -170,6 +174,29 @@ class EmbeddingModel(nn.Module):
         self.encoder = encoder
         skip_empty_padding(encoder)
         split_attentive_pooling(encoder)
+        fix_pooling_noise(encoder)
+        for name, parameter in features.named_parameters():
+            # Of masks, which there are none of in eval mode: parallel training
+            # waits for the gradient of every parameter that is trained.
+            if name.endswith("masked_spec_embed"):
+                parameter.requires_grad_(False)
+
+    @property
+    def has_fixed_features(self) -> bool:
+        """Whether features are the same for a network and its average."""
+        return not any(p.requires_grad for p in self.features.parameters())
+
+    def train(self, mode: bool = True) -> "EmbeddingModel":
+        """Set the mode; a pre-trained front end stays in eval mode.
+
+        It has dropout, layers that are left out and masks, which make its
+        features, frozen or not, those of another model.
+        """
+        super().train(mode)
+        for module in self.features.modules():
+            if _is_pretrained(module):
+                module.eval()
+        return self
 
     def forward(self, wavs: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Compute embeddings, the encoder's output.
@@ -217,6 +244,14 @@ class EmbeddingModel(nn.Module):
         return embedding.squeeze(1)
 
 
+def _is_pretrained(module: nn.Module) -> bool:
+    """Whether a module is a model of Hugging Face's transformers."""
+    return any(
+        base.__module__.startswith("transformers.")
+        for base in type(module).__mro__
+    )
+
+
 def skip_empty_padding(network: nn.Module) -> int:
     """Skip the padding of convolutions that need none, in place.
 
@@ -251,3 +286,46 @@ def skip_empty_padding(network: nn.Module) -> int:
     for convolution in convolutions:
         convolution.padding = "valid"
     return len(convolutions)
+
+
+def fix_pooling_noise(network: nn.Module) -> int:
+    """Replace the noise that SpeechBrain's pooling adds by its mean, in place.
+
+    `StatisticsPooling`, of x-vectors, adds noise between 1e-5 and 9e-5 to the
+    mean over time, in evaluation, too: two passes over one recording differ,
+    and a resumed run differs from one that was not stopped.
+
+    Arguments
+    ---------
+    network : torch.nn.Module
+        Contains the pooling, at any depth.
+
+    Returns
+    -------
+    int
+        Number of poolings that add a constant now.
+
+    Example
+    -------
+    >>> pooling = StatisticsPooling()
+    >>> fix_pooling_noise(pooling)
+    1
+    >>> x = torch.randn(1, 9, 3)
+    >>> torch.equal(pooling(x), pooling(x))
+    True
+    """
+    poolings = [
+        module
+        for module in network.modules()
+        if isinstance(module, StatisticsPooling)
+    ]
+    for pooling in poolings:
+        # A function, not a bound method: so that a copy is one of its own.
+        pooling._get_gauss_noise = _mean_of_noise
+    return len(poolings)
+
+
+def _mean_of_noise(
+    shape: Sequence[int], device: torch.device | str = "cpu"
+) -> Tensor:
+    return torch.full(tuple(shape), _MEAN_POOLING_NOISE, device=device)

@@ -90,6 +90,8 @@ class MoCo(Framework):
         features, _ = self.embedding_model.compute_features(wavs)
         queries = self.projector(self.embedding_model.encode(features, None))
         with torch.no_grad():
+            if not self.embedding_model.has_fixed_features:
+                features, _ = self.key_embedding_model.compute_features(wavs)
             if self.training and is_distributed():
                 keys = self._encode_shuffled_keys(features)
             else:

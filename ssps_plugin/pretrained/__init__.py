@@ -6,8 +6,13 @@ from typing import Any
 # Imported when they are first used: some need what not everybody installs.
 _MODULE_OF = {
     "Comparison": "speaker_encoder",
+    "ImportReport": "imported_weights",
     "SpeakerEncoder": "speaker_encoder",
+    "export_onnx": "onnx_export",
     "export_run": "export",
+    "export_torch": "onnx_export",
+    "import_weights": "imported_weights",
+    "load_weights": "imported_weights",
     "push_to_hub": "hub",
 }
 

@@ -17,7 +17,13 @@ import math
 import os
 import pathlib
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, MutableMapping
+from collections.abc import (
+    Collection,
+    Iterable,
+    Iterator,
+    Mapping,
+    MutableMapping,
+)
 from contextlib import contextmanager
 from typing import Any
 
@@ -145,6 +151,7 @@ def write_export(
     details: Mapping[str, Any],
     *,
     overwrite: bool = False,
+    own_classes: bool = False,
 ) -> pathlib.Path:
     """Write an export of any embedding model.
 
@@ -162,6 +169,8 @@ def write_export(
         which `sample_rate` is needed. See `describe_run`.
     overwrite : bool
         As for `export_run`.
+    own_classes : bool
+        Allow classes of this package too, which plain SpeechBrain needs then.
 
     Returns
     -------
@@ -185,7 +194,12 @@ def write_export(
     states = _collect_states(model, dim)
     front_end = path / FRONT_END
     text, copied = make_configuration(
-        description, rate, dim, list(states), front_end
+        description,
+        rate,
+        dim,
+        list(states),
+        front_end,
+        (*_COMMON_PACKAGES, "ssps_plugin") if own_classes else _COMMON_PACKAGES,
     )
     if copied is not None:
         details["front_end"] = FRONT_END
@@ -355,6 +369,7 @@ def make_configuration(
     dim: int,
     loadables: list[str],
     front_end: pathlib.Path,
+    packages: Collection[str] = _COMMON_PACKAGES,
 ) -> tuple[str, str | None]:
     """Write the `hyperparams.yaml` of an export.
 
@@ -370,6 +385,8 @@ def make_configuration(
         The modules that have a file of weights or statistics.
     front_end : pathlib.Path
         Where the folder of a Hugging Face model will be, if one is named.
+    packages : collection of str
+        Those whose classes may be named.
 
     Returns
     -------
@@ -408,10 +425,10 @@ def make_configuration(
     if copied:
         tree[FRONT_END_KEY] = str(front_end)
     for name, key in _PARTS.items():
-        _check_classes(parts[name], name)
+        _check_classes(parts[name], name, packages)
         tree[key] = parts[name]
     if window is not None:
-        _check_classes(window, "features")
+        _check_classes(window, "features", packages)
         tree["window_of_features"] = window
     tree["mean_var_norm_emb"] = _tagged(
         "!new:speechbrain.processing.features.InputNormalization",
@@ -433,11 +450,15 @@ def make_configuration(
     yaml = ruamel.yaml.YAML()
     yaml.indent(mapping=4, sequence=6, offset=4)
     yaml.dump(tree, text)
-    return f"{_HEADER}\n{text.getvalue()}", next(iter(copied), None)
+    loader = "SpeechBrain alone loads it"
+    if "ssps_plugin." in text.getvalue():
+        loader = "SpeechBrain loads it where ssps_plugin is installed"
+    header = _HEADER.format(loader=loader)
+    return f"{header}\n{text.getvalue()}", next(iter(copied), None)
 
 
 _HEADER = """\
-# A speaker encoder, exported by ssps_plugin. SpeechBrain alone loads it:
+# A speaker encoder, exported by ssps_plugin. {loader}:
 #     SpeakerRecognition.from_hparams(source="the folder of this file")
 """
 
@@ -509,7 +530,7 @@ def _plain_features(node: Any) -> tuple[Any, Any]:
     return features, _tagged_list("!apply:builtins.setattr", setter, False)
 
 
-def _check_classes(node: Any, key: str) -> None:
+def _check_classes(node: Any, key: str, packages: Collection[str]) -> None:
     """Check that plain SpeechBrain can build a node.
 
     Raises
@@ -520,7 +541,7 @@ def _check_classes(node: Any, key: str) -> None:
     tag = tag_of(node) or ""
     kind, _, name = tag.partition(":")
     package = name.partition(".")[0]
-    if kind in ("!new", "!name", "!apply") and package not in _COMMON_PACKAGES:
+    if kind in ("!new", "!name", "!apply") and package not in packages:
         raise ValueError(
             "Expected classes of SpeechBrain and PyTorch, which plain "
             f"SpeechBrain can build, got {name} as {key} (or in it): change "
@@ -529,10 +550,10 @@ def _check_classes(node: Any, key: str) -> None:
         )
     if isinstance(node, Mapping):
         for value in node.values():
-            _check_classes(value, key)
+            _check_classes(value, key, packages)
     elif isinstance(node, list):
         for value in node:
-            _check_classes(value, key)
+            _check_classes(value, key, packages)
 
 
 def _use_copy(node: Any) -> Iterator[str]:

@@ -51,8 +51,7 @@ $front_matter---
 A speaker encoder: it maps a recording of speech to $dim numbers, whose cosine
 says how alike two voices are. $trained
 
-SpeechBrain loads this folder by itself; the package it was trained with,
-`ssps_plugin`, is not needed.
+$needed
 
 ## Use
 
@@ -90,8 +89,7 @@ $limits
 
 ## Source
 
-L. Lepage and R. Dehak, *Self-Supervised Positive Sampling* (SSPS): Interspeech
-2025 (arXiv 2505.14561) and IEEE TASLP 33, 2025 (arXiv 2501.17772).
+$source
 
 $made
 """)
@@ -143,12 +141,14 @@ def make_card(details: Mapping[str, Any]) -> str:
         title=details.get("name", "Speaker encoder"),
         dim=details.get("embedding_dim", "some"),
         trained=_describe_training_in_a_sentence(details),
+        needed=_describe_need(details),
         speechbrain_code=_speechbrain_code(thresholds.value()),
         package_code=_package_code(thresholds.value(), details),
         threshold=_describe_threshold(thresholds, details),
         results=_describe_results(details),
         training=_describe_training(details),
         limits=_describe_limits(details),
+        source=_describe_source(details),
         made=_describe_origin(details),
     )
 
@@ -158,8 +158,9 @@ def make_card(details: Mapping[str, Any]) -> str:
 
 def _front_matter(details: Mapping[str, Any]) -> str:
     tags = ["speechbrain", "speaker-verification", "speaker-recognition"]
-    tags += ["speaker-embeddings", "self-supervised-learning", "audio"]
-    tags += ["pytorch"]
+    tags += ["speaker-embeddings", "audio", "pytorch"]
+    if not details.get("imported_from"):
+        tags.insert(4, "self-supervised-learning")
     for key in ("encoder", "framework"):
         if details.get(key):
             tags.append(str(details[key]).lower().replace("_", "-"))
@@ -211,7 +212,27 @@ def _model_index_entry(results: Mapping[str, Any]) -> dict[str, Any]:
 # -- sections --------------------------------------------------------------
 
 
+def _describe_need(details: Mapping[str, Any]) -> str:
+    if details.get("needs_package"):
+        return (
+            "SpeechBrain loads this folder where `ssps_plugin` is installed, "
+            "which\nhas its features or its encoder."
+        )
+    made_with = "trained with"
+    if details.get("imported_from"):
+        made_with = "brought in with"
+    return (
+        f"SpeechBrain loads this folder by itself; the package it was "
+        f"{made_with},\n`ssps_plugin`, is not needed."
+    )
+
+
 def _describe_training_in_a_sentence(details: Mapping[str, Any]) -> str:
+    if details.get("imported_from"):
+        return (
+            "Its weights were\nbrought in from "
+            f"`{details['imported_from']}`, not trained by `ssps_plugin`."
+        )
     corpus = details.get("corpus") or {}
     framework = details.get("framework")
     if not framework:
@@ -429,6 +450,21 @@ def _describe_limits(details: Mapping[str, Any]) -> str:
             "top of this file, as the corpus allows."
         )
     return "\n".join(f"- {line}" for line in lines)
+
+
+def _describe_source(details: Mapping[str, Any]) -> str:
+    origin = details.get("imported_from")
+    if origin:
+        digest = str(details.get("imported_sha256", ""))[:16]
+        return (
+            f"The weights are those of `{origin}` (SHA-256 {digest}…), whose "
+            "license and\nwhose papers hold. Say here where you have it from."
+        )
+    return (
+        "L. Lepage and R. Dehak, *Self-Supervised Positive Sampling* (SSPS): "
+        "Interspeech\n2025 (arXiv 2505.14561) and IEEE TASLP 33, 2025 (arXiv "
+        "2501.17772)."
+    )
 
 
 def _describe_origin(details: Mapping[str, Any]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import os
@@ -231,8 +232,10 @@ class SpeakerEncoder(nn.Module):
     @property
     def device(self) -> torch.device:
         """Where the model is."""
-        tensors = [*self.parameters(), *self.buffers()]
-        return tensors[0].device if tensors else torch.device("cpu")
+        # The first: a list of all would take as long as a short recording.
+        tensors = itertools.chain(self.parameters(), self.buffers())
+        first = next(tensors, None)
+        return torch.device("cpu") if first is None else first.device
 
     @property
     def embedding_dim(self) -> int:

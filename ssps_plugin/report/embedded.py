@@ -33,8 +33,8 @@ from ssps_plugin.report.scored_trials import (
 _MAP_POINTS = 400
 _MAP_SPEAKERS = 12
 _PERPLEXITY = 30
-# Utterances that are embedded by default; fewer by a large encoder on a CPU,
-# where the published one takes a second for ten of speech.
+# Utterances that are embedded by default; fewer by a large encoder on a CPU, in
+# proportion to its parameters (chosen, not measured).
 _MOST_UTTERANCES = 400
 _LEAST_UTTERANCES = 60
 _LARGE_ENCODER = 1_000_000  # parameters

@@ -173,10 +173,10 @@ def map_section(one: Collected, seed: int = 0) -> Section:
         for name, rows in embedded.models.items()
     ]
     caption = (
-        f"A point is an utterance: {len(chosen):,} of {utterances.source}, "
-        f"placed by t-SNE of their cosines (seed {seed}). Read off which "
-        "points are neighbours; how far groups are apart, and how "
-        "large they are, means nothing."
+        f"A point is an utterance, {len(chosen):,} of those that were embedded "
+        f"({utterances.source}), placed by t-SNE of their cosines (seed "
+        f"{seed}). Read off which points are neighbours; how far groups are "
+        "apart, and how large they are, means nothing."
     )
     switch = {}
     if labels is None:

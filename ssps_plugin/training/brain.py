@@ -1,6 +1,7 @@
 """The Brain that every self-supervised recipe of this package shares."""
 
 import copy
+import math
 import pathlib
 import time
 from collections.abc import Iterator, Sequence
@@ -51,7 +52,9 @@ from ssps_plugin.training.checks import (
     check_recoverables,
     check_run_options,
     check_spaces,
+    pretrained_parameters,
 )
+from ssps_plugin.training.optimisation import give_own_rate
 from ssps_plugin.training.runtime import (
     ForwardState,
     StopRequest,
@@ -66,6 +69,7 @@ from ssps_plugin.training.train_loggers import (
     make_wandb_logger,
     split_metrics,
 )
+from ssps_plugin.training.weights import find_save_folder, load_weights
 
 logger = get_logger(__name__)
 
@@ -102,10 +106,11 @@ class SSLBrain(sb.Brain):
     name. `hparams` holds `crop_groups` (the views), `loss`, `lr_schedule` (a
     function of the epochs passed), `schedule_epochs` (the length of the
     momentum's schedule), `clip_gradients` (a function of the parameters, or
-    null), `reference_in_eval_mode`, `verify_interval` (epochs),
-    `averaged_epochs`, `num_checkpoints`, `train_logger`, `use_tensorboard`,
-    `use_wandb` (may be missing), `sync_batchnorm`, `compile_backend` and
-    `output_folder`.
+    null), `frontend_lr` (the learning rate of a pre-trained front end, or
+    null; its ratio to `lr` stays), `reference_in_eval_mode`,
+    `verify_interval` (epochs), `averaged_epochs`, `num_checkpoints`,
+    `train_logger`, `use_tensorboard`, `use_wandb` (may be missing),
+    `sync_batchnorm`, `compile_backend` and `output_folder`.
 
     Arguments
     ---------
@@ -118,7 +123,8 @@ class SSLBrain(sb.Brain):
         error rates, the final model by all. Without any, no error rates are
         computed.
     warm_start_from : str, optional
-        The `save` folder of a finished run, for SSPS to start from.
+        What to start from: the output or save folder of a finished run, or
+        weights of an encoder, as `load_weights` takes them.
     failures : ReadFailures, optional
         Which training files could not be read: counted in the history, and the
         run ends with more of them than it allows.
@@ -283,6 +289,11 @@ class SSLBrain(sb.Brain):
         clipped.
         """
         super().init_optimizers()
+        # A YAML file from before there was this key lacks it.
+        rate = getattr(self.hparams, "frontend_lr", None)
+        if rate is not None:
+            parameters = pretrained_parameters(self.framework)
+            give_own_rate(self.optimizer, parameters, rate / self.hparams.lr)
         self.optimizer.register_step_pre_hook(self._before_step)
         self.optimizer.register_step_post_hook(self._after_step)
 
@@ -365,6 +376,10 @@ class SSLBrain(sb.Brain):
         )
 
     def _before_step(self, *_: Any) -> None:
+        for group in self.optimizer.param_groups:
+            # SpeechBrain clips the first group alone.
+            if "lr_scale" in group and math.isfinite(self.max_grad_norm):
+                nn.utils.clip_grad_norm_(group["params"], self.max_grad_norm)
         for part in self._parts:
             for parameter in part.frozen_parameters():
                 parameter.grad = None
@@ -416,7 +431,7 @@ class SSLBrain(sb.Brain):
         self.epochs_passed = epochs_before + steps_before / self.num_steps
         self.learning_rate = self.hparams.lr_schedule(self.epochs_passed)
         for group in self.optimizer.param_groups:
-            group["lr"] = self.learning_rate
+            group["lr"] = self.learning_rate * group.get("lr_scale", 1.0)
 
     # -- one epoch ---------------------------------------------------------
 
@@ -786,17 +801,26 @@ class SSLBrain(sb.Brain):
 
     # -- warm start --------------------------------------------------------
 
-    def _warm_start(self, folder: str) -> None:
-        """Load a finished run, and fill the memories with its encoder.
+    def _warm_start(self, source: str) -> None:
+        """Take up a finished run or weights, and fill the memories.
 
-        Model, optimiser and epoch continue those of the run. The memories are
-        filled in one pass over the training set, in eval mode, with the
-        training augmentation, in the order of the last epoch. It takes the
-        place of the epoch that would otherwise fill them.
+        With SSPS, model, optimiser and epoch continue those of a run. The
+        memories are filled in one pass over the training set, in eval mode,
+        with the training augmentation, in the order of the last epoch. It
+        takes the place of the epoch that would otherwise fill them. Of
+        anything else, and without SSPS, the weights are taken, and training
+        begins at its first epoch: SSPS may then start in it.
 
         Source: Lepage and Dehak, SSPS, Interspeech 2025 (arXiv 2505.14561).
         """
-        epoch = self._recover_finished_run(folder)
+        save_folder, sampler = find_save_folder(source), self.modules.sampler
+        if save_folder is not None and sampler.enabled:
+            epoch = self._recover_finished_run(str(save_folder))
+        else:
+            self._load_weights(source)
+            epoch = 0
+            if sampler.start_epoch != 1:
+                return
         self.shared_epoch.set(epoch)
         loader = self._loader_of_epoch(epoch)
         self.modules.eval()
@@ -807,7 +831,13 @@ class SSLBrain(sb.Brain):
                 unit="batch",
                 disable=not self._shows_progress,
             )
-            self.modules.sampler.warm_start(self._embedded_batches(bar))
+            sampler.warm_start(self._embedded_batches(bar))
+
+    def _load_weights(self, source: str) -> None:
+        """Load weights into the framework, and log what they are."""
+        report = load_weights(self.framework, source)
+        logger.info("Warm start: %s", report)
+        self._first_norm = self._weight_norm()
 
     def _recover_finished_run(self, folder: str) -> int:
         """Recover what the run trained, and return its last epoch.
@@ -839,7 +869,8 @@ class SSLBrain(sb.Brain):
                 f"Expected SSPS to start after the last epoch of the run in "
                 f"{folder}, which is {epoch}, got a start in epoch "
                 f"{start_epoch}: change ssps_start_epoch to {epoch + 1}, and "
-                "num_epochs to more than that."
+                "num_epochs to more than that. To start from its weights "
+                "alone, give a file in its folder snapshots."
             )
         logger.info("Warm start from %s, epoch %d", checkpoint.path, epoch)
         return epoch

@@ -1,5 +1,6 @@
 """Checks before training: of what is composed, and of what is resumed."""
 
+import importlib.util
 import os
 import pathlib
 from collections.abc import Mapping
@@ -16,6 +17,7 @@ from ssps_plugin.training.configuration import read_saved_settings
 logger = get_logger(__name__)
 
 _NUM_SHOWN_ENTRIES = 3
+_SHOWN_CHARACTERS = 200
 # Keys that hold files and folders: a run may move, and train the same.
 _PATHS = {
     "data_folder",
@@ -56,6 +58,133 @@ def check_spaces(framework: Framework, sampler: nn.Module) -> None:
             f"{type(framework).__name__}: there is a head between them. "
             "Change the sampler's strategy to ClusteringSampling, or take a "
             "framework without a head."
+        )
+
+
+def pretrained_parameters(framework: Framework) -> list[nn.Parameter]:
+    """Return the parameters of a front end that `frontend_lr` is for.
+
+    Those that come pre-trained, in modules of the features. What the features
+    hold themselves, as weights of layers, is new, and learns as the encoder.
+
+    Arguments
+    ---------
+    framework : Framework
+        Its embedding model's features are looked at.
+
+    Returns
+    -------
+    list of torch.nn.Parameter
+
+    Raises
+    ------
+    ValueError
+        There are none to train.
+    """
+    features = getattr(framework.embedding_model, "features", nn.Identity())
+    found = [
+        parameter
+        for name, parameter in features.named_parameters()
+        if "." in name and parameter.requires_grad
+    ]
+    if not found:
+        raise ValueError(
+            "Expected features with pre-trained parameters to tune at "
+            f"frontend_lr, got {type(features).__name__} with none that are "
+            "trained: change frontend_lr to null, or features to tune them "
+            "(hparams/ssl_frontend.yaml, --features '{freeze: False}')."
+        )
+    return found
+
+
+def check_dimensions(
+    framework: Framework, sampler: nn.Module, sample_rate: int
+) -> None:
+    """Check that features, encoder and memories fit, by embedding a second.
+
+    Arguments
+    ---------
+    framework : Framework
+        On any device. Nothing of it changes.
+    sampler : torch.nn.Module
+        A `PositiveSampler`, or what is used in place of it.
+    sample_rate : int
+        In Hz.
+
+    Raises
+    ------
+    ValueError
+        The encoder does not take the features, or its embeddings are not of
+        the sampler's `reference_dim`.
+    """
+    was_training = framework.training
+    framework.eval()
+    try:
+        with torch.no_grad():
+            dim = framework.embed(torch.zeros(1, sample_rate)).shape[-1]
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())[:_SHOWN_CHARACTERS]
+        raise ValueError(
+            "Expected an encoder that takes the bands of the features, got: "
+            f"{reason}. Change num_mels, or input_size of encoder (with a "
+            "pre-trained front end, hidden_size in its config.json)."
+        ) from error
+    finally:
+        framework.train(was_training)
+    expected = getattr(getattr(sampler, "bank", None), "dim", dim)
+    if dim != expected:
+        raise ValueError(
+            f"Expected embeddings of the sampler's reference_dim, {expected}, "
+            f"got {dim} numbers from the encoder: change embedding_dim, or "
+            "reference_dim of sampler (and positive_dim, without a head)."
+        )
+
+
+def check_ssl_folder(features: str | None, folder: str | None) -> None:
+    """Check that a pre-trained front end is there, before it is built.
+
+    Arguments
+    ---------
+    features : str or None
+        The tag of `features` in the YAML file.
+    folder : str or None
+        `ssl_folder`.
+
+    Raises
+    ------
+    FileNotFoundError
+        There is no such folder, or no model in it.
+    RuntimeError
+        The package that it needs is not installed.
+    ValueError
+        One is given without the other.
+    """
+    if ".integrations.huggingface." not in (features or ""):
+        if folder is not None:
+            raise ValueError(
+                "Expected features that read ssl_folder, got "
+                f"{features}: add --overlay hparams/ssl_frontend.yaml, or "
+                "leave ssl_folder out."
+            )
+        return
+    if importlib.util.find_spec("transformers") is None:
+        raise RuntimeError(
+            "Expected transformers, for a pre-trained front end: pip install "
+            "'ssps_plugin[ssl]'."
+        )
+    if folder is None:
+        raise ValueError(
+            "Expected the local folder of a pre-trained model, got none: "
+            "change ssl_folder."
+        )
+    path = pathlib.Path(folder)
+    weights = [*path.glob("*.safetensors"), *path.glob("*.bin")]
+    if not (path / "config.json").is_file() or not weights:
+        raise FileNotFoundError(
+            "Expected a local folder with config.json and weights "
+            f"(model.safetensors or pytorch_model.bin), got {folder}: change "
+            "ssl_folder; huggingface-cli download NAME --local-dir FOLDER "
+            "fetches a model once."
         )
 
 
@@ -176,37 +305,6 @@ def has_checkpoints(save_folder: str | os.PathLike[str]) -> bool:
     return any(folder.glob("CKPT+*")) or any(folder.glob("DAMAGED+CKPT+*"))
 
 
-def check_warm_start(folder: str) -> None:
-    """Check that a warm start has a run to start from.
-
-    Arguments
-    ---------
-    folder : str
-        The save folder of a finished run.
-
-    Raises
-    ------
-    FileNotFoundError
-        There is no checkpoint; the message says where one is near by.
-    """
-    path = pathlib.Path(folder)
-    if has_checkpoints(path):
-        return
-    found = "which is not there"
-    if path.exists():
-        found = "a folder with none" if path.is_dir() else "a file"
-    near = [
-        str(other)
-        for other in (path / "save", path.parent, path.parent / "save")
-        if has_checkpoints(other)
-    ]
-    raise FileNotFoundError(
-        "Expected the save folder of a finished run, with a checkpoint in it, "
-        f"got {folder}, {found}: change warm_start_from"
-        + (f" to {near[0]}." if near else ".")
-    )
-
-
 def check_same_experiment(
     settings: Mapping[str, Any], started: Mapping[str, Any]
 ) -> None:
@@ -228,7 +326,7 @@ def check_same_experiment(
     folder = settings["output_folder"]
     if started["experiment"] != settings["experiment"]:
         warm_start = ""
-        if "warm_start_from" in settings:
+        if "ssps_start_epoch" in settings:
             warm_start = (
                 " (and start from that run by --warm_start_from "
                 f"{settings['save_folder']})"

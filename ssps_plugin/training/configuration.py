@@ -68,12 +68,12 @@ class Configuration:
     run_opts : RunOptions
         SpeechBrain's run options.
     overrides : dict
-        Values that override the file's: those of the overlay, then those of
+        Values that override the file's: those of overlays, then those of
         the command line.
     notes, warnings : list of str
         Messages for the log, which is not open yet when they arise.
     overlays : list of pathlib.Path
-        The overlays applied so far.
+        The overlays applied so far; what a later one has goes before.
     root : pathlib.Path, optional
         The last folder in which relative overlays are looked for.
     """
@@ -188,8 +188,9 @@ class Configuration:
             for key, value in values.items()
             if key in keys
         }
-        self.overrides = {**values, **self.overrides}
-        self.overlays.append(path)
+        apply_overrides(values, self.overrides)
+        self.overrides = values
+        self.overlays.insert(0, path)
         # The saved configuration holds the values: it needs no overlay.
         self.overrides["overlay"] = None
         self.notes.append(
@@ -200,6 +201,10 @@ class Configuration:
                 f"{self.hparams_file} has no use for {', '.join(unused)}."
             )
         self.check_values()
+
+    def overlay_keys(self) -> set[str]:
+        """Return the keys that the overlays applied so far have."""
+        return {key for path in self.overlays for key in _read_yaml(path)}
 
     def check_values(self) -> None:
         """Check that paths are text and that numbers are in range.
@@ -272,7 +277,8 @@ def parse_configuration(
     Returns
     -------
     Configuration
-        With the overlay applied, if the key `overlay` names one.
+        With the overlays applied that the key `overlay` names; of several,
+        the last one's values go before. `--overlay` may be given several times.
 
     Raises
     ------
@@ -307,7 +313,9 @@ def parse_configuration(
     configuration.check_values()
     overlay = configuration.get("overlay")
     if overlay is not None:
-        configuration.apply_overlay(overlay)
+        overlays = overlay if isinstance(overlay, list) else [overlay]
+        for one in reversed(overlays):
+            configuration.apply_overlay(one)
     return configuration
 
 
@@ -557,7 +565,7 @@ def _split_command_line(argv: Sequence[str]) -> tuple[str, dict[str, str]]:
         before = token
         name, is_joined, value = token.removeprefix("--").partition("=")
         _check_abbreviation(name)
-        if name in typed:
+        if name in typed and name != "overlay":
             raise ValueError(f"Expected --{name} once, got it twice.")
         is_flag = isinstance(RUN_OPTIONS.get(name), bool)
         if is_flag and is_joined:
@@ -573,13 +581,26 @@ def _split_command_line(argv: Sequence[str]) -> tuple[str, dict[str, str]]:
                     "it begins with --, or leave it out."
                 )
             value = tokens.pop(0)
-        typed[name] = value
+        present = typed.get(name)
+        typed[name] = value if present is None else _join(present, value)
     if not files:
         raise ValueError(
             "Expected a YAML file, such as hparams/simclr_ssps.yaml, got none "
             "on the command line: give it first."
         )
     return files[0], typed
+
+
+def _join(*texts: str) -> str:
+    """Join paths, or lists of paths, as they are typed."""
+    items = []
+    for text in texts:
+        if text.startswith("[") and text.endswith("]"):
+            items.append(text[1:-1])
+        else:
+            quoted = text.replace("'", "''")
+            items.append(f"'{quoted}'")
+    return f"[{', '.join(items)}]"
 
 
 def _parse_run_options(hparams_file: str, typed: Mapping[str, str]) -> Any:

@@ -186,3 +186,43 @@ class ClipPerParameter:
         norms = torch.stack(torch._foreach_norm(gradients))
         scales = (self.max_norm / (norms + 1e-6)).clamp(max=1.0)
         torch._foreach_mul_(gradients, list(scales.unbind()))
+
+
+def give_own_rate(
+    optimizer: torch.optim.Optimizer,
+    parameters: Iterable[nn.Parameter],
+    scale: float,
+) -> None:
+    """Move parameters to groups of their own, with a scaled learning rate.
+
+    The groups keep the other settings, and have `lr_scale`: who sets learning
+    rates multiplies by it.
+
+    Arguments
+    ---------
+    optimizer : torch.optim.Optimizer
+        New: it has taken no step. It is changed in place.
+    parameters : iterable of torch.nn.Parameter
+        Those to move.
+    scale : float
+        Their learning rate, by that of the others.
+
+    Example
+    -------
+    >>> front_end, encoder = nn.Linear(1, 1), nn.Linear(1, 1)
+    >>> optimizer = torch.optim.SGD(
+    ...     [*front_end.parameters(), *encoder.parameters()], lr=1.0
+    ... )
+    >>> give_own_rate(optimizer, front_end.parameters(), 0.1)
+    >>> [group["lr"] for group in optimizer.param_groups]
+    [1.0, 0.1]
+    """
+    moved = {id(parameter) for parameter in parameters}
+    for group in list(optimizer.param_groups):
+        own = [p for p in group["params"] if id(p) in moved]
+        if not own:
+            continue
+        group["params"] = [p for p in group["params"] if id(p) not in moved]
+        others = {key: group[key] for key in group if key != "params"}
+        others["lr"] = group["lr"] * scale
+        optimizer.add_param_group({**others, "params": own, "lr_scale": scale})

@@ -18,7 +18,7 @@ from ruamel.yaml.comments import TaggedScalar
 _PATHS = {"made_trials", "overlay", "save_file", "train_log", "train_manifest"}
 _PATHS |= {"trials", "warm_start_from", "checkpoints_dir"}
 # Of these several may be given, as `[A, B]`.
-_PATH_LISTS = {"data_folder", "trials"}
+_PATH_LISTS = {"data_folder", "overlay", "trials"}
 # Keys that may be null, also in a file where they are not: of a path, and of
 # another value, with an example of it.
 _NULL_PATHS = {"data_folder", "noise_folder", "overlay", "rir_folder"}
@@ -26,6 +26,7 @@ _NULL_PATHS |= {"trials", "trials_folder", "warm_start_from"}
 _NULL_VALUES: dict[str, Any] = {
     "clip_gradients": {},
     "compile_backend": "",
+    "frontend_lr": 0.0,
     "projector": {},
     "warmup_teacher_temperature": 0.0,
 }
@@ -76,6 +77,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     **dict.fromkeys(
         (
             *("cosine_epochs", "lr", "lr_factor", "prediction_temperature"),
+            "frontend_lr",
             *("rank_timeout_minutes", "schedule_epochs", "sinkhorn_epsilon"),
             *("student_temperature", "teacher_temperature", "temperature"),
             "warmup_teacher_temperature",

@@ -11,6 +11,8 @@ from tests.recipes.running import recipe
 
 def logged_of(caplog, noise_folder, augmentation):
     hparams = {
+        "data_folder": "corpus",
+        "minivox_folder": "minivox",
         "noise_folder": noise_folder,
         "rir_folder": None,
         "augmentation": augmentation,

@@ -51,7 +51,7 @@ def launch(script, hparams, **options):
         [*argv, "--noprogressbar"],
         check=False,
         cwd=ROOT,
-        stderr=subprocess.PIPE,
+        capture_output=True,
         text=True,
         env=own_process_environment(),
     )
@@ -121,7 +121,7 @@ def test_two_ranks_score_lists_as_one_and_one_writes(tmp_path, monkeypatch):
         options["trials"] = f"[{address}, {output / 'trials.txt'}]"
         shared = launch("verify.py", saved, **options)
         assert server.asked == ["own.txt"]
-    assert shared.stderr.count("trials of") == 2  # a line a list
+    assert shared.stdout.count("trials of") == 2  # a line a list
     folder = output / "verify"
     found = {path: path.read_text() for path in folder.glob("*/scores.txt")}
     assert [path.parent.name for path in sorted(found)] == ["own", "trials"]

@@ -268,7 +268,7 @@ def test_a_cohort_that_cannot_be_drawn_ends_the_run_before_it_trains(
 
 
 def test_verify_warns_of_speakers_that_were_trained_on(
-    whole_run, corpus, tmp_path, caplog, monkeypatch
+    whole_run, corpus, tmp_path, caplog
 ):
     saved = str(whole_run[0] / "hyperparams.yaml")
     with open(whole_run[0] / "train.csv", newline="") as file:
@@ -277,8 +277,6 @@ def test_verify_warns_of_speakers_that_were_trained_on(
     trials = tmp_path / "trained.txt"
     trials.write_text(f"1 {one} {other}\n0 {one} {far}\n")
     options = ["--trials", str(trials), "--trials_folder", str(corpus)]
-    # It would take the handlers away that note.
-    monkeypatch.setattr(recipe("verify"), "setup_logging", lambda: None)
     recipe("verify").main([saved, *options])
     assert "speakers of the trials are in the training manifest" in caplog.text
     assert "2 of them (" in caplog.text

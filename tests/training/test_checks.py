@@ -79,7 +79,7 @@ def test_another_experiment_is_refused_with_the_warm_start_it_may_have(
     with pytest.raises(ValueError, match="change output_folder.$"):
         check_same_experiment(other, settings)
     with pytest.raises(ValueError, match=r"warm_start_from .*/save\)\.$"):
-        check_same_experiment({**other, "warm_start_from": None}, settings)
+        check_same_experiment({**other, "ssps_start_epoch": 101}, settings)
     with pytest.raises(ValueError, match="true_positives False, .* got True"):
         check_same_experiment({**settings, "true_positives": True}, settings)
 

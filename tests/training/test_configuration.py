@@ -196,3 +196,61 @@ def test_abbreviated_run_options_are_refused(yaml_file, token):
 def test_value_after_a_flag_is_refused(yaml_file):
     with pytest.raises(ValueError, match="takes no value"):
         parse_configuration([str(yaml_file), "--noprogressbar", "True"])
+
+
+# -- several overlays ------------------------------------------------------
+
+
+@pytest.fixture
+def layered(tmp_path):
+    """A YAML file and two overlays that touch the same keys."""
+    (tmp_path / "x.yaml").write_text(
+        "lr: 1.0\nnum_mels: 40\noverlay: null\n"
+        "encoder: !new:torch.nn.Linear {in_features: 1, out_features: 2}\n"
+    )
+    (tmp_path / "a.yaml").write_text(
+        "lr: 2.0\nnum_mels: 80\nencoder: {in_features: 3}\n"
+    )
+    (tmp_path / "b, c.yaml").write_text(
+        "lr: 3.0\n"
+        "encoder: !new:torch.nn.Bilinear "
+        "{in1_features: 4, in2_features: 5, out_features: 6}\n"
+    )
+    return tmp_path
+
+
+@pytest.mark.parametrize("way", ["list", "repeated", "mixed"])
+def test_of_several_overlays_the_last_goes_before(layered, way):
+    argv = [str(layered / "x.yaml")]
+    argv += {
+        "list": ["--overlay", "[a.yaml, 'b, c.yaml']"],
+        "repeated": ["--overlay", "a.yaml", "--overlay", "b, c.yaml"],
+        "mixed": ["--overlay=[a.yaml]", "--overlay=b, c.yaml"],
+    }[way]
+    configuration = parse_configuration([*argv, "--encoder", "{bias: False}"])
+    assert configuration["lr"] == 3.0 and configuration["num_mels"] == 80
+    assert [path.name for path in configuration.overlays] == [
+        "a.yaml",
+        "b, c.yaml",
+    ]
+    encoder = configuration.load()["encoder"]
+    assert type(encoder).__name__ == "Bilinear"
+    assert encoder.in1_features == 4 and encoder.bias is None
+
+
+def test_arguments_of_an_overlay_and_of_the_command_line_are_joined(layered):
+    argv = [str(layered / "x.yaml"), "--overlay", "a.yaml"]
+    configuration = parse_configuration(
+        [*argv, "--encoder", "{out_features: 7}"]
+    )
+    encoder = configuration.load()["encoder"]
+    assert (encoder.in_features, encoder.out_features) == (3, 7)
+    assert configuration.overlay_keys() == {"lr", "num_mels", "encoder"}
+
+
+def test_several_overlays_may_stand_in_the_file_itself(layered):
+    text = (layered / "x.yaml").read_text()
+    text = text.replace("overlay: null", "overlay: ['b, c.yaml', a.yaml]")
+    (layered / "x.yaml").write_text(text)
+    configuration = parse_configuration([str(layered / "x.yaml")])
+    assert configuration["lr"] == 2.0
