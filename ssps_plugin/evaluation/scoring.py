@@ -18,14 +18,20 @@ from ssps_plugin.evaluation.trial_list import TrialList
 TRIALS_PER_BLOCK = 512
 #: Embeddings compared with the whole cohort at a time: bounds the memory.
 ROWS_PER_BLOCK = 1024
+# Between these norms, float32 holds squares and products without loss.
+_SMALLEST_NORM, _LARGEST_NORM = 1e-15, 1e15
+
+
+class NoDirectionError(ValueError):
+    """Embeddings that are zero or not finite, of which there is no cosine."""
 
 
 @torch.no_grad()
 def cosine_scores(embeddings: Tensor, trials: TrialList) -> Tensor:
     """Compute the cosine of the two embeddings of every trial.
 
-    The embeddings are neither copied nor normalised as a whole: only a block
-    of trials is gathered at a time.
+    The embeddings are neither copied nor normalised as a whole, unless their
+    norms are beyond float32's: only a block of trials is gathered at a time.
 
     Arguments
     ---------
@@ -44,7 +50,9 @@ def cosine_scores(embeddings: Tensor, trials: TrialList) -> Tensor:
     Raises
     ------
     ValueError
-        There is not one finite, non-zero embedding per utterance.
+        There is not one embedding per utterance.
+    NoDirectionError
+        An embedding is zero or not finite; it is a ValueError.
 
     Example
     -------
@@ -53,7 +61,7 @@ def cosine_scores(embeddings: Tensor, trials: TrialList) -> Tensor:
     >>> cosine_scores(embeddings, trials)
     tensor([0.0000, 0.7071])
     """
-    norms = _checked_norms(embeddings, trials)
+    embeddings, norms = _with_norms(embeddings, trials)
     enrol = torch.from_numpy(trials.enrol).to(embeddings.device)
     test = torch.from_numpy(trials.test).to(embeddings.device)
     scores = torch.empty(len(trials), device=embeddings.device)
@@ -66,8 +74,12 @@ def cosine_scores(embeddings: Tensor, trials: TrialList) -> Tensor:
     return scores.div_(norms[enrol]).div_(norms[test])
 
 
-def _checked_norms(embeddings: Tensor, trials: TrialList) -> Tensor:
-    """Compute norms `(utterances,)`; raise where one is zero or not finite."""
+def _with_norms(embeddings: Tensor, trials: TrialList) -> tuple[Tensor, Tensor]:
+    """Return embeddings and their norms `(utterances,)`, or raise.
+
+    The embeddings are those given, unless a norm would overflow or vanish in
+    float32, as after a training that diverged: then all are scaled.
+    """
     expected = len(trials.utterances)
     if embeddings.ndim != 2 or len(embeddings) != expected:
         raise ValueError(
@@ -75,13 +87,22 @@ def _checked_norms(embeddings: Tensor, trials: TrialList) -> Tensor:
             f"utterance of the trial list, got {tuple(embeddings.shape)}: "
             "embed the utterances of this list."
         )
-    norms = torch.linalg.vector_norm(embeddings, dim=1, dtype=torch.float32)
+    norms = _norms(embeddings)
+    if ((norms < _SMALLEST_NORM) | ~(norms <= _LARGEST_NORM)).any():
+        largest = embeddings.abs().amax(dim=1, keepdim=True)
+        embeddings = embeddings / largest.where(largest > 0, 1)
+        norms = _norms(embeddings)
     finite = torch.isfinite(norms)
     bad = (~(finite & (norms > 0))).nonzero().flatten()
     if len(bad):
         first = trials.utterances[int(bad[0])]
-        raise ValueError(_describe_bad_embeddings(finite, len(bad), first))
-    return norms
+        message = _describe_bad_embeddings(finite, len(bad), first)
+        raise NoDirectionError(message)
+    return embeddings, norms
+
+
+def _norms(embeddings: Tensor) -> Tensor:
+    return torch.linalg.vector_norm(embeddings, dim=1, dtype=torch.float32)
 
 
 def _describe_bad_embeddings(finite: Tensor, num_bad: int, first: str) -> str:

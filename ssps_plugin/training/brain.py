@@ -36,7 +36,7 @@ from ssps_plugin.evaluation.embeddings import EmbeddingCache
 from ssps_plugin.evaluation.epoch_table import EpochTable
 from ssps_plugin.evaluation.results import History
 from ssps_plugin.evaluation.sampling_report import SamplingReport
-from ssps_plugin.evaluation.scoring import Cohort
+from ssps_plugin.evaluation.scoring import Cohort, NoDirectionError
 from ssps_plugin.evaluation.verification import (
     Verification,
     VerificationResult,
@@ -972,9 +972,18 @@ class SSLBrain(sb.Brain):
         return [result for result in results if result is not None]
 
     def _error_rates(self) -> dict[str, Any]:
-        """Verify, and return the error rates by the history's names."""
+        """Verify, and return the error rates by the history's names.
+
+        A model that cannot be scored is no reason to lose the epoch.
+        """
         rated = [one for one in self.verifications if not one.missing_labels]
-        for result in self._verify(rated[:1], None):
+        try:
+            results = self._verify(rated[:1], None)
+        except NoDirectionError as error:
+            epoch: int = self.epoch_counter.current
+            logger.warning("Epoch %d is not verified. %s", epoch, error)
+            return {}
+        for result in results:
             if result.eer is not None:
                 costs = {f"min_dcf_{p}": c for p, c in result.min_dcf.items()}
                 threshold = {"eer_threshold": result.eer_threshold}

@@ -8,7 +8,12 @@ import torch
 import torch.nn.functional as F
 
 from ssps_plugin.evaluation import scoring
-from ssps_plugin.evaluation.scoring import cosine_scores, draw_cohort, s_norm
+from ssps_plugin.evaluation.scoring import (
+    NoDirectionError,
+    cosine_scores,
+    draw_cohort,
+    s_norm,
+)
 from ssps_plugin.evaluation.trial_list import TrialList
 
 TRIALS = TrialList.from_names(
@@ -88,6 +93,20 @@ def test_scale_of_an_embedding_does_not_matter():
     )
 
 
+@pytest.mark.parametrize("scale", [1e-40, 1e-22, 1e16, 1e19, 1e37])
+def test_norms_beyond_float32_make_no_difference(scale):
+    trials = random_trials(50, 10)
+    embeddings = vectors(10, 0)
+    scaled = embeddings.clone()
+    scaled[3:6] *= scale  # of 1e-40, few digits are left
+    torch.testing.assert_close(
+        cosine_scores(scaled, trials),
+        cosine_scores(embeddings, trials),
+        rtol=0,
+        atol=1e-6 if scale > 1e-38 else 1e-3,
+    )
+
+
 def test_embeddings_are_left_alone():
     embeddings = torch.randn(10, 8, requires_grad=True)
     before = embeddings.detach().clone()
@@ -100,7 +119,7 @@ def test_embeddings_are_left_alone():
 def test_embedding_without_direction_is_named(bad):
     embeddings = torch.ones(5, 4)
     embeddings[3] = bad
-    with pytest.raises(ValueError, match="got 1 others, the first .* u3"):
+    with pytest.raises(NoDirectionError, match="got 1 others, the .* u3"):
         cosine_scores(embeddings, random_trials(50, 5))
 
 

@@ -1,11 +1,14 @@
 """Numbers that go wrong in a run: what is left of it, and what is said."""
 
+import itertools
 import math
 import shutil
 
 import pytest
 import torch
 
+from ssps_plugin.evaluation import cosine_scores, verification
+from ssps_plugin.evaluation.scoring import NoDirectionError
 from ssps_plugin.training import SSLBrain
 from tests.recipes.running import history, newest_checkpoint, run
 from tests.recipes.test_frameworks import FRAMEWORKS as SMALL
@@ -179,6 +182,25 @@ def test_weights_that_have_diverged_are_named(corpus, tmp_path):
     log = run("simclr.yaml", tmp_path, lr=1000.0, **options)
     assert "The weights have diverged" in log
     assert "lower learning rate (lr, now 1000)" in log
+
+
+def test_an_epoch_that_cannot_be_verified_is_kept(
+    corpus, tmp_path, monkeypatch
+):
+    count = itertools.count()
+
+    def fail_once(embeddings, trials):
+        if next(count) == 0:
+            raise NoDirectionError("Expected finite embeddings, got nan.")
+        return cosine_scores(embeddings, trials)
+
+    monkeypatch.setattr(verification, "cosine_scores", fail_once)
+    options = {"data_folder": corpus, **TINY, "verify_interval": 1}
+    log = run("simclr.yaml", tmp_path, **options)
+    assert "Epoch 1 is not verified. Expected finite embeddings, got n" in log
+    rows = history(tmp_path)
+    assert [row["epoch"] for row in rows] == [1, 2]
+    assert ["eer" in row for row in rows] == [False, True]
 
 
 def test_utterances_that_are_all_the_same_are_named(corpus, tmp_path):
