@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         LinearSchedule,
         NearestNeighborSampling,
         SamplingStrategy,
+        SharedNeighborSampling,
     )
 
 __version__ = "0.1.0"
@@ -49,6 +50,7 @@ _MODULE_OF = {
     "PositiveSamplingLoss": "loss_wrapper",
     "SameUtterancePositives": "same_utterance",
     "SamplingStrategy": "sampling",
+    "SharedNeighborSampling": "sampling",
     "SpeakerEncoder": "pretrained.speaker_encoder",
     "SwAVLoss": "losses",
     "VICRegLoss": "losses",
@@ -92,6 +94,7 @@ __all__ = [
     "PositiveSamplingLoss",
     "SameUtterancePositives",
     "SamplingStrategy",
+    "SharedNeighborSampling",
     "SpeakerEncoder",
     "SwAVLoss",
     "VICRegLoss",

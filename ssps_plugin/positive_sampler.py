@@ -378,9 +378,14 @@ class PositiveSampler(nn.Module):
         self._epoch.fill_(epoch or 0)
 
     @property
+    def first_fill_epoch(self) -> int:
+        """The first epoch that is remembered."""
+        return self.start_epoch - self.strategy.num_fill_epochs
+
+    @property
     def remembering(self) -> bool:
         """Whether a step remembers, so needs references; never in eval."""
-        return self.training and self._has_reached(self.start_epoch - 1)
+        return self.training and self._has_reached(self.first_fill_epoch)
 
     @property
     def needs_reference(self) -> bool:
@@ -439,6 +444,8 @@ class PositiveSampler(nn.Module):
             fault = None if is_warned else self._find_fault()
             if fault is not None:
                 logger.warning("SSPS epoch %d: %s.", epoch, fault)
+        elif self._has_reached(self.first_fill_epoch):
+            self._observe()
         self.epoch = epoch
         self._counts.zero_()
         self.last_draw = self._pending = None
@@ -451,6 +458,14 @@ class PositiveSampler(nn.Module):
         epoch of a run is else left out.
         """
         self._report_epoch()
+
+    def _observe(self) -> None:
+        """Let the strategy see the references of an epoch before SSPS."""
+        if not bool(self.bank.seen.any()):
+            return
+        with self._full_precision():
+            self.strategy.observe(self.bank)
+        broadcast_buffers(self.strategy)
 
     def _prepare(self, epoch: int) -> None:
         if not bool(self.bank.seen.any()):
@@ -573,7 +588,7 @@ class PositiveSampler(nn.Module):
 
     def _report_epoch(self) -> bool:
         """Log coverage and warn of it; return whether a fault was named."""
-        if self._is_reported or not self._has_reached(self.start_epoch - 1):
+        if self._is_reported or not self._has_reached(self.first_fill_epoch):
             return False
         self._is_reported = True
         anchors, covered, dropped = self._counts.tolist()
@@ -906,7 +921,7 @@ class PositiveSampler(nn.Module):
             always 1. Then the strategy's own. Empty in epochs that remember
             nothing.
         """
-        if not self._has_reached(self.start_epoch - 1):
+        if not self._has_reached(self.first_fill_epoch):
             return {}
         anchors, covered, dropped = self._counts.tolist()
         row = {

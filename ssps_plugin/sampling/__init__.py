@@ -10,6 +10,7 @@ from ssps_plugin.sampling.schedule import (
     Schedule,
     make_schedule,
 )
+from ssps_plugin.sampling.shared_neighbors import SharedNeighborSampling
 from ssps_plugin.sampling.strategy import Anchors, SamplingStrategy
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "NearestNeighborSampling",
     "SamplingStrategy",
     "Schedule",
+    "SharedNeighborSampling",
     "check_whole_number",
     "make_schedule",
 ]

@@ -75,6 +75,9 @@ class SamplingStrategy(nn.Module):
     has_clusters = False
     #: Whether `confidence` is known, by which `coverage` goes.
     has_confidence = False
+    #: How many epochs before SSPS starts are remembered: of the last one, or
+    #: more where the strategy compares epochs.
+    num_fill_epochs = 1
 
     def __init__(self, whitening: float, rank_decay: float) -> None:
         super().__init__()
@@ -93,6 +96,13 @@ class SamplingStrategy(nn.Module):
 
     def set_epoch(self, ssps_epoch: int) -> None:
         """Take note of which epoch of SSPS begins, from 0; before `prepare`."""
+
+    def observe(self, bank: ReferenceBank) -> None:
+        """Take note of the references of an epoch before SSPS starts.
+
+        Called when an epoch begins that is remembered, after another one that
+        was: never where `num_fill_epochs` is 1.
+        """
 
     def prepare(
         self, bank: ReferenceBank, queue: PositiveQueue, seed: int, epoch: int

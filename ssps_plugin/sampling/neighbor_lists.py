@@ -1,0 +1,248 @@
+"""Neighbour lists of two epochs, and what two utterances share of them. Ours."""
+
+import torch
+from torch import Tensor, nn
+
+from ssps_plugin.clustering import top_k
+
+# Of some utterances to all, while the nearest are searched: 128 MB.
+_MOST_SIMILARITIES = 1 << 25
+# Shared neighbours counted at once: 32 MB a list.
+_MOST_PLACES = 1 << 22
+
+
+class NeighborLists(nn.Module):
+    """Keep each utterance's nearest neighbours, now and an epoch ago.
+
+    Two utterances of one speaker have neighbours in common. Utterances that
+    are near by chance have them, too, but not the same ones after another
+    epoch: of other crops, and with other weights. So the list of one
+    utterance now is compared with that of the other an epoch ago, and the
+    other way round. `overlap` is the mean of both Jaccard indices: how many
+    utterances are in both lists over how many are in one. An utterance is on
+    its own list.
+
+    Arguments
+    ---------
+    num_neighbors : int
+        Utterances on a list beside its own, at least 1.
+
+    Source: similarity by shared near neighbours, R. Jarvis and E. Patrick,
+    IEEE Transactions on Computers, 1973. That the lists are of two epochs is
+    ours.
+
+    Example
+    -------
+    >>> lists = NeighborLists(num_neighbors=1)
+    >>> lists.allocate(4)
+    >>> references = torch.tensor([[1.0, 0], [0.9, 0.1], [0, 1.0], [0.1, 0.9]])
+    >>> for epoch in (1, 2):
+    ...     lists.renew(torch.arange(4), references)
+    >>> lists.overlap(torch.tensor([0, 0]), torch.tensor([1, 2])).tolist()
+    [1.0, 0.0]
+    """
+
+    present: Tensor
+    former: Tensor
+
+    def __init__(self, num_neighbors: int) -> None:
+        super().__init__()
+        self.num_neighbors = num_neighbors
+        length = num_neighbors + 1
+        empty = torch.empty(0, length, dtype=torch.int32)
+        self.register_buffer("present", empty)
+        self.register_buffer("former", empty.clone())
+        # The overlap by how many neighbours are shared in either direction.
+        shared = torch.arange(length + 1).double()
+        jaccard = shared / (2 * length - shared)
+        self._overlaps = (jaccard[:, None] + jaccard) / 2
+
+    def allocate(self, num_utterances: int) -> None:
+        """Empty the lists, and size them for `num_utterances`."""
+        shape = num_utterances, self.num_neighbors + 1
+        self.present = self.present.new_full(shape, -1)
+        self.former = self.former.new_full(shape, -1)
+
+    @property
+    def are_of_two_epochs(self) -> bool:
+        """Whether anything can be shared yet; waits for the device."""
+        return bool((self.former[:, 0] >= 0).any())
+
+    def renew(self, index: Tensor, references: Tensor) -> None:
+        """Search the nearest neighbours; what was present becomes former.
+
+        Arguments
+        ---------
+        index : torch.Tensor
+            `(num,)` int64, the utterances that have a reference, more than
+            `num_neighbors`.
+        references : torch.Tensor
+            `(num, dim)`, L2-normalised: they are compared by cosine.
+        """
+        self.former.copy_(self.present)
+        self.present.fill_(-1)
+        self.present[index, 0] = index.int()
+        chunk = max(1, _MOST_SIMILARITIES // len(index))
+        for start in range(0, len(index), chunk):
+            rows = torch.arange(
+                start, min(start + chunk, len(index)), device=index.device
+            )
+            cosines = references[rows] @ references.T
+            cosines.scatter_(1, rows[:, None], -torch.inf)
+            _, nearest = top_k(cosines, self.num_neighbors)
+            self.present[index[rows], 1:] = index[nearest].int()
+
+    def overlap(self, one: Tensor, other: Tensor) -> Tensor:
+        """Compute how much of their lists pairs of utterances share.
+
+        Arguments
+        ---------
+        one, other : torch.Tensor
+            `(batch,)` int64, utterances.
+
+        Returns
+        -------
+        torch.Tensor
+            `(batch,)` float32 in [0, 1]; 0 before there are lists of two
+            epochs.
+        """
+        shared = (
+            _count_equal(self.present[one], self.former[other]),
+            _count_equal(self.former[one], self.present[other]),
+        )
+        return self._overlaps.to(one.device)[shared].float()
+
+    def kept(self) -> float:
+        """Return which fraction of the neighbours were so an epoch ago."""
+        both = (self.present[:, 0] >= 0) & (self.former[:, 0] >= 0)
+        present, former = self.present[both], self.former[both]
+        if not len(present):
+            return 0.0
+        num_kept = _count_equal(present, former) - 1  # itself
+        return float(num_kept.double().mean()) / self.num_neighbors
+
+    def find_sharing(
+        self, min_overlap: float, most: int
+    ) -> tuple[Tensor, Tensor]:
+        """List for every utterance those that it shares enough with.
+
+        Arguments
+        ---------
+        min_overlap : float
+            The least overlap, above 0.
+        most : int
+            The longest list: of more, the first of the largest overlap.
+
+        Returns
+        -------
+        found : torch.Tensor
+            `(num_utterances, most)` int32, the largest overlap first, then -1.
+        overlap : torch.Tensor
+            `(num_utterances,)` float32, the largest, 0 where there is none.
+        """
+        num, device = len(self.present), self.present.device
+        found = torch.full((num, most), -1, dtype=torch.int32, device=device)
+        overlap = torch.zeros(num, device=device)
+        directions = (
+            (self.present, _Inverse(self.former)),
+            (self.former, _Inverse(self.present)),
+        )
+        # How many are listed for each utterance, in both directions.
+        num_places = sum(by.sizes_of(lists).sum(1) for lists, by in directions)
+        assert isinstance(num_places, Tensor)
+        every = torch.arange(num, device=device)
+        part = (num_places.cumsum(0) - 1).clamp(min=0) // _MOST_PLACES
+        sizes = torch.unique_consecutive(part, return_counts=True)[1]
+        for index in every.split(sizes.tolist()):
+            row, other, shared = _count_shared(
+                index,
+                [(lists[index], by) for lists, by in directions],
+            )
+            overlaps = self._overlaps.to(device)[shared]
+            enough = overlaps >= min_overlap
+            row, other, overlaps = row[enough], other[enough], overlaps[enough]
+            order = overlaps.argsort(descending=True, stable=True)
+            order = order[row[order].argsort(stable=True)]
+            row, other, overlaps = row[order], other[order], overlaps[order]
+            rows = torch.arange(len(index), device=device)
+            place = torch.arange(len(row), device=device)
+            place = place - torch.searchsorted(row, rows)[row]
+            is_listed = place < most
+            where = index[row[is_listed]], place[is_listed]
+            found[where] = other[is_listed].int()
+            is_first = place == 0
+            overlap[index[row[is_first]]] = overlaps[is_first].float()
+        return found, overlap
+
+    def index_ranges(self) -> dict[str, tuple[int, int]]:
+        """Return in which range, start and stop, each buffer of indices is."""
+        num = len(self.present)
+        return {"present": (-1, num), "former": (-1, num)}
+
+
+class _Inverse:
+    """Who has an utterance on the list: the lists the other way round."""
+
+    def __init__(self, lists: Tensor) -> None:
+        num, length = lists.shape
+        ordered, order = torch.sort(lists.flatten(), stable=True)
+        self.owners = order // length
+        utterances = torch.arange(
+            num + 1, device=lists.device, dtype=lists.dtype
+        )
+        self.bounds = torch.searchsorted(ordered, utterances)
+
+    def sizes_of(self, lists: Tensor) -> Tensor:
+        """How many have each utterance of some lists; -1 has nobody."""
+        sizes = self.bounds.diff()[lists.clamp(min=0).long()]
+        return torch.where(lists >= 0, sizes, 0)
+
+
+def _count_equal(one: Tensor, other: Tensor) -> Tensor:
+    """Count, row by row, what is in both lists; -1 is nothing."""
+    equal = (one[:, :, None] == other[:, None, :]) & (one >= 0)[:, :, None]
+    return equal.sum((1, 2))
+
+
+def _count_shared(
+    index: Tensor, directions: list[tuple[Tensor, _Inverse]]
+) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor]]:
+    """Count what utterances share with any other, in both directions.
+
+    Arguments
+    ---------
+    index : torch.Tensor
+        `(num,)` int64, the utterances.
+    directions : list of two tuples
+        Lists of the utterances, `(num, length)`, and who has what on the lists
+        that they are compared with.
+
+    Returns
+    -------
+    row, other : torch.Tensor
+        `(pairs,)` int64, in order: a row of `index`, and another utterance.
+    shared : tuple of two torch.Tensor
+        `(pairs,)` int64, how many they share in each direction.
+    """
+    keys, counts = [], []
+    num = len(directions[0][1].bounds)
+    for number, (lists, inverse) in enumerate(directions):
+        sizes = inverse.sizes_of(lists).flatten()
+        first = inverse.bounds[lists.clamp(min=0).long()].flatten()
+        ends = sizes.cumsum(0)
+        owner = torch.repeat_interleave(first - (ends - sizes), sizes)
+        owner = inverse.owners[
+            owner + torch.arange(len(owner), device=index.device)
+        ]
+        row = torch.arange(len(index), device=index.device)
+        row = row.repeat_interleave(lists.shape[1])
+        row = torch.repeat_interleave(row, sizes)
+        is_other = owner != index[row]
+        keys.append((row * num + owner)[is_other])
+        of_one = torch.zeros(2, dtype=torch.long, device=index.device)
+        of_one[number] = 1
+        counts.append(of_one.expand(len(keys[-1]), 2))
+    pairs, of_pair = torch.unique(torch.cat(keys), return_inverse=True)
+    shared = torch.zeros(len(pairs), 2, dtype=torch.long, device=index.device)
+    shared.index_add_(0, of_pair, torch.cat(counts))
+    return pairs // num, pairs % num, (shared[:, 0], shared[:, 1])
