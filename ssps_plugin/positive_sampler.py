@@ -11,7 +11,6 @@ from torch import Tensor, nn
 
 from ssps_plugin.distributed import (
     broadcast_buffers,
-    broadcast_tensor,
     gather_rows,
     world_size,
 )
@@ -31,10 +30,10 @@ from ssps_plugin.memory import (
 )
 from ssps_plugin.sampling import (
     Anchors,
+    Coverage,
     SamplingStrategy,
     Schedule,
     check_whole_number,
-    make_schedule,
 )
 
 logger = get_logger(__name__)
@@ -92,11 +91,12 @@ class PositiveSampler(nn.Module):
     pseudo_positives : str
         "queue" substitutes embeddings out of the queue, the published method;
         "read" has partners read.
-    coverage : float, sequence of two float, or Schedule
+    coverage : float, sequence of two float, Schedule or "auto"
         Fraction of the utterances, in [0, 1], that get a pseudo-positive:
         those of which the strategy is surest. The others keep their own. It
         is ours; 1.0 is the published method. `[first, last]` goes from one to
-        the other by equal differences.
+        the other by equal differences. "auto" uses a draw if its neighbours
+        are the anchor's, now and an epoch ago (see `Coverage`).
     schedule_epochs : int, optional
         SSPS epochs from the first to the last of `[first, last]`.
 
@@ -135,7 +135,6 @@ class PositiveSampler(nn.Module):
     _epoch: Tensor
     _fingerprint: Tensor
     _counts: Tensor
-    _is_confident: Tensor
 
     def __init__(
         self,
@@ -148,7 +147,7 @@ class PositiveSampler(nn.Module):
         seed: int = 1986,
         reference_dtype: str = "float32",
         pseudo_positives: str = "queue",
-        coverage: float | list[float] | Schedule = 1.0,
+        coverage: float | list[float] | Schedule | str = 1.0,
         schedule_epochs: int | None = None,
     ) -> None:
         super().__init__()
@@ -181,11 +180,7 @@ class PositiveSampler(nn.Module):
                 f"{type(strategy).__name__}, which selects no utterances: set "
                 "pseudo_positives to queue, or use ClusteringSampling."
             )
-        self._coverage_of_epoch = _checked_coverage(
-            coverage, schedule_epochs, strategy
-        )
-        #: Whether, in any epoch, only the surest anchors are covered.
-        self.limits_coverage = min(self._coverage_of_epoch.values()) < 1
+        self.coverage = Coverage(coverage, schedule_epochs, strategy)
         self.layout = PositiveLayout(num_targets, positive_dim)
         strategy.check_spaces(reference_dim, self.layout)
         self.strategy = strategy
@@ -207,9 +202,6 @@ class PositiveSampler(nn.Module):
         # Over the epoch: anchors, those with a pseudo-positive, and rows that
         # were not remembered.
         self.register_buffer("_counts", torch.zeros(3, dtype=torch.long))
-        if self.limits_coverage:  # else there is nothing to be saved
-            is_confident = torch.ones(0, dtype=torch.bool)
-            self.register_buffer("_is_confident", is_confident)
         self._host_epoch: int | None = None
         #: Of the last step, all ranks: anchors' and drawn utterances (or -1).
         self.last_draw: tuple[Tensor, Tensor] | None = None
@@ -302,9 +294,7 @@ class PositiveSampler(nn.Module):
         self.queue.allocate(len(utterances))
         if self.reads_partners:
             self.partner_table.allocate(len(utterances))
-        if self.limits_coverage:
-            shape = (len(utterances),)
-            self._is_confident = self._is_confident.new_ones(shape)
+        self.coverage.allocate(len(utterances), self.bank.dim)
         self._fingerprint.copy_(_as_tensor(utterances.fingerprint))
         self._counts.zero_()
         self.to(device)
@@ -356,7 +346,7 @@ class PositiveSampler(nn.Module):
                 )
         check_entries(saved, own)
         ranges = {"_epoch": (0, _LAST_EPOCH + 1), "_counts": (0, 2**62)}
-        for part in ("queue", "strategy"):
+        for part in ("queue", "strategy", "coverage"):
             of_part = getattr(self, part).index_ranges()
             ranges |= {f"{part}.{name}": of_part[name] for name in of_part}
         if self.reads_partners:
@@ -380,7 +370,9 @@ class PositiveSampler(nn.Module):
     @property
     def first_fill_epoch(self) -> int:
         """The first epoch that is remembered."""
-        return self.start_epoch - self.strategy.num_fill_epochs
+        return self.start_epoch - max(
+            self.strategy.num_fill_epochs, self.coverage.num_fill_epochs
+        )
 
     @property
     def remembering(self) -> bool:
@@ -465,6 +457,7 @@ class PositiveSampler(nn.Module):
             return
         with self._full_precision():
             self.strategy.observe(self.bank)
+            self.coverage.observe(self.bank)
         broadcast_buffers(self.strategy)
 
     def _prepare(self, epoch: int) -> None:
@@ -484,62 +477,28 @@ class PositiveSampler(nn.Module):
             raise ValueError(f"{error} Note{explanation}") from error
         # Ranks agree by now, unless their devices round differently.
         broadcast_buffers(self.strategy)
-        if self.limits_coverage:
-            self._find_confident(epoch)
+        with self._full_precision():
+            self.coverage.prepare(
+                self.strategy,
+                self.bank,
+                self.seed,
+                epoch,
+                epoch - self.start_epoch,
+            )
         if self.reads_partners:
             self._draw_partners(epoch)
         metrics = self.strategy.metrics()
         if metrics:
             logger.info("SSPS epoch %d: %s", epoch, metrics)
 
-    def _find_confident(self, epoch: int) -> None:
-        """Find the surest fraction of the utterances that were seen."""
-        coverage = self._asked_coverage(epoch)
-        if coverage == 1:
-            self._is_confident.fill_(True)
-            return
-        self._is_confident.fill_(False)
-        count = round(coverage * int(self.bank.seen.sum()))
-        if count:
-            with self._full_precision():
-                confidence = self.strategy.confidence(
-                    self.bank, self.seed, epoch
-                )
-            # Stable: among equals, the first utterances, on every device.
-            order = torch.sort(confidence, descending=True, stable=True)
-            found = order.values[:count] > -torch.inf
-            self._is_confident[order.indices[:count]] = found
-        # Ranks may round differently.
-        broadcast_tensor(self._is_confident)
-
-    def is_confident(self, index: Tensor) -> Tensor:
-        """Return which utterances get a pseudo-positive in this epoch.
-
-        Arguments
-        ---------
-        index : torch.Tensor
-            `(batch,)` int64, the utterances.
-
-        Returns
-        -------
-        torch.Tensor
-            `(batch,)` bool, all True where coverage is always 1.
-        """
-        if self.limits_coverage:
-            return self._is_confident[index]
-        return torch.ones_like(index, dtype=torch.bool)
-
     def _asked_coverage(self, epoch: int) -> float:
-        """Return what fraction of anchors an SSPS epoch is to cover."""
-        return self._coverage_of_epoch(epoch - self.start_epoch)
+        """Return what fraction of anchors an SSPS epoch may cover."""
+        return self.coverage.fraction(epoch - self.start_epoch)
 
     def _draw_partners(self, epoch: int) -> None:
         """Draw the partner of every utterance that was seen."""
         partners = torch.full_like(self.partner_table.partners, -1)
         seen, references = self.bank.read_seen()
-        if self.limits_coverage:
-            seen = seen[self._is_confident[seen]]
-            references = self.bank.references[seen]
         with self._full_precision():
             for index, reference in zip(
                 seen.split(_CHUNK_ROWS),
@@ -547,9 +506,9 @@ class PositiveSampler(nn.Module):
                 strict=True,
             ):
                 anchors = Anchors(index, reference.float(), self.seed, epoch)
-                partners[index] = self.strategy.select_partners(
-                    anchors, self.bank
-                )
+                drawn = self.strategy.select_partners(anchors, self.bank)
+                is_used = self.coverage.uses(index, drawn)
+                partners[index] = torch.where(is_used, drawn, -1)
         self.partner_table.write(partners)
         broadcast_buffers(self.partner_table)
         self.partner_table.publish()
@@ -606,6 +565,9 @@ class PositiveSampler(nn.Module):
             return False
         coverage = covered / max(anchors, 1)
         logger.info("SSPS epoch %d: coverage %.3f", self.epoch, coverage)
+        if self.coverage.is_auto or self.strategy.holds_back:
+            self._explain_holding_back(coverage)
+            return False
         if coverage >= _LOW_COVERAGE * self._asked_coverage(self.epoch or 0):
             return False
         fault = self._find_fault()
@@ -617,6 +579,27 @@ class PositiveSampler(nn.Module):
             fault or self._explain_coverage(anchors, dropped),
         )
         return fault is not None
+
+    def _explain_holding_back(self, coverage: float) -> None:
+        """Say in words how many anchors were covered, and why not more."""
+        why = (
+            "their nearest neighbours are not those of the utterances that "
+            "they might draw, now and an epoch ago"
+        )
+        lists = getattr(self.strategy, "lists", None) or self.coverage.lists
+        if not lists.are_of_two_epochs:
+            why = (
+                "nearest neighbours are known of one epoch yet, and those of "
+                "two are compared"
+            )
+        others = f"; the others kept their own, since {why}"
+        others = f"; the others kept their own, since {why}"
+        logger.info(
+            "SSPS epoch %d: %.1f %% of the anchors got a pseudo-positive%s.",
+            self.epoch,
+            100 * coverage,
+            others if coverage < 1 else "",
+        )
 
     def _find_fault(self) -> str | None:
         """Say what is wrong with references or clusters, and what to try."""
@@ -738,8 +721,9 @@ class PositiveSampler(nn.Module):
                 return positives
             anchors = Anchors(step.index, step.reference, self.seed, self.epoch)
             rows = self.strategy.select(anchors, self.queue)
-            if self.limits_coverage:
-                rows = torch.where(self.is_confident(step.index), rows, -1)
+            drawn = self.strategy.drawn_utterances(rows, self.queue)
+            is_used = self.coverage.uses(step.index, drawn)
+            rows = torch.where(is_used, rows, -1)
             pool = self.strategy.pool(self.queue)
             substituted = substitute(step.positives, pool, rows)
             self._gather(step, rows)
@@ -917,9 +901,8 @@ class PositiveSampler(nn.Module):
             coverage: fraction of anchors with a pseudo-positive. queue_fill:
             fraction of slots in use, where there is a queue. seen: fraction of
             utterances with a reference. not_remembered: rows that were not
-            finite. confident: the coverage that was asked for, where it is not
-            always 1. Then the strategy's own. Empty in epochs that remember
-            nothing.
+            finite. Then those of the coverage, where it is not always 1, and
+            the strategy's own. Empty in epochs that remember nothing.
         """
         if not self._has_reached(self.first_fill_epoch):
             return {}
@@ -931,34 +914,13 @@ class PositiveSampler(nn.Module):
         if not self.reads_partners:
             row["queue_fill"] = float(self.queue.num_filled()) / self.queue.size
         row["seen"] = float(self.bank.seen.float().mean())
-        if self.limits_coverage and self._has_reached(self.start_epoch):
-            row["confident"] = self._asked_coverage(self.epoch or 0)
+        ssps_epoch = (self.epoch or 0) - self.start_epoch
+        row |= self.coverage.metrics(ssps_epoch)
         return row | self.strategy.metrics()
 
     def figures(self) -> dict[str, float]:
         """Return `metrics()`, under the name that it had in 0.1.0's README."""
         return self.metrics()
-
-
-def _checked_coverage(
-    coverage: Any, schedule_epochs: int | None, strategy: SamplingStrategy
-) -> Schedule:
-    """Return the coverage of each SSPS epoch; raise a ValueError if wrong."""
-    schedule = make_schedule("coverage", coverage, schedule_epochs)
-    values = schedule.values()
-    if not all(0 <= value <= 1 for value in values):
-        raise ValueError(
-            f"Expected coverage in [0, 1], got {coverage!r}: change coverage "
-            "(1.0 as published, 0.0 substitutes nothing)."
-        )
-    if min(values) < 1 and not strategy.has_confidence:
-        raise ValueError(
-            "Expected a strategy that says how sure it is with coverage "
-            f"{coverage!r}, got {type(strategy).__name__}, which does not: set "
-            "coverage to 1.0, or give it a method confidence and set "
-            "has_confidence."
-        )
-    return schedule
 
 
 def _checked_epoch(epoch: Any) -> int:

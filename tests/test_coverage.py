@@ -9,12 +9,17 @@ import torch
 import torch.nn.functional as F
 
 from ssps_plugin import (
+    CentroidSampling,
     ClusteringSampling,
     ConsensusSampling,
     LinearSchedule,
     NearestNeighborSampling,
+    PositiveSampler,
+    SharedNeighborSampling,
 )
-from ssps_plugin.sampling import SamplingStrategy
+from ssps_plugin.sampling import Coverage, SamplingStrategy
+from ssps_plugin.sampling.neighbor_lists import NeighborLists
+from ssps_plugin.sampling.strategy import Whitening
 from tests.test_positive_sampler import (
     IDS,
     NUM,
@@ -172,3 +177,126 @@ def test_what_is_out_of_range_and_a_strategy_that_is_never_sure_are_refused():
     with pytest.raises(ValueError, match="got Unsure, which does not: set"):
         sampler_of(Unsure(), coverage=0.5)
     sampler_of(Unsure())
+
+
+MANY = 400
+
+
+def grouped(epoch, seed=3):
+    """References of forty groups of ten, and noise that is the epoch's."""
+    generator = torch.Generator().manual_seed(seed)
+    groups = torch.randn(40, 12, generator=generator)
+    noise = torch.Generator().manual_seed(100 * seed + epoch)
+    rows = groups[torch.arange(MANY) % 40]
+    rows = rows + 0.9 * torch.randn(MANY, 12, generator=noise)
+    return F.normalize(rows, dim=1)
+
+
+def automatic(strategy=None, start_epoch=3, **options):
+    sampler = PositiveSampler(
+        NearestNeighborSampling(8) if strategy is None else strategy,
+        queue_size=MANY,
+        reference_dim=12,
+        positive_dim=1,
+        start_epoch=start_epoch,
+        coverage="auto",
+        **options,
+    )
+    sampler.bind(MANY)
+    return sampler
+
+
+def epoch_of(sampler, epoch):
+    sampler.begin_epoch(epoch)
+    positives = torch.arange(MANY).float()[:, None]
+    sampler(torch.arange(MANY), grouped(epoch), positives)
+    return sampler.last_draw[1] if sampler.last_draw else None
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_auto_uses_the_draws_that_share_neighbours_in_two_epochs(way):
+    sampler = automatic(pseudo_positives=way)
+    lists = NeighborLists(20)
+    lists.allocate(MANY)
+    assert sampler.first_fill_epoch == 1
+    for epoch in (1, 2, 3, 4):
+        if epoch > 1:  # of the epoch that ended
+            whitening = Whitening(1.0)
+            whitening.allocate(12)
+            whitening.fit(grouped(epoch - 1))
+            rows = whitening(grouped(epoch - 1))
+            lists.renew(torch.arange(MANY), rows)
+        drawn = epoch_of(sampler, epoch)
+        if epoch < 3:
+            assert bool((drawn == -1).all())
+            continue
+        is_used = drawn >= 0
+        overlap = lists.overlap(torch.arange(MANY), drawn.clamp(min=0))
+        assert bool((overlap[is_used] >= 0.1).all())
+        assert 0 < float(is_used.double().mean()) < 1
+        assert sampler.metrics()["coverage"] == float(is_used.double().mean())
+        assert sampler.metrics()["kept_neighbors"] == lists.kept()
+
+
+def test_auto_draws_what_the_strategy_draws_where_it_is_sure():
+    sampler, plain = automatic(), automatic()
+    plain.coverage = Coverage(1.0, None, plain.strategy)
+    for epoch in (1, 2, 3):
+        drawn, every = epoch_of(sampler, epoch), epoch_of(plain, epoch)
+    assert bool((every >= 0).all())
+    is_used = drawn >= 0
+    assert torch.equal(drawn[is_used], every[is_used])
+    overlap = sampler.coverage.lists.overlap(torch.arange(MANY), every)
+    assert torch.equal(is_used, overlap >= 0.1)
+
+
+def test_auto_survives_a_resume_inside_an_epoch():
+    sampler = automatic()
+    for epoch in (1, 2, 3):
+        epoch_of(sampler, epoch)
+    resumed = automatic()
+    resumed.load_state_dict(copy.deepcopy(sampler.state_dict()))
+    for epoch in (3, 4, 5):
+        drawn = epoch_of(sampler, epoch)
+        assert torch.equal(drawn, epoch_of(resumed, epoch))
+    assert sampler.metrics() == resumed.metrics()
+
+
+def test_the_log_says_in_words_why_anchors_kept_their_own(caplog):
+    sampler = automatic(start_epoch=2)
+    with caplog.at_level(logging.INFO):
+        for epoch in (1, 2, 3):
+            epoch_of(sampler, epoch)
+        sampler.end_epoch()
+    said = [r.getMessage() for r in caplog.records]
+    assert any(
+        "epoch 2: 0.0 % of the anchors" in one and "of one epoch yet" in one
+        for one in said
+    )
+    (third,) = [one for one in said if "epoch 3:" in one and "anchors" in one]
+    assert "the others kept their own, since their nearest neigh" in third
+    assert not [r for r in caplog.records if r.levelno >= logging.WARNING]
+
+
+def test_auto_warns_where_lists_are_long_for_the_corpus(caplog):
+    sampler = automatic()
+    assert not caplog.records
+    sampler.bind(100)
+    assert "20 of 100 utterances share more by chance" in caplog.text
+
+
+def test_a_strategy_that_holds_back_needs_nothing_more_for_auto():
+    sampler = automatic(SharedNeighborSampling(8))
+    assert not sampler.coverage.is_auto
+    for epoch in (1, 2, 3):
+        drawn = epoch_of(sampler, epoch)
+    assert bool((drawn >= 0).any())
+
+
+def test_where_auto_cannot_be_is_refused():
+    with pytest.raises(ValueError, match="than 20 training utterances .* 12"):
+        covering("nearest", "auto")
+    with pytest.raises(ValueError, match="auto, got CentroidSampling, which"):
+        sampler_of(CentroidSampling(3, 1), coverage="auto")
+    with pytest.raises(ValueError, match="got 'automatic': change coverage"):
+        covering("nearest", "automatic")

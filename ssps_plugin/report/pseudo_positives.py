@@ -168,11 +168,10 @@ class Memories:
         references = bank.references[index].float()
         anchors = Anchors(index, references, sampler.seed, self.epoch)
         rows = sampler.strategy.select(anchors, sampler.queue)
-        rows = torch.where(sampler.is_confident(index), rows, -1)
+        drawn = sampler.strategy.drawn_utterances(rows, sampler.queue)
+        rows = torch.where(sampler.coverage.uses(index, drawn), rows, -1)
         if self.draws_centroids:
             drawn = self._nearest_to_centroids()[rows]
-        else:
-            drawn = sampler.strategy.drawn_utterances(rows, sampler.queue)
         drawn = torch.where(rows >= 0, drawn, -1)
         found = drawn >= 0
         if not bool(found.any()):

@@ -3,6 +3,7 @@
 from ssps_plugin.clustering import check_whole_number
 from ssps_plugin.sampling.clustering import CentroidSampling, ClusteringSampling
 from ssps_plugin.sampling.consensus import ConsensusSampling
+from ssps_plugin.sampling.coverage import Coverage
 from ssps_plugin.sampling.nearest_neighbor import NearestNeighborSampling
 from ssps_plugin.sampling.schedule import (
     GeometricSchedule,
@@ -18,6 +19,7 @@ __all__ = [
     "CentroidSampling",
     "ClusteringSampling",
     "ConsensusSampling",
+    "Coverage",
     "GeometricSchedule",
     "LinearSchedule",
     "NearestNeighborSampling",

@@ -1,4 +1,4 @@
-"""Neighbour lists of two epochs, and what two utterances share of them. Ours."""
+"""Neighbour lists of two epochs, and what utterances share of them. Ours."""
 
 import torch
 from torch import Tensor, nn

@@ -26,6 +26,9 @@ class SharedNeighborSampling(SamplingStrategy):
     others keep their own positives: the least overlap says how sure a draw is
     on any corpus, without labels.
 
+    Lists are meant to be short for the corpus: of 20 among some hundred
+    utterances, a tenth is shared by chance.
+
     It is ours, not published. Lists of two epochs are needed, so the two
     epochs before SSPS starts fill the memories. After a warm start, and where
     SSPS starts in epoch 2, the first SSPS epoch substitutes nothing.
@@ -56,6 +59,7 @@ class SharedNeighborSampling(SamplingStrategy):
     """
 
     has_confidence = True
+    holds_back = True
     num_fill_epochs = 2
 
     def __init__(
@@ -85,7 +89,7 @@ class SharedNeighborSampling(SamplingStrategy):
     def allocate(
         self, num_utterances: int, reference_dim: int, queue: PositiveQueue
     ) -> None:
-        """Size the lists; raise a ValueError if there are too few utterances."""
+        """Size the lists; raise a ValueError for too few utterances."""
         super().allocate(num_utterances, reference_dim, queue)
         self._check_enough(num_utterances, "training utterances")
         self.lists.allocate(num_utterances)

@@ -75,6 +75,9 @@ class SamplingStrategy(nn.Module):
     has_clusters = False
     #: Whether `confidence` is known, by which `coverage` goes.
     has_confidence = False
+    #: Whether it draws nothing for anchors of which it is not sure: then a low
+    #: coverage is no fault.
+    holds_back = False
     #: How many epochs before SSPS starts are remembered: of the last one, or
     #: more where the strategy compares epochs.
     num_fill_epochs = 1

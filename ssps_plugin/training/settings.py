@@ -38,6 +38,8 @@ _FRACTIONS_TOO |= {"warmup_epochs", "warmup_teacher_epochs"}
 # which `[first, last]` may be given, too.
 _SCHEDULES_TOO = {"coverage", "num_clusters", "num_neighbors"}
 _OBJECTS_TOO = {"use_wandb"} | _SCHEDULES_TOO
+# Words that may be given for a number.
+_WORDS_TOO = {"coverage": ("auto",)}
 
 # What is in range, by key: (lowest, highest). What would train something else
 # or end in an error that names no key is not. Other counts are at least 0.
@@ -321,6 +323,8 @@ def _check_node(
         return _check_list(key, value, present, error)
     if key in _SCHEDULES_TOO and isinstance(value, list) and len(value) == 2:
         return _check_list(key, value, [present], error)
+    if value in _WORDS_TOO.get(key, ()):
+        return value
     checked = _convert(key, value, present)
     if checked is None:
         raise error

@@ -9,6 +9,7 @@ from ssps_plugin import (
     ConsensusSampling,
     NearestNeighborSampling,
     PositiveSampler,
+    SharedNeighborSampling,
 )
 
 NUM, DIM = 30, 5
@@ -17,10 +18,15 @@ STRATEGIES = {
     "clustering": lambda: ClusteringSampling(6, 1),
     "whitened": lambda: ClusteringSampling(6, 2, whitening=0.5),
     "nearest": lambda: NearestNeighborSampling(4),
+    "shared": lambda: SharedNeighborSampling(8, 0.1),
+    "auto": lambda: ClusteringSampling(6, 1),
     "consensus": lambda: ConsensusSampling(6, 1, num_clusterings=3),
 }
 # Of the sampler, by the strategy.
-OPTIONS = {"consensus": {"coverage": [0.4, 0.8], "schedule_epochs": 2}}
+OPTIONS = {
+    "consensus": {"coverage": [0.4, 0.8], "schedule_epochs": 2},
+    "auto": {"coverage": "auto"},
+}
 
 
 def joint_steps(epoch):

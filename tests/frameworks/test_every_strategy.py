@@ -14,6 +14,7 @@ from ssps_plugin import (
     NearestNeighborSampling,
     PositiveSampler,
     PositiveSamplingLoss,
+    SharedNeighborSampling,
     reference_representation,
 )
 from ssps_plugin.frameworks import Framework, MoCo, SimCLR
@@ -46,6 +47,7 @@ STRATEGIES = {
     "clustering": lambda: ClusteringSampling(4, 1),
     "nearest": lambda: NearestNeighborSampling(2, rank_decay=0.5),
     "consensus": lambda: ConsensusSampling(4, 1, num_clusterings=3),
+    "shared": lambda: SharedNeighborSampling(5, 0.1),
     "centroid": lambda: CentroidSampling(4, 1),
 }
 NUM, BATCH, RATE = 12, 4, 16000
@@ -72,7 +74,7 @@ class Training:
             NUM,
             SMALL["embedding_dim"],
             layout.dim,
-            start_epoch=2,
+            start_epoch=3,
             num_targets=layout.num_targets,
         )
         sampler.bind(IDS)
@@ -122,11 +124,12 @@ class Training:
         return loss.detach()
 
     def filled(self):
-        """Fill the memories in epoch 1, begin epoch 2, take a step."""
-        self.begin(1)
-        for number in range(3):
-            self.step(number)
-        self.begin(2)
+        """Fill the memories in epochs 1 and 2, begin epoch 3, take a step."""
+        for epoch in (1, 2):
+            self.begin(epoch)
+            for number in range(3):
+                self.step(number)
+        self.begin(3)
         self.step(3)
         return self
 
@@ -148,7 +151,7 @@ def test_steps_are_taken_and_a_resume_goes_on_identically(name, strategy):
         for parameter in resumed.modules.parameters():
             parameter.add_(1.0)
     resumed.modules.load_state_dict(saved)
-    resumed.begin(2)
+    resumed.begin(3)
     for number in (4, 5):
         expected = whole.step(number)
         assert torch.isfinite(expected)

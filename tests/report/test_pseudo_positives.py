@@ -13,6 +13,7 @@ from ssps_plugin import (
     ConsensusSampling,
     NearestNeighborSampling,
     PositiveSampler,
+    SharedNeighborSampling,
 )
 from ssps_plugin.dataio.dataset import Table, TextColumn
 from ssps_plugin.report.labels import Labels
@@ -35,6 +36,10 @@ STRATEGIES = {
     "ConsensusSampling": (
         ConsensusSampling,
         {"num_clusters": 6, "num_neighbors": 1, "num_clusterings": 3},
+    ),
+    "SharedNeighborSampling": (
+        SharedNeighborSampling,
+        {"num_neighbors": 6, "min_overlap": 0.1},
     ),
     "CentroidSampling": (
         CentroidSampling,

@@ -1,0 +1,215 @@
+"""Coverage: which anchors get a pseudo-positive, and which do not. Ours."""
+
+from typing import Any
+
+import torch
+from speechbrain.utils.logger import get_logger
+from torch import Tensor, nn
+
+from ssps_plugin.distributed import broadcast_tensor
+from ssps_plugin.memory import ReferenceBank
+from ssps_plugin.sampling.neighbor_lists import NeighborLists
+from ssps_plugin.sampling.schedule import Schedule, make_schedule
+from ssps_plugin.sampling.strategy import SamplingStrategy, Whitening
+
+logger = get_logger(__name__)
+
+#: What draws are held against with coverage "auto".
+AUTO_NUM_NEIGHBORS = 20
+AUTO_MIN_OVERLAP = 0.1
+# Of fewer utterances, lists share by chance a good part of that.
+_FEW_UTTERANCES = 400
+
+
+class Coverage(nn.Module):
+    """Say which draws of a strategy are used; the others are not sure enough.
+
+    As published, all are. A fraction below 1 covers the utterances of which
+    the strategy is surest. "auto" needs no fraction: a draw is used if anchor
+    and drawn utterance share at least a tenth of their 20 nearest neighbours,
+    of this epoch and of the one before (`NeighborLists`). That is rare among
+    utterances of different speakers, on any corpus and at any stage of the
+    training, so few anchors are covered where speakers are hardly told apart,
+    and nearly all where they are.
+
+    Arguments
+    ---------
+    coverage : float, sequence of two float, Schedule or "auto"
+        A fraction in [0, 1]. `[first, last]` goes from one to the other by
+        equal differences.
+    schedule_epochs : int, optional
+        SSPS epochs from the first to the last of `[first, last]`.
+    strategy : SamplingStrategy
+        Whose draws they are.
+
+    Raises
+    ------
+    ValueError
+        A fraction that is out of range, or a strategy that does not fit.
+    """
+
+    _is_confident: Tensor
+
+    def __init__(
+        self,
+        coverage: float | list[float] | Schedule | str,
+        schedule_epochs: int | None,
+        strategy: SamplingStrategy,
+    ) -> None:
+        super().__init__()
+        # A strategy that compares lists holds back by itself.
+        self.is_auto = coverage == "auto" and not strategy.holds_back
+        if coverage == "auto":
+            coverage = 1.0
+        self._of_epoch = _checked_schedule(coverage, schedule_epochs, strategy)
+        #: Whether, in any epoch, only the surest utterances are covered.
+        self.is_limited = min(self._of_epoch.values()) < 1
+        if self.is_limited:  # else there is nothing to be saved
+            self.register_buffer(
+                "_is_confident", torch.ones(0, dtype=torch.bool)
+            )
+        if self.is_auto:
+            if strategy.draws_references:
+                raise ValueError(
+                    "Expected a strategy that draws utterances with coverage "
+                    f"auto, got {type(strategy).__name__}, which substitutes "
+                    "references: set coverage to a number, or use "
+                    "ClusteringSampling."
+                )
+            self.whitening = Whitening(1.0)
+            self.lists = NeighborLists(AUTO_NUM_NEIGHBORS)
+
+    @property
+    def num_fill_epochs(self) -> int:
+        """How many epochs before SSPS starts have to be remembered."""
+        return 2 if self.is_auto else 1
+
+    def fraction(self, ssps_epoch: int) -> float:
+        """Return which fraction an SSPS epoch, from 0, may cover at most."""
+        return self._of_epoch(ssps_epoch)
+
+    def allocate(self, num_utterances: int, reference_dim: int) -> None:
+        """Forget what was sure; raise a ValueError for too few utterances."""
+        if self.is_limited:
+            self._is_confident = self._is_confident.new_ones(num_utterances)
+        if self.is_auto:
+            _check_enough(num_utterances)
+            if num_utterances < _FEW_UTTERANCES:
+                logger.warning(
+                    "Lists of %d of %d utterances share more by chance than on "
+                    "larger corpora, for which coverage auto is meant.",
+                    AUTO_NUM_NEIGHBORS,
+                    num_utterances,
+                )
+            self.whitening.allocate(reference_dim)
+            self.lists.allocate(num_utterances)
+
+    def observe(self, bank: ReferenceBank) -> None:
+        """Search the neighbours of an epoch's references, with "auto"."""
+        if self.is_auto:
+            seen, references = bank.read_seen()
+            _check_enough(len(seen))
+            self.whitening.fit(references)
+            self.lists.renew(seen, self.whitening(references.float()))
+            for table in (self.lists.present, self.lists.former):
+                broadcast_tensor(table)
+
+    def prepare(
+        self,
+        strategy: SamplingStrategy,
+        bank: ReferenceBank,
+        seed: int,
+        epoch: int,
+        ssps_epoch: int,
+    ) -> None:
+        """Find what is sure in an epoch, after the strategy is prepared."""
+        self.observe(bank)
+        if not self.is_limited:
+            return
+        fraction = self.fraction(ssps_epoch)
+        if fraction == 1:
+            self._is_confident.fill_(True)
+            return
+        self._is_confident.fill_(False)
+        count = round(fraction * int(bank.seen.sum()))
+        if count:
+            confidence = strategy.confidence(bank, seed, epoch)
+            # Stable: among equals, the first utterances, on every device.
+            order = torch.sort(confidence, descending=True, stable=True)
+            found = order.values[:count] > -torch.inf
+            self._is_confident[order.indices[:count]] = found
+        # Ranks may round differently.
+        broadcast_tensor(self._is_confident)
+
+    def uses(self, index: Tensor, drawn: Tensor) -> Tensor:
+        """Return which draws are used.
+
+        Arguments
+        ---------
+        index : torch.Tensor
+            `(batch,)` int64, the anchors' utterances.
+        drawn : torch.Tensor
+            `(batch,)` int64, what each drew, -1 for no utterance.
+
+        Returns
+        -------
+        torch.Tensor
+            `(batch,)` bool.
+        """
+        used = torch.ones_like(index, dtype=torch.bool)
+        if self.is_limited:
+            used &= self._is_confident[index]
+        if self.is_auto:
+            overlap = self.lists.overlap(index, drawn.clamp(min=0))
+            used &= (overlap >= AUTO_MIN_OVERLAP) & (drawn >= 0)
+        return used
+
+    def metrics(self, ssps_epoch: int) -> dict[str, float]:
+        """Return `confident`, the fraction asked for, and `kept_neighbors`.
+
+        `kept_neighbors` is the fraction of nearest neighbours that were so in
+        the epoch before, with "auto".
+        """
+        row: dict[str, float] = {}
+        if self.is_limited and ssps_epoch >= 0:
+            row["confident"] = self.fraction(ssps_epoch)
+        if self.is_auto and self.lists.are_of_two_epochs:
+            row["kept_neighbors"] = self.lists.kept()
+        return row
+
+    def index_ranges(self) -> dict[str, tuple[int, int]]:
+        """Return in which range, start and stop, each buffer of indices is."""
+        if not self.is_auto:
+            return {}
+        ranges = self.lists.index_ranges()
+        return {f"lists.{name}": ranges[name] for name in ranges}
+
+
+def _check_enough(num: int) -> None:
+    if num <= AUTO_NUM_NEIGHBORS:
+        raise ValueError(
+            f"Expected more than {AUTO_NUM_NEIGHBORS} training utterances with "
+            f"coverage auto, which compares lists of as many, got {num}: set "
+            "coverage to a number."
+        )
+
+
+def _checked_schedule(
+    coverage: Any, schedule_epochs: int | None, strategy: SamplingStrategy
+) -> Schedule:
+    """Return the coverage of each SSPS epoch; raise a ValueError if wrong."""
+    schedule = make_schedule("coverage", coverage, schedule_epochs)
+    values = schedule.values()
+    if not all(0 <= value <= 1 for value in values):
+        raise ValueError(
+            f"Expected coverage in [0, 1], got {coverage!r}: change coverage "
+            "(1.0 as published, 0.0 substitutes nothing)."
+        )
+    if min(values) < 1 and not strategy.has_confidence:
+        raise ValueError(
+            "Expected a strategy that says how sure it is with coverage "
+            f"{coverage!r}, got {type(strategy).__name__}, which does not: set "
+            "coverage to 1.0, or give it a method confidence and set "
+            "has_confidence."
+        )
+    return schedule

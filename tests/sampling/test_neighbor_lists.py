@@ -1,0 +1,126 @@
+"""Neighbour lists and overlaps against their definitions, by slow loops."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from ssps_plugin.sampling import neighbor_lists
+from ssps_plugin.sampling.neighbor_lists import NeighborLists
+
+NUM, LENGTH = 40, 4
+
+
+def references(seed, num=NUM, dim=5):
+    """Groups of five utterances, and noise that is of the epoch."""
+    groups = torch.randn(8, dim, generator=torch.Generator().manual_seed(9))
+    noise = torch.Generator().manual_seed(seed)
+    noisy = groups[torch.arange(num) % 8]
+    noisy = noisy + 0.7 * torch.randn(num, dim, generator=noise)
+    return F.normalize(noisy, dim=1)
+
+
+def make_lists(seen_by_epoch=(range(NUM), range(NUM))):
+    lists = NeighborLists(LENGTH - 1)
+    lists.allocate(NUM)
+    for epoch, seen in enumerate(seen_by_epoch):
+        index = torch.tensor(list(seen))
+        lists.renew(index, references(epoch)[index])
+    return lists
+
+
+def nearest_by_loop(epoch, seen, anchor):
+    rows = references(epoch).double()
+    others = [other for other in seen if other != anchor]
+    others.sort(key=lambda other: -float(rows[anchor] @ rows[other]))
+    return {anchor, *others[: LENGTH - 1]}
+
+
+def overlap_by_loop(lists, one, other):
+    total = 0.0
+    for mine, theirs in (
+        (lists.present, lists.former),
+        (lists.former, lists.present),
+    ):
+        of_one = set(mine[one].tolist()) - {-1}
+        of_other = set(theirs[other].tolist()) - {-1}
+        shared = len(of_one & of_other)
+        total += shared / (2 * LENGTH - shared) / 2
+    return total
+
+
+@pytest.mark.parametrize("most", [7, 1 << 25])
+def test_lists_hold_the_nearest_and_the_utterance_itself(most, monkeypatch):
+    monkeypatch.setattr(neighbor_lists, "_MOST_SIMILARITIES", most * NUM)
+    seen = [range(NUM), [u for u in range(NUM) if u % 3]]
+    lists = make_lists(seen)
+    for table, epoch in ((lists.former, 0), (lists.present, 1)):
+        for utterance in range(NUM):
+            row = table[utterance].tolist()
+            if utterance in seen[epoch]:
+                assert row[0] == utterance
+                found = nearest_by_loop(epoch, seen[epoch], utterance)
+                assert set(row) == found
+            else:
+                assert row == [-1] * LENGTH
+
+
+def test_the_overlap_is_that_of_the_definition():
+    lists = make_lists([range(3, NUM), range(NUM - 5)])
+    one = torch.arange(NUM).repeat_interleave(NUM)
+    other = torch.arange(NUM).repeat(NUM)
+    expected = [
+        overlap_by_loop(lists, *pair)
+        for pair in zip(one.tolist(), other.tolist(), strict=True)
+    ]
+    found = lists.overlap(one, other)
+    torch.testing.assert_close(found, torch.tensor(expected))
+    assert torch.equal(found, lists.overlap(other, one))
+    assert 0 < float((found > 0).float().mean()) < 1
+
+
+@pytest.mark.parametrize("places", [40, 1 << 22])
+@pytest.mark.parametrize("most", [2, 64])
+@pytest.mark.parametrize("min_overlap", [1e-9, 0.2, 0.6])
+def test_all_that_share_enough_are_found(
+    min_overlap, most, places, monkeypatch
+):
+    monkeypatch.setattr(neighbor_lists, "_MOST_PLACES", places)
+    lists = make_lists([range(3, NUM), range(NUM - 5)])
+    found, largest = lists.find_sharing(min_overlap, most)
+    num_found = 0
+    for one in range(NUM):
+        overlaps = {
+            other: overlap_by_loop(lists, one, other)
+            for other in range(NUM)
+            if other != one
+        }
+        enough = {u: o for u, o in overlaps.items() if o >= min_overlap}
+        row = [u for u in found[one].tolist() if u >= 0]
+        assert len(row) == len(set(row)) == min(most, len(enough))
+        assert found[one, len(row) :].tolist() == [-1] * (most - len(row))
+        # The largest overlaps, in order; of equal ones, any.
+        best = sorted(enough.values(), reverse=True)[:most]
+        assert [enough[u] for u in row] == pytest.approx(best)
+        assert float(largest[one]) == pytest.approx(best[0] if best else 0)
+        num_found += len(row)
+    assert num_found > 0
+
+
+def test_what_is_kept_is_counted():
+    lists = make_lists()
+    kept = [
+        len(set(lists.present[u].tolist()) & set(lists.former[u].tolist())) - 1
+        for u in range(NUM)
+    ]
+    assert lists.kept() == pytest.approx(sum(kept) / NUM / (LENGTH - 1))
+    assert make_lists([range(NUM)]).kept() == 0.0
+
+
+def test_lists_of_one_epoch_share_nothing():
+    lists = make_lists([range(NUM)])
+    assert not lists.are_of_two_epochs
+    found, largest = lists.find_sharing(1e-9, 8)
+    assert (found == -1).all() and (largest == 0).all()
+    every = torch.arange(NUM)
+    assert (lists.overlap(every, every) == 0).all()
+    assert make_lists().are_of_two_epochs
