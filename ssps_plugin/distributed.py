@@ -288,14 +288,9 @@ def broadcast_state(module: nn.Module) -> None:
 
 def broadcast_buffers(module: nn.Module) -> None:
     """Replace the buffers of every rank by those of rank 0."""
-    for buffer in module.buffers():
-        broadcast_tensor(buffer)
-
-
-def broadcast_tensor(tensor: Tensor) -> None:
-    """Replace a tensor of every rank, in place, by that of rank 0."""
     if is_distributed():
-        dist.broadcast(tensor, src=0)
+        for buffer in module.buffers():
+            dist.broadcast(buffer, src=0)
 
 
 def without_wrapper(module: Any) -> Any:

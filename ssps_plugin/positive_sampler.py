@@ -459,6 +459,7 @@ class PositiveSampler(nn.Module):
             self.strategy.observe(self.bank)
             self.coverage.observe(self.bank)
         broadcast_buffers(self.strategy)
+        broadcast_buffers(self.coverage)
 
     def _prepare(self, epoch: int) -> None:
         if not bool(self.bank.seen.any()):
@@ -485,6 +486,7 @@ class PositiveSampler(nn.Module):
                 epoch,
                 epoch - self.start_epoch,
             )
+        broadcast_buffers(self.coverage)
         if self.reads_partners:
             self._draw_partners(epoch)
         metrics = self.strategy.metrics()

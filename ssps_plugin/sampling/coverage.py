@@ -6,7 +6,6 @@ import torch
 from speechbrain.utils.logger import get_logger
 from torch import Tensor, nn
 
-from ssps_plugin.distributed import broadcast_tensor
 from ssps_plugin.memory import ReferenceBank
 from ssps_plugin.sampling.neighbor_lists import NeighborLists
 from ssps_plugin.sampling.schedule import Schedule, make_schedule
@@ -111,8 +110,6 @@ class Coverage(nn.Module):
             _check_enough(len(seen))
             self.whitening.fit(references)
             self.lists.renew(seen, self.whitening(references.float()))
-            for table in (self.lists.present, self.lists.former):
-                broadcast_tensor(table)
 
     def prepare(
         self,
@@ -138,8 +135,6 @@ class Coverage(nn.Module):
             order = torch.sort(confidence, descending=True, stable=True)
             found = order.values[:count] > -torch.inf
             self._is_confident[order.indices[:count]] = found
-        # Ranks may round differently.
-        broadcast_tensor(self._is_confident)
 
     def uses(self, index: Tensor, drawn: Tensor) -> Tensor:
         """Return which draws are used.

@@ -148,8 +148,9 @@ class NeighborLists(nn.Module):
             (self.former, _Inverse(self.present)),
         )
         # How many are listed for each utterance, in both directions.
-        num_places = sum(by.sizes_of(lists).sum(1) for lists, by in directions)
-        assert isinstance(num_places, Tensor)
+        num_places = torch.stack(
+            [by.sizes_of(lists).sum(1) for lists, by in directions]
+        ).sum(0)
         every = torch.arange(num, device=device)
         part = (num_places.cumsum(0) - 1).clamp(min=0) // _MOST_PLACES
         sizes = torch.unique_consecutive(part, return_counts=True)[1]
