@@ -9,12 +9,17 @@ of them that are of the anchor's speaker and another recording, which is what
 SSPS wants, and of the anchor's own recording, which it does not. Ties are in
 random order.
 
+A run with `SharedNeighborSampling` or `coverage: auto` has neighbour lists of
+the epoch before, too: then draws by these are in the table, and every draw is
+sorted by the overlap of its lists.
+
 This reads the speakers and recordings of the training manifest, which training
 never does. Everything is compared with everything: for corpora of up to some
 ten thousand utterances.
 """
 
 import argparse
+import copy
 from collections.abc import Iterator
 
 import torch
@@ -26,7 +31,9 @@ from ssps_plugin import (
     ClusteringSampling,
     ConsensusSampling,
     NearestNeighborSampling,
+    PositiveSampler,
     SamplingStrategy,
+    SharedNeighborSampling,
 )
 from ssps_plugin.dataio.dataset import read_manifest
 from ssps_plugin.memory import PositiveQueue, ReferenceBank
@@ -34,6 +41,7 @@ from ssps_plugin.report.labels import labels_of_manifest, number_labels
 from ssps_plugin.report.pseudo_positives import Memories
 from ssps_plugin.report.run import Run
 from ssps_plugin.sampling import Anchors
+from ssps_plugin.sampling.neighbor_lists import NeighborLists
 
 COVERAGES = (0.10, 0.25, 0.50, 0.75, 1.00)
 # Of an utterance's neighbour list, which Jaccard and k-reciprocal compare.
@@ -45,13 +53,18 @@ class Space:
     """The references of a run, and what measures compare.
 
     `references` are whitened, `(num, dim)`; `nearest` are the nearest
-    utterances of each, `(num, NUM_NEAREST)`.
+    utterances of each, `(num, NUM_NEAREST)`. `lists` are those of two epochs,
+    where the run has them.
     """
 
     def __init__(
-        self, bank: ReferenceBank, consensus: ConsensusSampling
+        self,
+        bank: ReferenceBank,
+        consensus: ConsensusSampling,
+        lists: NeighborLists | None,
     ) -> None:
         self.consensus = consensus
+        self.lists = lists
         self.references = consensus.whitening(bank.references.float())
         num = len(self.references)
         self.is_near = torch.zeros(num, num, dtype=torch.bool)
@@ -90,6 +103,8 @@ class Space:
         yield "reciprocal rank of clusters", self._ranks(index, drawn)
         yield "Jaccard of neighbours", _jaccard(self.is_near, index, drawn)
         yield "k-reciprocal Jaccard", _jaccard(self.are_mutual, index, drawn)
+        if self.lists is not None:
+            yield "overlap in two epochs", self.lists.overlap(index, drawn)
 
     def _ranks(self, index: Tensor, drawn: Tensor) -> Tensor:
         """Mean reciprocal rank of one's cluster from the other's."""
@@ -135,6 +150,16 @@ def prepared(
     return strategy
 
 
+def find_lists(sampler: PositiveSampler) -> NeighborLists | None:
+    """Return the run's neighbour lists, brought up to its references."""
+    owner = sampler.coverage if sampler.coverage.is_auto else sampler.strategy
+    if not hasattr(owner, "lists"):
+        return None
+    owner = copy.deepcopy(owner)
+    owner.observe(sampler.bank)
+    return owner.lists if owner.lists.are_of_two_epochs else None
+
+
 def precision(
     confidence: Tensor, is_right: Tensor, is_own_recording: Tensor, num: int
 ) -> str:
@@ -173,7 +198,10 @@ def main() -> None:
     recordings = torch.from_numpy(number_labels(labels.recordings))
     sampler = Memories(run, table).sampler
     bank, seed, epoch = sampler.bank, sampler.seed, sampler.epoch
-    num_clusters = options.num_clusters or sampler.strategy.num_clusters
+    lists = find_lists(sampler)
+    num_clusters = options.num_clusters or getattr(
+        sampler.strategy, "num_clusters", len(table.ids) // 2
+    )
     whitening = options.whitening
     if whitening is None:
         whitening = sampler.strategy.whitening.power
@@ -195,7 +223,11 @@ def main() -> None:
     }
     for strategy in strategies.values():
         prepared(strategy, bank, seed, epoch)
-    space = Space(bank, strategies["consensus, most voted"])
+    space = Space(bank, strategies["consensus, most voted"], lists)
+    if lists is not None:
+        shared = SharedNeighborSampling(lists.num_neighbors)
+        shared.lists = lists
+        strategies["shared neighbours"] = shared
     print(
         f"{run.name}, epoch {epoch}: {int(bank.seen.sum())} utterances, "
         f"K {clusters[0]}, M {clusters[1]}, whitening {whitening}, "
