@@ -232,6 +232,8 @@ def check_ranges(settings: Mapping[str, Any], source: object) -> None:
     """
     for key, values in settings.items():
         for value in values if isinstance(values, list) else [values]:
+            if value in _WORDS_TOO.get(key, ()):
+                continue
             if _find_range(key) != _ANY and isinstance(value, (str, bool)):
                 raise ValueError(
                     f"Expected a number for {key} in {source}, got {value!r}: "

@@ -1,0 +1,71 @@
+"""Claims about runs that draw, or hold back, by shared neighbours."""
+
+import json
+import shutil
+
+import pytest
+import torch
+
+from tests.recipes.running import history, newest_checkpoint, run
+from tests.recipes.test_frameworks import FRAMEWORKS
+
+OPTIONS = {"num_epochs": 4, "num_checkpoints": 9, "ckpt_interval_steps": 3}
+
+
+def losses(output):
+    return [row["loss"] for row in history(output)]
+
+
+@pytest.mark.parametrize("framework", ["simclr", *FRAMEWORKS])
+def test_every_framework_trains_with_the_overlay_for_small_corpora(
+    framework, corpus, tmp_path
+):
+    options = {**FRAMEWORKS.get(framework, {}), **OPTIONS}
+    if framework == "moco":
+        options["mask_false_negatives"] = False
+    log = run(
+        f"{framework}_ssps.yaml",
+        tmp_path / "whole",
+        data_folder=corpus,
+        overlay="hparams/small_corpus.yaml",
+        **options,
+    )
+    rows = history(tmp_path / "whole")
+    # The two epochs before the third fill the memories.
+    assert [row["coverage"] > 0 for row in rows] == [False] * 2 + [True] * 2
+    assert rows[-1]["with_candidates"] > 0 and 0 < rows[-1]["overlap"] <= 1
+    assert "of the anchors got a pseudo-positive" in log
+    assert all(torch.tensor(losses(tmp_path / "whole")).isfinite())
+
+
+def test_a_resume_inside_the_epoch_draws_the_same(corpus, tmp_path):
+    whole, again = tmp_path / "whole", tmp_path / "again"
+    options = {"data_folder": corpus, "overlay": "hparams/small_corpus.yaml"}
+    run("simclr_ssps.yaml", whole, **options, **OPTIONS)
+    shutil.copytree(whole, again)
+    shutil.rmtree(newest_checkpoint(again))  # is left: one inside epoch 4
+    (again / "results.json").unlink()
+    run("simclr_ssps.yaml", again, **options, **OPTIONS, num_workers=2)
+    assert history(again) == history(whole)
+    assert json.loads((again / "results.json").read_text())["coverage"] > 0
+
+
+@pytest.mark.parametrize("way", ["queue", "read"])
+def test_auto_holds_published_draws_back(way, corpus, tmp_path):
+    options = {"data_folder": corpus, "pseudo_positives": way, **OPTIONS}
+    log = run("simclr_ssps.yaml", tmp_path, coverage="auto", **options)
+    rows = history(tmp_path)
+    assert ["kept_neighbors" in row for row in rows] == [False] * 2 + [True] * 2
+    assert rows[1]["coverage"] == 0 and 0 < rows[2]["coverage"] <= 1
+    assert "utterances share more by chance than on larger corpora" in log
+    assert "epoch 3: " in log and "of the anchors got a pseudo-positive" in log
+
+
+def test_it_is_the_plain_run_until_ssps_starts(corpus, tmp_path):
+    options = {"data_folder": corpus, **OPTIONS}
+    overlay = {"overlay": "hparams/small_corpus.yaml"}
+    run("simclr.yaml", tmp_path / "plain", **options)
+    run("simclr_ssps.yaml", tmp_path / "ssps", **options, **overlay)
+    plain, ssps = losses(tmp_path / "plain"), losses(tmp_path / "ssps")
+    assert ssps[:2] == plain[:2]
+    assert ssps[2] != plain[2]
