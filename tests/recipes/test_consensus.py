@@ -12,7 +12,7 @@ from tests.recipes.running import ROOT, history, newest_checkpoint, run
 from tests.recipes.test_reading import READ, losses
 
 OVERLAY = re.search(
-    r"```yaml\n(.*?)```", (ROOT / "docs" / "consensus.md").read_text(), re.S
+    r"```yaml\n(.*?)```", (ROOT / "docs" / "beyond.md").read_text(), re.S
 )[1]
 
 

@@ -1,0 +1,129 @@
+"""Print what can be known of draws without labels, and what labels say.
+
+    python recipes/voxceleb/train_ssl.py hparams/simclr_ssps.yaml \
+        --overlay hparams/minivox.yaml --ssps_start_epoch 2 --coverage 0 \
+        --num_checkpoints 20
+    python benchmarks/readiness.py results/simclr_ssps/1986
+
+For every epoch of a run that kept its checkpoints, and its references: what is
+known without labels (neighbours that were so an epoch ago, mutual nearest
+neighbours, effective rank of the references), and then, by the overlap of each
+utterance with the one that it shares most neighbours with, how many are in
+that range and how many of those are right, in percent. Right is the same
+speaker, the own recording included; how many are of it is last.
+
+This reads the speakers and recordings of the training manifest, which training
+never does.
+"""
+
+import argparse
+import os
+
+import torch
+from one_core import use_one_core
+from torch import Tensor
+
+from ssps_plugin import SharedNeighborSampling
+from ssps_plugin.dataio.dataset import read_manifest
+from ssps_plugin.memory import PositiveQueue, ReferenceBank
+from ssps_plugin.report.labels import labels_of_manifest, number_labels
+from ssps_plugin.report.pseudo_positives import Memories
+from ssps_plugin.report.run import Run
+from ssps_plugin.training import AtomicCheckpointer
+
+EDGES = (0.0, 0.05, 0.08, 0.1, 0.125, 0.15, 0.2, 0.25, 1.01)
+
+
+def effective_rank(references: Tensor) -> float:
+    """Return exp of the entropy of the shares of the principal axes."""
+    variance = torch.linalg.eigvalsh(torch.cov(references.T)).clamp(min=1e-12)
+    shares = variance / variance.sum()
+    return float(torch.exp(-(shares * shares.log()).sum()))
+
+
+def mutual_nearest(lists: Tensor) -> float:
+    """Return which fraction of the nearest neighbours are so mutually."""
+    nearest = lists[:, 1].long()
+    return float((nearest[nearest] == torch.arange(len(lists))).double().mean())
+
+
+def row_of(
+    strategy: SharedNeighborSampling,
+    bank: ReferenceBank,
+    speakers: Tensor,
+    recordings: Tensor,
+) -> str:
+    """Return the row of an epoch, whose neighbours the strategy has found."""
+    index = torch.arange(len(speakers))
+    found, overlap = strategy.lists.find_sharing(1e-9, 1)
+    drawn = found[:, 0].long()
+    is_own = recordings == recordings[drawn]
+    is_right = (speakers == speakers[drawn]) & (drawn >= 0) & (drawn != index)
+    cells = []
+    for low, high in zip(EDGES[:-1], EDGES[1:], strict=True):
+        inside = (overlap >= low) & (overlap < high)
+        right = 100 * float(is_right[inside].double().mean())
+        share = 100 * float(inside.double().mean())
+        cells.append(f"{share:.0f}: {right:.0f}" if inside.any() else "–")
+    own = 100 * float((is_own & is_right).double().mean())
+    right = 100 * float(is_right.double().mean())
+    return (
+        f"{100 * strategy.lists.kept():.1f} | "
+        f"{100 * mutual_nearest(strategy.lists.present):.1f} | "
+        f"{effective_rank(bank.references.float()):.1f} | "
+        f"{' | '.join(cells)} | {right:.1f} / {own:.1f}"
+    )
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("run", help="the output folder of a run with SSPS")
+    parser.add_argument("--num_neighbors", type=int, default=20)
+    parser.add_argument("--whitening", type=float, default=1.0)
+    options = parser.parse_args()
+    use_one_core()
+    run = Run(options.run)
+    table = read_manifest(
+        run.folder / "train.csv", run.settings.get("data_folder")
+    )
+    labels = labels_of_manifest(table)
+    if labels is None or labels.recordings is None:
+        parser.error("the training manifest has no speakers and recordings")
+    speakers = torch.from_numpy(number_labels(labels.speakers))
+    recordings = torch.from_numpy(number_labels(labels.recordings))
+    sampler = Memories(run, table).sampler
+    checkpointer = AtomicCheckpointer(
+        os.fspath(run.folder / "save"), {"sampler": sampler}
+    )
+    strategy = SharedNeighborSampling(
+        options.num_neighbors, whitening=options.whitening
+    )
+    queue = PositiveQueue(1, 1)
+    queue.allocate(len(speakers))
+    strategy.allocate(len(speakers), sampler.bank.dim, queue)
+    ranges = [
+        f"{low}–{high}" for low, high in zip(EDGES, EDGES[1:-1], strict=False)
+    ]
+    heads = ["epoch", "kept", "mutual", "rank", *ranges, f"{EDGES[-2]}–"]
+    print(f"{run.name}: {len(speakers)} utterances\n")
+    print(f"| {' | '.join([*heads, 'right / own'])} |")
+    print("| --- " * (len(heads) + 1) + "|")
+    checkpoints = sorted(
+        checkpointer.list_checkpoints(), key=lambda one: one.meta["unixtime"]
+    )
+    for checkpoint in checkpoints:
+        if not checkpoint.meta.get("end-of-epoch", True):
+            continue
+        checkpointer.load_checkpoint(checkpoint)
+        bank = sampler.bank
+        if not bool(bank.seen.any()):
+            continue
+        strategy.prepare(bank, queue, sampler.seed, sampler.epoch)
+        if strategy.lists.are_of_two_epochs:
+            cells = row_of(strategy, bank, speakers, recordings)
+            print(f"| {sampler.epoch} | {cells} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
