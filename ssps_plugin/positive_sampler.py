@@ -39,14 +39,16 @@ from ssps_plugin.sampling import (
 logger = get_logger(__name__)
 
 _LOW_COVERAGE = 0.4
-# References whose mean cosine is above this are those of a collapsed encoder.
-_ALIKE = 0.98
 # How far the norm of a reference may be from 1: half precision rounds.
 _NORM_TOLERANCE = 0.05
 # An epoch is added to a seed, and hashed.
 _LAST_EPOCH = 2**31 - 1
 _REFERENCE_DTYPES = ("float32", "float16", "bfloat16")
 _PSEUDO_POSITIVES = ("queue", "read")
+_RESUME_AS_SAVED = (
+    "resume with the strategy, coverage and pseudo_positives that it was saved "
+    "with, or from another checkpoint. Nothing was loaded."
+)
 # Utterances whose partners are drawn at once.
 _CHUNK_ROWS = 2**14
 
@@ -277,8 +279,12 @@ class PositiveSampler(nn.Module):
                     f"({len(self.utterances)}, now {len(utterances)}). Call "
                     "reset() first: it forgets what was remembered."
                 )
-        self.utterances = utterances
-        self._allocate()
+        before, self.utterances = self.utterances, utterances
+        try:
+            self._allocate()
+        except ValueError:
+            self.utterances = before
+            raise
 
     def reset(self) -> None:
         """Forget everything but the bound utterances, for another fit."""
@@ -313,9 +319,9 @@ class PositiveSampler(nn.Module):
     ) -> None:
         """Take up a saved state; refuse one that does not fit, whole."""
         saved = {
-            name: state_dict[prefix + name]
-            for name in self.state_dict()
-            if prefix + name in state_dict
+            name.removeprefix(prefix): value
+            for name, value in state_dict.items()
+            if name.startswith(prefix)
         }
         self._check_state(saved)
         super()._load_from_state_dict(state_dict, prefix, *args)
@@ -325,7 +331,8 @@ class PositiveSampler(nn.Module):
     def _check_state(self, saved: dict[str, Any]) -> None:
         """Raise before anything is loaded if part of a state does not fit."""
         own = self.state_dict()
-        check_entries({k: v for k, v in saved.items() if "." not in k}, own)
+        own_parts = [name for name in saved if "." not in name and name in own]
+        check_entries({name: saved[name] for name in own_parts}, own)
         fingerprint = saved.get("_fingerprint")
         if fingerprint is not None and bool(fingerprint.any()):
             bound = _as_tensor(self._bound().fingerprint)
@@ -341,9 +348,14 @@ class PositiveSampler(nn.Module):
             if missing:
                 raise RuntimeError(
                     "Expected the whole state of a PositiveSampler, got one "
-                    f"without {', '.join(missing)}: resume with the strategy "
-                    "it was saved with, or from another checkpoint."
+                    f"without {', '.join(missing)}: {_RESUME_AS_SAVED}"
                 )
+        unknown = sorted(saved.keys() - own.keys())
+        if unknown:
+            raise RuntimeError(
+                "Expected the state of a PositiveSampler like this one, got "
+                f"one that has {', '.join(unknown)}, too: {_RESUME_AS_SAVED}"
+            )
         check_entries(saved, own)
         ranges = {"_epoch": (0, _LAST_EPOCH + 1), "_counts": (0, 2**62)}
         for part in ("queue", "strategy", "coverage"):
@@ -471,22 +483,21 @@ class PositiveSampler(nn.Module):
         try:
             with self._full_precision():
                 self.strategy.prepare(self.bank, self.queue, self.seed, epoch)
+                # Ranks agree by now, unless their devices round differently.
+                broadcast_buffers(self.strategy)
+                self.coverage.prepare(
+                    self.strategy,
+                    self.bank,
+                    self.seed,
+                    epoch,
+                    epoch - self.start_epoch,
+                )
+                broadcast_buffers(self.coverage)
         except ValueError as error:
             explanation = self._explain_dropped()
             if not explanation:
                 raise
             raise ValueError(f"{error} Note{explanation}") from error
-        # Ranks agree by now, unless their devices round differently.
-        broadcast_buffers(self.strategy)
-        with self._full_precision():
-            self.coverage.prepare(
-                self.strategy,
-                self.bank,
-                self.seed,
-                epoch,
-                epoch - self.start_epoch,
-            )
-        broadcast_buffers(self.coverage)
         if self.reads_partners:
             self._draw_partners(epoch)
         metrics = self.strategy.metrics()
@@ -584,29 +595,26 @@ class PositiveSampler(nn.Module):
 
     def _explain_holding_back(self, coverage: float) -> None:
         """Say in words how many anchors were covered, and why not more."""
-        why = (
-            "their nearest neighbours are not those of the utterances that "
-            "they might draw, now and an epoch ago"
-        )
-        lists = getattr(self.strategy, "lists", None) or self.coverage.lists
-        if not lists.are_of_two_epochs:
-            why = (
-                "nearest neighbours are known of one epoch yet, and those of "
-                "two are compared"
+        part = self.coverage if self.coverage.is_auto else self.strategy
+        why = part.explain_holding_back()
+        if not self.reads_partners and self.queue.size < len(self._bound()):
+            why += (
+                f" and is in the queue (queue_size {self.queue.size}, of "
+                f"{len(self._bound())} utterances)"
             )
-        others = f"; the others kept their own, since {why}"
-        others = f"; the others kept their own, since {why}"
+        if self._asked_coverage(self.epoch or 0) < 1:
+            why += ", or because coverage asks for no more"
         logger.info(
             "SSPS epoch %d: %.1f %% of the anchors got a pseudo-positive%s.",
             self.epoch,
             100 * coverage,
-            others if coverage < 1 else "",
+            f"; the others kept their own, since {why}" if coverage < 1 else "",
         )
 
     def _find_fault(self) -> str | None:
         """Say what is wrong with references or clusters, and what to try."""
-        cosine = self.bank.mean_cosine()
-        if cosine > _ALIKE:
+        if self.bank.are_alike():
+            cosine = self.bank.mean_cosine()
             return (
                 "the references of all utterances are nearly the same (mean "
                 f"cosine {cosine:.3f}), so the encoder has collapsed or the "

@@ -274,15 +274,111 @@ def test_the_log_says_in_words_why_anchors_kept_their_own(caplog):
         for one in said
     )
     (third,) = [one for one in said if "epoch 3:" in one and "anchors" in one]
-    assert "the others kept their own, since their nearest neigh" in third
+    assert "the others kept their own, since nobody that they m" in third
     assert not [r for r in caplog.records if r.levelno >= logging.WARNING]
 
 
-def test_auto_warns_where_lists_are_long_for_the_corpus(caplog):
-    sampler = automatic()
+@pytest.mark.parametrize("strategy", [None, SharedNeighborSampling])
+def test_a_warning_names_lists_that_are_long_for_the_corpus(caplog, strategy):
+    sampler = automatic(strategy and strategy())
     assert not caplog.records
     sampler.bind(100)
-    assert "20 of 100 utterances share more by chance" in caplog.text
+    assert "20 neighbours among 100 utterances share much by" in caplog.text
+
+
+def test_nothing_is_told_from_references_that_are_all_alike():
+    for strategy in (None, SharedNeighborSampling(8)):
+        sampler = automatic(strategy)
+        for epoch in (1, 2, 3, 4):
+            sampler.begin_epoch(epoch)
+            alike = F.normalize(torch.ones(MANY, 12) + 0.01 * grouped(epoch))
+            sampler(torch.arange(MANY), alike, torch.zeros(MANY, 1))
+        assert bool((sampler.last_draw[1] == -1).all())
+
+
+def test_an_epoch_that_saw_hardly_anything_is_no_epoch_of_lists():
+    sampler = automatic()
+    sampler.begin_epoch(1)
+    lost = grouped(1)
+    lost[10:] = float("nan")
+    sampler(torch.arange(MANY), lost, torch.zeros(MANY, 1))
+    assert bool((epoch_of(sampler, 2) == -1).all())
+    assert bool((epoch_of(sampler, 3) == -1).all())  # of one epoch yet
+    assert bool((epoch_of(sampler, 4) >= 0).any())
+
+
+def test_too_few_seen_when_ssps_starts_says_what_was_lost():
+    sampler = automatic()
+    lost = grouped(1)
+    lost[10:] = float("nan")
+    for epoch in (1, 2):
+        sampler.begin_epoch(epoch)
+        sampler(torch.arange(MANY), lost, torch.zeros(MANY, 1))
+    with pytest.raises(ValueError, match="seen so far with .*got 10.*not rem"):
+        sampler.begin_epoch(3)
+
+
+def test_a_queue_that_is_too_short_is_named(caplog):
+    sampler = PositiveSampler(
+        ClusteringSampling(40, 0), 50, 12, 1, 3, coverage="auto"
+    )
+    sampler.bind(MANY)
+    with caplog.at_level(logging.INFO):
+        for epoch in (1, 2, 3):
+            sampler.begin_epoch(epoch)
+            for part in torch.arange(MANY).split(50):
+                sampler(part, grouped(epoch)[part], torch.zeros(50, 1))
+        sampler.end_epoch()
+    assert "in the queue (queue_size 50, of 400 utterances)" in caplog.text
+
+
+def test_after_a_bind_that_failed_nothing_is_bound():
+    sampler = automatic()
+    sampler = PositiveSampler(
+        NearestNeighborSampling(2), 20, 12, 1, 3, coverage="auto"
+    )
+    for _ in range(2):
+        with pytest.raises(ValueError, match="than 20 training utterances"):
+            sampler.bind(15)
+    assert sampler.utterances is None
+
+
+@pytest.mark.parametrize(
+    ("saved", "options", "message"),
+    [
+        ({"coverage": "auto"}, {}, "that has coverage.*, too: resume with"),
+        ({}, {"coverage": "auto"}, "without coverage.*: resume with the str"),
+        ({"coverage": 0.5}, {}, "that has coverage._is_confident, too"),
+        ({"pseudo_positives": "read"}, {}, "that has partner_table.partners"),
+    ],
+)
+def test_a_state_of_other_settings_is_refused_whole(saved, options, message):
+    def make(options):
+        sampler = PositiveSampler(
+            NearestNeighborSampling(2), MANY, 12, 1, 3, **options
+        )
+        sampler.bind(MANY)
+        return sampler
+
+    trained, other = make(saved), make(options)
+    for epoch in (1, 2, 3):
+        epoch_of(trained, epoch)
+    with pytest.raises(RuntimeError, match=message):
+        other.load_state_dict(trained.state_dict())
+    assert other.epoch is None and not bool(other.bank.seen.any())
+
+
+class Shy(NearestNeighborSampling):
+    holds_back = True
+
+
+def test_a_strategy_of_ones_own_may_hold_back(caplog):
+    sampler = automatic(Shy(2))
+    with caplog.at_level(logging.INFO):
+        for epoch in (1, 2, 3):
+            epoch_of(sampler, epoch)
+        sampler.end_epoch()
+    assert "epoch 3: 100.0 % of the anchors got" in caplog.text
 
 
 def test_a_strategy_that_holds_back_needs_nothing_more_for_auto():

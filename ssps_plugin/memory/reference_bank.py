@@ -6,6 +6,8 @@ from torch import Tensor, nn
 
 from ssps_plugin.memory.rows import Repeats, resolve_repeats
 
+# References whose mean cosine is above this are those of a collapsed encoder.
+_ALIKE = 0.98
 # References from which their mean cosine is estimated.
 _SAMPLE_SIZE = 2**14
 
@@ -91,6 +93,10 @@ class ReferenceBank(nn.Module):
         row = torch.where(stays, index, scratch)
         self._table.index_copy_(0, row, references.to(self._table.dtype))
         self._seen.index_fill_(0, row, True)
+
+    def are_alike(self) -> bool:
+        """Whether the references of all utterances are nearly the same."""
+        return self.mean_cosine() > _ALIKE
 
     def mean_cosine(self) -> float:
         """Return the mean cosine between references of two utterances.

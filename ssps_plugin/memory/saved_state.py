@@ -9,6 +9,8 @@ from torch import Tensor
 _SETTINGS = {
     "queue": "queue_size, positive_dim and num_targets",
     "bank": "reference_dim",
+    "coverage": "coverage",
+    "partner_table": "pseudo_positives",
     "strategy": "the strategy and its num_clusters, num_neighbors, whitening",
 }
 

@@ -167,9 +167,12 @@ class Memories:
         index = torch.from_numpy(chosen)
         references = bank.references[index].float()
         anchors = Anchors(index, references, sampler.seed, self.epoch)
-        rows = sampler.strategy.select(anchors, sampler.queue)
-        drawn = sampler.strategy.drawn_utterances(rows, sampler.queue)
-        rows = torch.where(sampler.coverage.uses(index, drawn), rows, -1)
+        if sampler.reads_partners:
+            rows = drawn = sampler.partner_table.of(index)
+        else:
+            rows = sampler.strategy.select(anchors, sampler.queue)
+            drawn = sampler.strategy.drawn_utterances(rows, sampler.queue)
+            rows = torch.where(sampler.coverage.uses(index, drawn), rows, -1)
         if self.draws_centroids:
             drawn = self._nearest_to_centroids()[rows]
         drawn = torch.where(rows >= 0, drawn, -1)

@@ -6,6 +6,9 @@ from torch import Tensor
 from ssps_plugin.memory import PositiveQueue
 from ssps_plugin.sampling.draw import draw_ranks
 
+# Members of drawn clusters, listed anchor by anchor.
+_MOST_PLACES = 1 << 22
+
 
 class ClusterDraws:
     """What every utterance draws in one epoch, to be looked up by the steps.
@@ -63,6 +66,11 @@ class ClusterDraws:
         # These wait for the device, once an epoch.
         self._largest_size = int(self._sizes.max())
         self._may_draw_itself = bool((clusters == drawn).any())
+
+    @property
+    def rows_at_once(self) -> int:
+        """Anchors that may draw at once: their members take 32 MB a list."""
+        return max(1, _MOST_PLACES // max(1, self._largest_size))
 
     def select(self, index: Tensor, queue: PositiveQueue) -> Tensor:
         """Draw among the members of the drawn clusters that have a slot.

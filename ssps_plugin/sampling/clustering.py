@@ -169,7 +169,9 @@ class ClusteringSampling(ClusterStrategy):
         """Select utterances among all that are clustered, -1 for none."""
         every = torch.arange(len(self.clusters), device=self.clusters.device)
         clustered = torch.where(self.clusters >= 0, every, -1)
-        return self._draws_of(anchors).select_among(anchors.index, clustered)
+        draws = self._draws_of(anchors)
+        parts = anchors.index.split(draws.rows_at_once)
+        return torch.cat([draws.select_among(p, clustered) for p in parts])
 
     def draw_clusters(self, anchors: Anchors) -> Tensor:
         """Draw a neighbouring cluster for every anchor.

@@ -3,21 +3,20 @@
 from typing import Any
 
 import torch
-from speechbrain.utils.logger import get_logger
 from torch import Tensor, nn
 
 from ssps_plugin.memory import ReferenceBank
 from ssps_plugin.sampling.neighbor_lists import NeighborLists
 from ssps_plugin.sampling.schedule import Schedule, make_schedule
-from ssps_plugin.sampling.strategy import SamplingStrategy, Whitening
-
-logger = get_logger(__name__)
+from ssps_plugin.sampling.strategy import (
+    SamplingStrategy,
+    Whitening,
+    renew_lists,
+)
 
 #: What draws are held against with coverage "auto".
 AUTO_NUM_NEIGHBORS = 20
 AUTO_MIN_OVERLAP = 0.1
-# Of fewer utterances, lists share by chance a good part of that.
-_FEW_UTTERANCES = 400
 
 
 class Coverage(nn.Module):
@@ -92,24 +91,18 @@ class Coverage(nn.Module):
         if self.is_limited:
             self._is_confident = self._is_confident.new_ones(num_utterances)
         if self.is_auto:
-            _check_enough(num_utterances)
-            if num_utterances < _FEW_UTTERANCES:
-                logger.warning(
-                    "Lists of %d of %d utterances share more by chance than on "
-                    "larger corpora, for which coverage auto is meant.",
-                    AUTO_NUM_NEIGHBORS,
-                    num_utterances,
-                )
+            _check_enough(num_utterances, "training utterances")
             self.whitening.allocate(reference_dim)
             self.lists.allocate(num_utterances)
 
     def observe(self, bank: ReferenceBank) -> None:
         """Search the neighbours of an epoch's references, with "auto"."""
         if self.is_auto:
-            seen, references = bank.read_seen()
-            _check_enough(len(seen))
-            self.whitening.fit(references)
-            self.lists.renew(seen, self.whitening(references.float()))
+            renew_lists(self.lists, self.whitening, bank)
+
+    def explain_holding_back(self) -> str:
+        """Say why draws are not used, with "auto"."""
+        return self.lists.explain_holding_back()
 
     def prepare(
         self,
@@ -120,6 +113,8 @@ class Coverage(nn.Module):
         ssps_epoch: int,
     ) -> None:
         """Find what is sure in an epoch, after the strategy is prepared."""
+        if self.is_auto:
+            _check_enough(int(bank.seen.sum()), "utterances seen so far")
         self.observe(bank)
         if not self.is_limited:
             return
@@ -180,12 +175,12 @@ class Coverage(nn.Module):
         return {f"lists.{name}": ranges[name] for name in ranges}
 
 
-def _check_enough(num: int) -> None:
+def _check_enough(num: int, what: str) -> None:
     if num <= AUTO_NUM_NEIGHBORS:
         raise ValueError(
-            f"Expected more than {AUTO_NUM_NEIGHBORS} training utterances with "
-            f"coverage auto, which compares lists of as many, got {num}: set "
-            "coverage to a number."
+            f"Expected more than {AUTO_NUM_NEIGHBORS} {what} with coverage "
+            f"auto, which compares lists of as many, got {num}: set coverage "
+            "to a number."
         )
 
 

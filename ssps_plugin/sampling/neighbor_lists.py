@@ -1,12 +1,19 @@
 """Neighbour lists of two epochs, and what utterances share of them. Ours."""
 
 import torch
+from speechbrain.utils.logger import get_logger
 from torch import Tensor, nn
 
 from ssps_plugin.clustering import top_k
 
-# Of some utterances to all, while the nearest are searched: 128 MB.
-_MOST_SIMILARITIES = 1 << 25
+logger = get_logger(__name__)
+
+# Of some utterances to all, while the nearest are searched: 512 MB.
+_MOST_SIMILARITIES = 1 << 27
+# Lists are meant to be short for the corpus: at most this part of it.
+_LONGEST_PART = 1 / 20
+# Utterances whose two lists are compared at once: 60 MB.
+_CHUNK_ROWS = 1 << 14
 # Shared neighbours counted at once: 32 MB a list.
 _MOST_PLACES = 1 << 22
 
@@ -44,6 +51,7 @@ class NeighborLists(nn.Module):
 
     present: Tensor
     former: Tensor
+    _overlaps: Tensor
 
     def __init__(self, num_neighbors: int) -> None:
         super().__init__()
@@ -55,13 +63,27 @@ class NeighborLists(nn.Module):
         # The overlap by how many neighbours are shared in either direction.
         shared = torch.arange(length + 1).double()
         jaccard = shared / (2 * length - shared)
-        self._overlaps = (jaccard[:, None] + jaccard) / 2
+        overlaps = (jaccard[:, None] + jaccard) / 2
+        self.register_buffer("_overlaps", overlaps, persistent=False)
 
     def allocate(self, num_utterances: int) -> None:
         """Empty the lists, and size them for `num_utterances`."""
         shape = num_utterances, self.num_neighbors + 1
         self.present = self.present.new_full(shape, -1)
         self.former = self.former.new_full(shape, -1)
+        if self.num_neighbors > _LONGEST_PART * num_utterances:
+            logger.warning(
+                "Lists of %d neighbours among %d utterances share much by "
+                "chance: draws look surer than they are. More utterances are "
+                "needed, or a smaller num_neighbors.",
+                self.num_neighbors,
+                num_utterances,
+            )
+
+    def forget(self) -> None:
+        """Empty the lists: nothing can be told from them."""
+        self.present.fill_(-1)
+        self.former.fill_(-1)
 
     @property
     def are_of_two_epochs(self) -> bool:
@@ -71,6 +93,8 @@ class NeighborLists(nn.Module):
     def renew(self, index: Tensor, references: Tensor) -> None:
         """Search the nearest neighbours; what was present becomes former.
 
+        Where nothing has moved, no epoch has passed, and the lists stay.
+
         Arguments
         ---------
         index : torch.Tensor
@@ -79,9 +103,8 @@ class NeighborLists(nn.Module):
         references : torch.Tensor
             `(num, dim)`, L2-normalised: they are compared by cosine.
         """
-        self.former.copy_(self.present)
-        self.present.fill_(-1)
-        self.present[index, 0] = index.int()
+        found = torch.full_like(self.present, -1)
+        found[index, 0] = index.int()
         chunk = max(1, _MOST_SIMILARITIES // len(index))
         for start in range(0, len(index), chunk):
             rows = torch.arange(
@@ -90,7 +113,10 @@ class NeighborLists(nn.Module):
             cosines = references[rows] @ references.T
             cosines.scatter_(1, rows[:, None], -torch.inf)
             _, nearest = top_k(cosines, self.num_neighbors)
-            self.present[index[rows], 1:] = index[nearest].int()
+            found[index[rows], 1:] = index[nearest].int()
+        if not torch.equal(found, self.present):
+            self.former.copy_(self.present)
+            self.present.copy_(found)
 
     def overlap(self, one: Tensor, other: Tensor) -> Tensor:
         """Compute how much of their lists pairs of utterances share.
@@ -110,7 +136,7 @@ class NeighborLists(nn.Module):
             _count_equal(self.present[one], self.former[other]),
             _count_equal(self.former[one], self.present[other]),
         )
-        return self._overlaps.to(one.device)[shared].float()
+        return self._overlaps[shared].float()
 
     def kept(self) -> float:
         """Return which fraction of the neighbours were so an epoch ago."""
@@ -118,8 +144,12 @@ class NeighborLists(nn.Module):
         present, former = self.present[both], self.former[both]
         if not len(present):
             return 0.0
-        num_kept = _count_equal(present, former) - 1  # itself
-        return float(num_kept.double().mean()) / self.num_neighbors
+        num_kept = -len(present)  # itself
+        for one, other in zip(
+            present.split(_CHUNK_ROWS), former.split(_CHUNK_ROWS), strict=True
+        ):
+            num_kept += int(_count_equal(one, other).sum())
+        return num_kept / (len(present) * self.num_neighbors)
 
     def find_sharing(
         self, min_overlap: float, most: int
@@ -159,7 +189,7 @@ class NeighborLists(nn.Module):
                 index,
                 [(lists[index], by) for lists, by in directions],
             )
-            overlaps = self._overlaps.to(device)[shared]
+            overlaps = self._overlaps[shared]
             enough = overlaps >= min_overlap
             row, other, overlaps = row[enough], other[enough], overlaps[enough]
             order = overlaps.argsort(descending=True, stable=True)
@@ -174,6 +204,18 @@ class NeighborLists(nn.Module):
             is_first = place == 0
             overlap[index[row[is_first]]] = overlaps[is_first].float()
         return found, overlap
+
+    def explain_holding_back(self) -> str:
+        """Say why draws by these lists are not used."""
+        if not self.are_of_two_epochs:
+            return (
+                "nearest neighbours are known of one epoch yet, and those of "
+                "two are compared"
+            )
+        return (
+            "nobody that they might draw has the same nearest neighbours, now "
+            "and an epoch ago"
+        )
 
     def index_ranges(self) -> dict[str, tuple[int, int]]:
         """Return in which range, start and stop, each buffer of indices is."""

@@ -162,7 +162,8 @@ def make_schedule(
         return LinearSchedule(value, value, num_epochs=1)
     if isinstance(value, str) or not _has_two(value):
         raise ValueError(
-            f"Expected a number, [first, last] or a schedule as {name}, got "
+            f"Expected a number, [first, last] or a schedule{_or_a_word(name)} "
+            f"as {name}, got "
             f"{value!r}: change {name}."
         )
     if num_epochs is None:
@@ -172,7 +173,12 @@ def make_schedule(
             "schedule_epochs."
         )
     kind = GeometricSchedule if geometric else LinearSchedule
-    return kind(value[0], value[1], num_epochs)
+    # None are left where SSPS starts after the last epoch.
+    return kind(value[0], value[1], max(1, num_epochs))
+
+
+def _or_a_word(name: str) -> str:
+    return ", or auto," if name == "coverage" else ""
 
 
 def _has_two(value: Any) -> bool:

@@ -9,7 +9,11 @@ from ssps_plugin.clustering import check_whole_number
 from ssps_plugin.memory import PositiveQueue, ReferenceBank
 from ssps_plugin.sampling.draw import is_number
 from ssps_plugin.sampling.neighbor_lists import NeighborLists
-from ssps_plugin.sampling.strategy import Anchors, SamplingStrategy
+from ssps_plugin.sampling.strategy import (
+    Anchors,
+    SamplingStrategy,
+    renew_lists,
+)
 
 
 class SharedNeighborSampling(SamplingStrategy):
@@ -104,16 +108,19 @@ class SharedNeighborSampling(SamplingStrategy):
 
     def observe(self, bank: ReferenceBank) -> None:
         """Search the neighbours of an epoch in which nothing is drawn yet."""
-        seen, references = bank.read_seen()
-        self._check_enough(len(seen), "utterances seen so far")
-        self.whitening.fit(references)
-        self.lists.renew(seen, self.whitening(references.float()))
+        renew_lists(self.lists, self.whitening, bank)
         _forget_candidates(self)
+
+    def explain_holding_back(self) -> str:
+        """Say why anchors kept their own positives."""
+        return self.lists.explain_holding_back()
 
     def prepare(
         self, bank: ReferenceBank, queue: PositiveQueue, seed: int, epoch: int
     ) -> None:
         """Search the neighbours of the references seen so far."""
+        num_seen = int(bank.seen.sum())
+        self._check_enough(num_seen, "utterances seen so far")
         self.observe(bank)
 
     def select(self, anchors: Anchors, queue: PositiveQueue) -> Tensor:

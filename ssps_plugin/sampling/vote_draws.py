@@ -110,6 +110,9 @@ class VoteDraws:
 
     def split(self, index: Tensor) -> list[Tensor]:
         """Split anchors into parts whose candidates fit into memory."""
+        if self.device.type != "cpu":  # where every anchor has as many places
+            most = max(1, self._most_candidates)
+            return list(index.split(max(1, _MOST_PLACES // most)))
         ends = self._num_candidates[index].cumsum(0)
         part = (ends - 1).clamp(min=0) // _MOST_PLACES
         sizes = torch.unique_consecutive(part, return_counts=True)[1]

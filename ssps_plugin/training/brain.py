@@ -689,7 +689,8 @@ class SSLBrain(sb.Brain):
         if not sampler.enabled or row["epoch"] != sampler.start_epoch:
             return
         before = self.history.at(row["epoch"] - 1).get("loss")
-        if before is not None and row["loss"] > before:
+        is_covered = row.get("coverage", 0) > 0
+        if before is not None and row["loss"] > before and is_covered:
             logger.info(
                 "SSPS has started, so the loss rose from %.3f to %.3f, as it "
                 "should: positives now come from other recordings, which are "

@@ -236,8 +236,8 @@ def check_ranges(settings: Mapping[str, Any], source: object) -> None:
                 continue
             if _find_range(key) != _ANY and isinstance(value, (str, bool)):
                 raise ValueError(
-                    f"Expected a number for {key} in {source}, got {value!r}: "
-                    f"change {key}."
+                    f"Expected {_describe_kind(key, 1.0)} for {key} in "
+                    f"{source}, got {value!r}: change {key}."
                 )
             if not isinstance(value, (int, float)):
                 continue
@@ -430,9 +430,11 @@ def _describe_kind(key: str, present: Any) -> str:
         return f"True or False{object_too}"
     if isinstance(present, str):
         return "text"
-    if isinstance(present, int) and key not in _FRACTIONS_TOO:
-        return "a whole number"
-    return "a number"
+    is_whole = isinstance(present, int) and key not in _FRACTIONS_TOO
+    kind = "a whole number" if is_whole else "a number"
+    if key in _SCHEDULES_TOO:
+        return ", ".join([kind, "[first, last]", *_WORDS_TOO.get(key, ())])
+    return kind
 
 
 def _find_range(key: str) -> tuple[float, float]:

@@ -116,6 +116,21 @@ def test_what_is_kept_is_counted():
     assert make_lists([range(NUM)]).kept() == 0.0
 
 
+def test_where_nothing_moved_no_epoch_has_passed():
+    lists = make_lists()
+    former, kept = lists.former.clone(), lists.kept()
+    lists.renew(torch.arange(NUM), references(1))
+    assert torch.equal(lists.former, former)
+    assert lists.kept() == kept < 1
+
+
+def test_lists_that_are_forgotten_share_nothing():
+    lists = make_lists()
+    lists.forget()
+    every = torch.arange(NUM)
+    assert (lists.overlap(every, every) == 0).all() and lists.kept() == 0
+
+
 def test_lists_of_one_epoch_share_nothing():
     lists = make_lists([range(NUM)])
     assert not lists.are_of_two_epochs

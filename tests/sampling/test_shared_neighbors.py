@@ -132,10 +132,16 @@ def sampler(start_epoch, pseudo_positives="queue"):
     return sampler
 
 
+def moved(references, epoch):
+    noise = torch.Generator().manual_seed(epoch)
+    noisy = references + 0.1 * torch.randn(NUM, DIM, generator=noise)
+    return torch.nn.functional.normalize(noisy, dim=1)
+
+
 def run_epoch(sampler, references, epoch):
     sampler.begin_epoch(epoch)
     positives = torch.arange(NUM).float()[:, None] + 100
-    return sampler(torch.arange(NUM), references, positives)
+    return sampler(torch.arange(NUM), moved(references, epoch), positives)
 
 
 def test_two_epochs_before_the_start_are_remembered(make_memories):
@@ -171,6 +177,7 @@ def test_nothing_is_drawn_for_an_utterance_that_was_not_seen(make_memories):
     strategy.allocate(NUM, DIM, memories.queue)
     memories.bank._seen[:4] = False
     for epoch in (1, 2):
+        memories.bank._table[:-1] = moved(memories.references, epoch)
         strategy.prepare(memories.bank, memories.queue, 0, epoch)
     drawn = memories.draw(strategy)
     assert (drawn[:4] == -1).all()

@@ -258,6 +258,15 @@ def _assign_crops(
 ) -> list[bool]:
     """Return whether each crop is the partner's, in the groups' order."""
     sizes = {group.key: group.num_crops or 1 for group in groups}
+    if not isinstance(partner_crops, Mapping) or not all(
+        isinstance(num, int) and not isinstance(num, bool)
+        for num in partner_crops.values()
+    ):
+        raise ValueError(
+            "Expected partner_crops as numbers of crops by group, such as "
+            f"{{{groups[0].key}: 1}}, got {partner_crops!r}: change "
+            "partner_crops"
+        )
     clean = {group.key for group in groups if not group.augmented}
     for key, num in partner_crops.items():
         if key not in sizes or key in clean:
