@@ -59,6 +59,7 @@ from ssps_plugin.pretrained.trained_run import (
     kept_random_states,
     load_run,
 )
+from ssps_plugin.training.configuration import read_saved_strategy
 from ssps_plugin.training.settings import is_path, tag_of
 
 logger = get_logger(__name__)
@@ -234,7 +235,7 @@ def describe_run(run: TrainedRun) -> dict[str, Any]:
     Returns
     -------
     dict
-        `name`, `framework`, `encoder`, `weights`, `epochs`,
+        `name`, `framework`, `encoder`, `strategy`, `weights`, `epochs`,
         `averaged_epochs`, `coverage`, `sample_rate`, `settings`, `corpus`,
         `results` (with thresholds of its cosines, empty if there are none),
         `missing_threshold`, `all_results`, and of a best epoch what training
@@ -261,6 +262,7 @@ def describe_run(run: TrainedRun) -> dict[str, Any]:
         "name": str(settings.get("experiment", run.folder.name)),
         "framework": run.framework,
         "encoder": type(run.embedding_model.encoder).__name__,
+        "strategy": read_saved_strategy(run.folder / "hyperparams.yaml"),
         "weights": loaded.weights,
         "epochs": loaded.epochs,
         "averaged_epochs": loaded.averaged_epochs,

@@ -21,6 +21,8 @@ _FRONT_MATTER_WIDTH = 10**6  # no line breaks within a value
 _TRAINING = {
     "num_epochs": "epochs",
     "ssps_start_epoch": "SSPS from epoch",
+    "pseudo_positives": "pseudo-positives",
+    "coverage": "coverage that was asked for",
     "num_clusters": "clusters (K)",
     "num_neighbors": "neighbouring clusters (M)",
     "queue_size": "positives kept",
@@ -36,6 +38,9 @@ _TRAINING = {
     "encoder_channels": "channels of the encoder",
     "seed": "seed",
 }
+# Those that only runs of these strategies use.
+_OF_CLUSTERS = {"num_clusters", "num_neighbors"}
+_CLUSTERING = {"ClusteringSampling", "ConsensusSampling", "CentroidSampling"}
 _THRESHOLD_NAMES = {
     "eer": "equal error rates",
     "min_dcf_p01": "minDCF, p_target 0.01",
@@ -400,7 +405,15 @@ def _describe_training(details: Mapping[str, Any]) -> str:
         kinds = [names[one] for one in corpus["augmented"]]
         rows.append(["augmentation", " and ".join(kinds) or "none"])
     settings = details.get("settings") or {}
+    strategy = details.get("strategy")
+    if strategy:
+        rows.append(["draws", f"`{strategy}`"])
     for key, name in _TRAINING.items():
+        is_of_queue = key == "queue_size"
+        if is_of_queue and settings.get("pseudo_positives") == "read":
+            continue
+        if key in _OF_CLUSTERS and strategy and strategy not in _CLUSTERING:
+            continue
         if settings.get(key) not in (None, False):
             rows.append([f"{name} (`{key}`)", str(settings[key])])
     if details.get("coverage") is not None:

@@ -355,6 +355,35 @@ def read_saved_settings(path: str | pathlib.Path) -> dict[str, Any]:
     return _plain_settings(tree)
 
 
+def read_saved_strategy(path: str | pathlib.Path) -> str | None:
+    """Return the class of a saved configuration's sampling strategy.
+
+    Nothing in it is built, executed or included.
+
+    Arguments
+    ---------
+    path : str or pathlib.Path
+        A `hyperparams.yaml`, as `Configuration.save` writes it.
+
+    Returns
+    -------
+    str or None
+        The name of the class, such as `ClusteringSampling`; None without SSPS.
+
+    Example
+    -------
+    >>> path = getfixture("tmp_path") / "hyperparams.yaml"
+    >>> _ = path.write_text("sampler: !new:S {strategy: !new:ssps.Mine {}}")
+    >>> read_saved_strategy(path)
+    'Mine'
+    """
+    sampler = (_read_yaml(path) or {}).get("sampler")
+    if not isinstance(sampler, Mapping):
+        return None
+    tag = tag_of(sampler.get("strategy"))
+    return tag.rpartition(".")[2] if tag else None
+
+
 def apply_overrides(
     tree: MutableMapping[str, Any], overrides: Mapping[str, Any]
 ) -> None:

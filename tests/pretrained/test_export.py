@@ -17,6 +17,7 @@ import yaml
 
 from ssps_plugin.frameworks import DINO, EmbeddingModel, Fbank
 from ssps_plugin.pretrained import SpeakerEncoder, export, export_run
+from ssps_plugin.pretrained.model_card import write_card
 from ssps_plugin.training.checkpoints import AtomicCheckpointer
 from tests.recipes.running import history, own_process_environment
 
@@ -485,6 +486,20 @@ def test_the_front_matter_is_what_hubs_read(finished, exported):
     hub = pytest.importorskip("huggingface_hub")
     read = hub.ModelCard(card).data
     assert read.eval_results[0].metric_value == values["EER (%)"]
+
+
+def test_the_card_names_the_draws_and_only_what_they_use(exported, tmp_path):
+    card = (exported / "README.md").read_text()
+    assert "| draws | `ClusteringSampling` |" in card
+    assert "`num_clusters`" in card and "`queue_size`" in card
+    details = json.loads((exported / "speaker_encoder.json").read_text())
+    details["strategy"] = "SharedNeighborSampling"
+    details["settings"]["pseudo_positives"] = "read"
+    write_card(tmp_path / "README.md", details)
+    card = (tmp_path / "README.md").read_text()
+    assert "| draws | `SharedNeighborSampling` |" in card
+    assert "`pseudo_positives`) | read" in card
+    assert "`num_clusters`" not in card and "`queue_size`" not in card
 
 
 def test_the_card_says_which_threshold_and_what_it_costs(

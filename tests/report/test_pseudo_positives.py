@@ -55,24 +55,30 @@ sampler: !new:ssps_plugin.PositiveSampler
     positive_dim: 4
     start_epoch: 3
     seed: 5
+    pseudo_positives: {way}
 """
 
 
-def write_memories(folder, name, last_epoch=3):
+def write_memories(folder, name, last_epoch=3, way="queue"):
     """Train a sampler on random references; return it, and the run."""
     make, options = STRATEGIES[name]
-    sampler = PositiveSampler(make(**options), 24, DIM, DIM, 3, seed=5)
+    sampler = PositiveSampler(
+        make(**options), 24, DIM, DIM, 3, seed=5, pseudo_positives=way
+    )
     sampler.bind(IDS)
     generator = torch.Generator().manual_seed(0)
-    reference = torch.randn(NUM, DIM, generator=generator)
-    reference = torch.nn.functional.normalize(reference, dim=1)
+    start = torch.randn(NUM, DIM, generator=generator)
     drawn = None
     for epoch in range(1, last_epoch + 1):
         sampler.begin_epoch(epoch)
+        noise = torch.randn(NUM, DIM, generator=generator)
+        reference = torch.nn.functional.normalize(start + noise / 9, dim=1)
         sampler(IDS, reference, torch.zeros(NUM, DIM))
         drawn = sampler.last_draw
     lines = "\n".join(f"        {k}: {v}" for k, v in options.items())
-    run = write_run(folder, settings=SAMPLER.format(name=name, options=lines))
+    run = write_run(
+        folder, settings=SAMPLER.format(name=name, options=lines, way=way)
+    )
     checkpointer = AtomicCheckpointer(run / "save", {"sampler": sampler})
     checkpointer.save_checkpoint()
     checkpointer.wait()
@@ -103,6 +109,18 @@ def test_draws_are_those_that_training_makes_next(tmp_path, name):
         int(a): int(d) for a, d in zip(anchors, drawn, strict=True) if d >= 0
     }
     assert found == expected and len(found) > NUM / 2
+
+
+@pytest.mark.parametrize(
+    "name", ["ClusteringSampling", "SharedNeighborSampling"]
+)
+def test_draws_of_a_run_that_reads_are_its_partners(tmp_path, name):
+    run, _ = write_memories(tmp_path / "run", name, way="read")
+    memories = Memories(run, table())
+    partners = memories.sampler.partners.tolist()
+    expected = {a: d for a, d in enumerate(partners) if d >= 0}
+    assert draws_by_anchor(memories.draw(None)) == expected
+    assert expected
 
 
 def test_an_utterance_never_draws_itself(tmp_path):
