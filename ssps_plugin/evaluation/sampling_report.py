@@ -104,7 +104,9 @@ class SamplingReport(nn.Module):
         dict of str to float
             `speaker_accuracy`, `recording_accuracy`: the fraction of drawn
             utterances of the anchor's speaker (should be high) and recording
-            (should be low). `speaker_nmi`, `recording_nmi`: the normalised
+            (should be low). `gauge`: the fraction of the anchor's speaker in
+            another recording minus that of its own recording, in [-1, 1].
+            `speaker_nmi`, `recording_nmi`: the normalised
             mutual information of clusters and labels. Entries without labels,
             draws or clusters are left out.
         """
@@ -113,6 +115,10 @@ class SamplingReport(nn.Module):
         if num_drawn:
             for name, num_hits in zip(self.names, hits, strict=False):
                 metrics[f"{name}_accuracy"] = num_hits / num_drawn
+            if self.names == ["speaker", "recording"]:
+                # What is of the own recording is of the speaker, too.
+                num_right, num_own = hits
+                metrics["gauge"] = (num_right - 2 * num_own) / num_drawn
         if clusters is not None and bool((clusters >= 0).any()):
             clustered = clusters >= 0
             for name in self.names:

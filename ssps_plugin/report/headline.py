@@ -10,6 +10,12 @@ from ssps_plugin.report.collect import Collected
 from ssps_plugin.report.run import Run
 
 _UNKNOWN = "–"
+# What a strategy says of its draws without labels, by the history's key.
+_OF_DRAWS = {
+    "votes": "votes of a draw",
+    "overlap": "mean overlap",
+    "kept_neighbors": "neighbours kept",
+}
 
 
 @dataclass(frozen=True)
@@ -131,10 +137,22 @@ def headline_cards(one: Collected) -> list[Card]:
         other = as_number(last.get("recording_accuracy"))
         note = f"epoch {run.last_epoch}"
         if other is not None:
-            note += f"; {100 * other:.1f} % of the same recording"
+            gauge = 100 * (accuracy - 2 * other)
+            note += (
+                f"; {100 * other:.1f} % of the same recording. Gauge: right in "
+                f"another recording minus the same recording, {gauge:+.1f}"
+            )
         cards.append(
             Card("Pseudo-positives right", f"{100 * accuracy:.1f} %", note)
         )
+    covered = as_number(last.get("coverage"))
+    if covered is not None:
+        note = f"epoch {run.last_epoch}"
+        for key, name in _OF_DRAWS.items():
+            value = as_number(last.get(key))
+            if value is not None:
+                note += f"; {name} {100 * value:.1f} %"
+        cards.append(Card("Anchors covered", f"{100 * covered:.1f} %", note))
     cards.append(Card("Epochs", _epochs(run), _progress(run)))
     return cards
 

@@ -38,6 +38,10 @@ def test_accuracies_count_drawn_anchors_only():
     metrics = report.metrics()
     assert metrics["speaker_accuracy"] == pytest.approx(2 / 3)
     assert metrics["recording_accuracy"] == pytest.approx(1 / 3)
+    # One right in another recording, one of the own.
+    assert metrics["gauge"] == pytest.approx(1 / 3 - 1 / 3)
+    report.update(torch.tensor([0]), torch.tensor([1]))
+    assert report.metrics()["gauge"] == pytest.approx(2 / 4 - 1 / 4)
 
 
 def test_without_labels_nothing_is_reported():

@@ -48,6 +48,7 @@ def test_train_log_shows_what_sampling_did(whole_run):
         "queue_fill",
         "speaker_accuracy",
         "recording_accuracy",
+        "gauge",
         "speaker_nmi",
         "verification EER",
     ):
