@@ -63,9 +63,9 @@ def test_auto_holds_published_draws_back(way, corpus, tmp_path):
 
 def test_it_is_the_plain_run_until_ssps_starts(corpus, tmp_path):
     options = {"data_folder": corpus, **OPTIONS}
-    overlay = {"overlay": "hparams/small_corpus.yaml"}
+    options["overlay"] = "hparams/small_corpus.yaml"  # goes with the twin, too
     run("simclr.yaml", tmp_path / "plain", **options)
-    run("simclr_ssps.yaml", tmp_path / "ssps", **options, **overlay)
+    run("simclr_ssps.yaml", tmp_path / "ssps", **options)
     plain, ssps = losses(tmp_path / "plain"), losses(tmp_path / "ssps")
     assert ssps[:2] == plain[:2]
     assert ssps[2] != plain[2]
