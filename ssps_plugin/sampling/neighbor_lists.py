@@ -43,10 +43,11 @@ class NeighborLists(nn.Module):
     >>> lists = NeighborLists(num_neighbors=1)
     >>> lists.allocate(4)
     >>> references = torch.tensor([[1.0, 0], [0.9, 0.1], [0, 1.0], [0.1, 0.9]])
-    >>> for epoch in (1, 2):
-    ...     lists.renew(torch.arange(4), references)
-    >>> lists.overlap(torch.tensor([0, 0]), torch.tensor([1, 2])).tolist()
-    [1.0, 0.0]
+    >>> lists.renew(torch.arange(4), references)
+    >>> references[3] = torch.tensor([1.0, 0.0])  # an epoch later
+    >>> lists.renew(torch.arange(4), references)
+    >>> lists.overlap(torch.tensor([0, 0]), torch.tensor([1, 2]))
+    tensor([0.3333, 0.0000])
     """
 
     present: Tensor

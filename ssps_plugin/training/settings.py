@@ -433,7 +433,8 @@ def _describe_kind(key: str, present: Any) -> str:
     is_whole = isinstance(present, int) and key not in _FRACTIONS_TOO
     kind = "a whole number" if is_whole else "a number"
     if key in _SCHEDULES_TOO:
-        return ", ".join([kind, "[first, last]", *_WORDS_TOO.get(key, ())])
+        others = ", ".join(["[first, last]", *_WORDS_TOO.get(key, ())])
+        return f"{others} or {kind}"
     return kind
 
 
