@@ -41,13 +41,13 @@ class NeighborLists(nn.Module):
     Example
     -------
     >>> lists = NeighborLists(num_neighbors=1)
-    >>> lists.allocate(4)
-    >>> references = torch.tensor([[1.0, 0], [0.9, 0.1], [0, 1.0], [0.1, 0.9]])
-    >>> lists.renew(torch.arange(4), references)
-    >>> references[3] = torch.tensor([1.0, 0.0])  # an epoch later
-    >>> lists.renew(torch.arange(4), references)
-    >>> lists.overlap(torch.tensor([0, 0]), torch.tensor([1, 2]))
-    tensor([0.3333, 0.0000])
+    >>> lists.allocate(5)
+    >>> angles = torch.tensor([0.0, 0.1, 1.0, 1.1, 0.3])
+    >>> for angles[4] in (0.3, 0.8):  # the last one moves from epoch to epoch
+    ...     references = torch.stack([angles.cos(), angles.sin()], dim=1)
+    ...     lists.renew(torch.arange(5), references)
+    >>> lists.overlap(torch.tensor([0, 0]), torch.tensor([1, 2])).tolist()
+    [1.0, 0.0]
     """
 
     present: Tensor
