@@ -27,8 +27,8 @@ class SharedNeighborSampling(SamplingStrategy):
     There is no number of clusters to be chosen, and no schedule. Where
     speakers are told apart well, nearly every anchor has many candidates, in
     several recordings. Where they are not, few anchors have one, and the
-    others keep their own positives: the least overlap says how sure a draw is
-    on any corpus, without labels.
+    others keep their own positives: the least overlap says how sure a draw is,
+    without labels, and alike on three corpora (docs/beyond.md).
 
     Lists are meant to be short for the corpus: of 20 among some hundred
     utterances, a tenth is shared by chance.
