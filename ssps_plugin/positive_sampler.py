@@ -731,9 +731,10 @@ class PositiveSampler(nn.Module):
                 return positives
             anchors = Anchors(step.index, step.reference, self.seed, self.epoch)
             rows = self.strategy.select(anchors, self.queue)
-            drawn = self.strategy.drawn_utterances(rows, self.queue)
-            is_used = self.coverage.uses(step.index, drawn)
-            rows = torch.where(is_used, rows, -1)
+            if self.coverage.is_partial:
+                drawn = self.strategy.drawn_utterances(rows, self.queue)
+                is_used = self.coverage.uses(step.index, drawn)
+                rows = torch.where(is_used, rows, -1)
             pool = self.strategy.pool(self.queue)
             substituted = substitute(step.positives, pool, rows)
             self._gather(step, rows)

@@ -78,6 +78,11 @@ class Coverage(nn.Module):
             self.lists = NeighborLists(AUTO_NUM_NEIGHBORS)
 
     @property
+    def is_partial(self) -> bool:
+        """Whether there are draws that are not used, in any epoch."""
+        return self.is_limited or self.is_auto
+
+    @property
     def num_fill_epochs(self) -> int:
         """How many epochs before SSPS starts have to be remembered."""
         return 2 if self.is_auto else 1
