@@ -11,15 +11,15 @@ measured: labels, neighbours, and the lists made of them.
 """
 
 import argparse
-import time
-from collections.abc import Callable
+from functools import partial
 
 import torch
 from clustering import utterances
-from one_core import cpu_seconds, median_cpu_seconds, use_one_core
+from epoch_start import filled_queue, report, synchronize
+from one_core import median_cpu_seconds, use_one_core
 
 from ssps_plugin import ConsensusSampling
-from ssps_plugin.memory import PositiveQueue, ReferenceBank
+from ssps_plugin.memory import ReferenceBank
 from ssps_plugin.sampling import Anchors
 
 
@@ -40,11 +40,7 @@ def main() -> None:
     bank = ReferenceBank(options.dim).to(device)
     bank.allocate(num)
     bank.write(torch.arange(num, device=device), points)
-    queue = PositiveQueue(options.queue_size, 1)
-    queue.allocate(num)
-    queued = torch.randperm(num)[: options.queue_size]
-    queue.enqueue(queued, torch.zeros(1, len(queued), 1))
-    queue.to(device)
+    queue = filled_queue(num, options.queue_size, device)
     one, strategy = (
         ConsensusSampling(options.num_clusters, 1, **settings)
         for settings in (
@@ -56,39 +52,26 @@ def main() -> None:
         each.to(device)
         each.allocate(num, options.dim, queue)
 
-    def synchronize() -> None:
-        if device != "cpu":
-            torch.cuda.synchronize()
-
-    def report(name: str, work: Callable[[], object]) -> None:
-        def whole() -> None:
-            work()
-            synchronize()
-
-        start = time.perf_counter()
-        seconds, _ = cpu_seconds(whole)
-        wall = time.perf_counter() - start
-        print(f"| {name} | {seconds:.2f} | {wall:.2f} |", flush=True)
-
+    timed = partial(report, device=device)
     print("| what | processor s | wall s |\n| --- | --- | --- |")
-    report(
+    timed(
         "prepare, one clustering",
         lambda: one.prepare(bank, queue, seed=0, epoch=1),
     )
     strategy.prepare(bank, queue, seed=0, epoch=1)
     every = torch.arange(num, device=device)
     anchors = Anchors(every, points, seed=0, epoch=1)
-    report("lists", strategy._vote_draws)
-    report(
+    timed("lists", strategy._vote_draws)
+    timed(
         "select_partners, all", lambda: strategy.select_partners(anchors, bank)
     )
-    report("confidence, all", lambda: strategy.confidence(bank, 0, 1))
+    timed("confidence, all", lambda: strategy.confidence(bank, 0, 1))
     some = torch.randperm(num)[: options.batch].to(device)
     step = Anchors(some, points[some], seed=0, epoch=1)
 
     def select() -> None:
         strategy.select(step, queue)
-        synchronize()
+        synchronize(device)
 
     (seconds,) = median_cpu_seconds([select], 20)
     size = sum(

@@ -25,6 +25,7 @@ from collections.abc import Iterator
 import torch
 import torch.nn.functional as F
 from one_core import use_one_core
+from run_labels import read_run
 from torch import Tensor
 
 from ssps_plugin import (
@@ -35,10 +36,7 @@ from ssps_plugin import (
     SamplingStrategy,
     SharedNeighborSampling,
 )
-from ssps_plugin.dataio.dataset import read_manifest
 from ssps_plugin.memory import PositiveQueue, ReferenceBank
-from ssps_plugin.report.labels import labels_of_manifest, number_labels
-from ssps_plugin.report.pseudo_positives import Memories
 from ssps_plugin.report.run import Run
 from ssps_plugin.sampling import Anchors
 from ssps_plugin.sampling.neighbor_lists import NeighborLists
@@ -188,19 +186,11 @@ def main() -> None:
     options = parser.parse_args()
     use_one_core()
     run = Run(options.run)
-    table = read_manifest(
-        run.folder / "train.csv", run.settings.get("data_folder")
-    )
-    labels = labels_of_manifest(table)
-    if labels is None or labels.recordings is None:
-        parser.error("the training manifest has no speakers and recordings")
-    speakers = torch.from_numpy(number_labels(labels.speakers))
-    recordings = torch.from_numpy(number_labels(labels.recordings))
-    sampler = Memories(run, table).sampler
+    sampler, speakers, recordings = read_run(run, parser)
     bank, seed, epoch = sampler.bank, sampler.seed, sampler.epoch
     lists = find_lists(sampler)
     num_clusters = options.num_clusters or getattr(
-        sampler.strategy, "num_clusters", len(table.ids) // 2
+        sampler.strategy, "num_clusters", len(speakers) // 2
     )
     whitening = options.whitening
     if whitening is None:

@@ -21,13 +21,11 @@ import os
 
 import torch
 from one_core import use_one_core
+from run_labels import read_run
 from torch import Tensor
 
 from ssps_plugin import SharedNeighborSampling
-from ssps_plugin.dataio.dataset import read_manifest
 from ssps_plugin.memory import PositiveQueue, ReferenceBank
-from ssps_plugin.report.labels import labels_of_manifest, number_labels
-from ssps_plugin.report.pseudo_positives import Memories
 from ssps_plugin.report.run import Run
 from ssps_plugin.training import AtomicCheckpointer
 
@@ -84,15 +82,7 @@ def main() -> None:
     options = parser.parse_args()
     use_one_core()
     run = Run(options.run)
-    table = read_manifest(
-        run.folder / "train.csv", run.settings.get("data_folder")
-    )
-    labels = labels_of_manifest(table)
-    if labels is None or labels.recordings is None:
-        parser.error("the training manifest has no speakers and recordings")
-    speakers = torch.from_numpy(number_labels(labels.speakers))
-    recordings = torch.from_numpy(number_labels(labels.recordings))
-    sampler = Memories(run, table).sampler
+    sampler, speakers, recordings = read_run(run, parser)
     checkpointer = AtomicCheckpointer(
         os.fspath(run.folder / "save"), {"sampler": sampler}
     )

@@ -8,16 +8,16 @@ epoch. Memory is counted, not measured: lists and candidates.
 """
 
 import argparse
-import time
-from collections.abc import Callable
+from functools import partial
 
 import torch
 import torch.nn.functional as F
 from clustering import utterances
-from one_core import cpu_seconds, median_cpu_seconds, use_one_core
+from epoch_start import filled_queue, report, synchronize
+from one_core import median_cpu_seconds, use_one_core
 
 from ssps_plugin import SharedNeighborSampling
-from ssps_plugin.memory import PositiveQueue, ReferenceBank
+from ssps_plugin.memory import ReferenceBank
 from ssps_plugin.sampling import Anchors
 
 
@@ -36,27 +36,11 @@ def main() -> None:
     index = torch.arange(num, device=device)
     bank = ReferenceBank(options.dim).to(device)
     bank.allocate(num)
-    queue = PositiveQueue(options.queue_size, 1)
-    queue.allocate(num)
-    queued = torch.randperm(num)[: options.queue_size]
-    queue.enqueue(queued, torch.zeros(1, len(queued), 1))
-    queue.to(device)
+    queue = filled_queue(num, options.queue_size, device)
     strategy = SharedNeighborSampling().to(device)
     strategy.allocate(num, options.dim, queue)
 
-    def synchronize() -> None:
-        if device != "cpu":
-            torch.cuda.synchronize()
-
-    def report(name: str, work: Callable[[], object]) -> None:
-        def whole() -> None:
-            work()
-            synchronize()
-
-        start = time.perf_counter()
-        seconds, _ = cpu_seconds(whole)
-        wall = time.perf_counter() - start
-        print(f"| {name} | {seconds:.2f} | {wall:.2f} |", flush=True)
+    timed = partial(report, device=device)
 
     def write_epoch() -> None:
         noise = torch.randn(points.shape, device=device)
@@ -66,10 +50,10 @@ def main() -> None:
     strategy.observe(bank)
     write_epoch()
     print("| what | processor s | wall s |\n| --- | --- | --- |")
-    report("prepare", lambda: strategy.prepare(bank, queue, seed=0, epoch=1))
-    report("candidates", strategy._candidates)
+    timed("prepare", lambda: strategy.prepare(bank, queue, seed=0, epoch=1))
+    timed("candidates", strategy._candidates)
     anchors = Anchors(index, points, seed=0, epoch=1)
-    report(
+    timed(
         "select_partners, all", lambda: strategy.select_partners(anchors, bank)
     )
     some = torch.randperm(num)[: options.batch].to(device)
@@ -77,7 +61,7 @@ def main() -> None:
 
     def select() -> None:
         strategy.select(step, queue)
-        synchronize()
+        synchronize(device)
 
     (seconds,) = median_cpu_seconds([select], 20)
     candidates, _ = strategy._candidates()
