@@ -3,13 +3,20 @@
 from typing import Any
 
 import torch
+from speechbrain.utils.distributed import if_main_process
 from torch import Tensor
 
-from ssps_plugin.clustering import SphericalKMeans, check_whole_number
-from ssps_plugin.memory import PositiveQueue
+from ssps_plugin.clustering import (
+    SphericalKMeans,
+    check_whole_number,
+    nearest_clusters,
+)
+from ssps_plugin.memory import PositiveQueue, ReferenceBank
 from ssps_plugin.sampling.schedule import Schedule, make_schedule
 from ssps_plugin.sampling.strategy import SamplingStrategy
 
+# From this many utterances on, clustering is slow enough for a progress bar.
+_MANY_UTTERANCES = 100_000
 # Above this fraction, one of two or three clusters holds nearly everything.
 _MOST = 0.9
 
@@ -203,6 +210,38 @@ class ClusterStrategy(SamplingStrategy):
         clusters = self.all_clusters()
         clustered = clusters[clusters >= 0]
         return clustered.bincount(minlength=self.num_clusters)
+
+    def _read_space(self, bank: ReferenceBank) -> tuple[Tensor, Tensor]:
+        """Return the utterances seen, and their references as clustered.
+
+        Raises
+        ------
+        ValueError
+            There are fewer than clusters.
+        """
+        seen, references = bank.read_seen()
+        self._check_enough(
+            len(seen), "utterances seen so far", self.num_clusters
+        )
+        self.whitening.fit(references)
+        return seen, self.whitening(references)
+
+    @staticmethod
+    def _shows_progress(seen: Tensor) -> bool:
+        return len(seen) >= _MANY_UTTERANCES and if_main_process()
+
+    def _find_neighbors(self, centroids: Tensor) -> Tensor:
+        """Find the clusters that each cluster's members draw from.
+
+        Returns
+        -------
+        torch.Tensor
+            `(num_clusters, num_neighbors)` int64, the nearest first; one
+            column, a cluster's own number, where `num_neighbors` is 0.
+        """
+        if self.num_neighbors:
+            return nearest_clusters(centroids, self.num_neighbors)
+        return torch.arange(len(centroids), device=centroids.device)[:, None]
 
     def _check_enough(self, num: int, what: str, num_clusters: int) -> None:
         if num < num_clusters:

@@ -4,10 +4,8 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from speechbrain.utils.distributed import if_main_process
 from torch import Tensor
 
-from ssps_plugin.clustering import nearest_clusters
 from ssps_plugin.memory import PositiveLayout, PositiveQueue, ReferenceBank
 from ssps_plugin.sampling.cluster_draws import ClusterDraws
 from ssps_plugin.sampling.cluster_strategy import ClusterStrategy
@@ -15,8 +13,6 @@ from ssps_plugin.sampling.draw import draw_ranks
 from ssps_plugin.sampling.schedule import Schedule
 from ssps_plugin.sampling.strategy import Anchors
 
-# From this many utterances on, clustering is slow enough for a progress bar.
-_MANY_UTTERANCES = 100_000
 # References compared with centroids at once.
 _CHUNK_ROWS = 2**16
 
@@ -130,27 +126,19 @@ class ClusteringSampling(ClusterStrategy):
         self, bank: ReferenceBank, queue: PositiveQueue, seed: int, epoch: int
     ) -> None:
         """Cluster the references seen so far; find neighbouring clusters."""
-        seen, references = bank.read_seen()
-        self._check_enough(
-            len(seen), "utterances seen so far", self.num_clusters
-        )
-        self.whitening.fit(references)
+        seen, references = self._read_space(bank)
         reuse = self.reuse_centroids and bool((self.clusters >= 0).any())
         clustering = self.kmeans.fit(
-            self.whitening(references),
+            references,
             seed=seed + epoch,
             initial_centroids=self.centroids if reuse else None,
-            progress=len(seen) >= _MANY_UTTERANCES and if_main_process(),
+            progress=self._shows_progress(seen),
         )
         centroids, neighbors = self._present()
         centroids.copy_(clustering.centroids)
         self.clusters.fill_(-1)
         self.clusters[seen] = clustering.labels
-        if self.num_neighbors:
-            neighbors.copy_(nearest_clusters(centroids, self.num_neighbors))
-        else:
-            own = torch.arange(self.num_clusters, device=self.neighbors.device)
-            neighbors.copy_(own[:, None])
+        neighbors.copy_(self._find_neighbors(centroids))
         _forget_draws(self)
 
     def _present(self) -> tuple[Tensor, Tensor]:

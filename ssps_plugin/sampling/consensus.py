@@ -4,10 +4,9 @@ import math
 from typing import Any
 
 import torch
-from speechbrain.utils.distributed import if_main_process
 from torch import Tensor
 
-from ssps_plugin.clustering import check_whole_number, nearest_clusters
+from ssps_plugin.clustering import check_whole_number
 from ssps_plugin.memory import PositiveQueue, ReferenceBank
 from ssps_plugin.sampling.cluster_strategy import ClusterStrategy
 from ssps_plugin.sampling.draw import draw_uniform, is_number
@@ -15,8 +14,6 @@ from ssps_plugin.sampling.schedule import Schedule
 from ssps_plugin.sampling.strategy import Anchors
 from ssps_plugin.sampling.vote_draws import VoteDraws
 
-# From this many utterances on, clustering is slow enough for a progress bar.
-_MANY_UTTERANCES = 100_000
 # Between the seeds of two clusterings of an epoch: more than there are epochs,
 # whose seeds differ by 1.
 _SEED_STRIDE = 1_000_003
@@ -128,29 +125,18 @@ class ConsensusSampling(ClusterStrategy):
         self, bank: ReferenceBank, queue: PositiveQueue, seed: int, epoch: int
     ) -> None:
         """Cluster the references seen so far several times."""
-        seen, references = bank.read_seen()
-        self._check_enough(
-            len(seen), "utterances seen so far", self.num_clusters
-        )
-        self.whitening.fit(references)
-        references = self.whitening(references)
-        progress = len(seen) >= _MANY_UTTERANCES and if_main_process()
+        seen, references = self._read_space(bank)
         self.labels.fill_(-1)
         for number in range(self.num_clusterings):
             clustering = self.kmeans.fit(
                 references,
                 seed=seed + epoch + _SEED_STRIDE * number,
-                progress=progress,
+                progress=self._shows_progress(seen),
             )
             self.labels[number, seen] = clustering.labels.int()
-            neighbors = self._present_neighbors()[number]
-            if self.num_neighbors:
-                neighbors.copy_(
-                    nearest_clusters(clustering.centroids, self.num_neighbors)
-                )
-            else:
-                own = torch.arange(self.num_clusters, device=neighbors.device)
-                neighbors.copy_(own[:, None])
+            self._present_neighbors()[number].copy_(
+                self._find_neighbors(clustering.centroids)
+            )
         self.drawn_votes.zero_()
         _forget_draws(self)
 

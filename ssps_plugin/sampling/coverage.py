@@ -6,17 +6,14 @@ import torch
 from torch import Tensor, nn
 
 from ssps_plugin.memory import ReferenceBank
-from ssps_plugin.sampling.neighbor_lists import NeighborLists
-from ssps_plugin.sampling.schedule import Schedule, make_schedule
-from ssps_plugin.sampling.strategy import (
-    SamplingStrategy,
-    Whitening,
+from ssps_plugin.sampling.neighbor_lists import (
+    MIN_OVERLAP,
+    NUM_NEIGHBORS,
+    NeighborLists,
     renew_lists,
 )
-
-#: What draws are held against with coverage "auto".
-AUTO_NUM_NEIGHBORS = 20
-AUTO_MIN_OVERLAP = 0.1
+from ssps_plugin.sampling.schedule import Schedule, make_schedule
+from ssps_plugin.sampling.strategy import SamplingStrategy, Whitening
 
 
 class Coverage(nn.Module):
@@ -75,7 +72,7 @@ class Coverage(nn.Module):
                     "ClusteringSampling."
                 )
             self.whitening = Whitening(1.0)
-            self.lists = NeighborLists(AUTO_NUM_NEIGHBORS)
+            self.lists = NeighborLists(NUM_NEIGHBORS)
 
     @property
     def is_partial(self) -> bool:
@@ -156,7 +153,7 @@ class Coverage(nn.Module):
             used &= self._is_confident[index]
         if self.is_auto:
             overlap = self.lists.overlap(index, drawn.clamp(min=0))
-            used &= (overlap >= AUTO_MIN_OVERLAP) & (drawn >= 0)
+            used &= (overlap >= MIN_OVERLAP) & (drawn >= 0)
         return used
 
     def metrics(self, ssps_epoch: int) -> dict[str, float]:
@@ -181,9 +178,9 @@ class Coverage(nn.Module):
 
 
 def _check_enough(num: int, what: str) -> None:
-    if num <= AUTO_NUM_NEIGHBORS:
+    if num <= NUM_NEIGHBORS:
         raise ValueError(
-            f"Expected more than {AUTO_NUM_NEIGHBORS} {what} with coverage "
+            f"Expected more than {NUM_NEIGHBORS} {what} with coverage "
             f"auto, which compares lists of as many, got {num}: set coverage "
             "to a number."
         )

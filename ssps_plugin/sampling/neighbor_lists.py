@@ -5,9 +5,16 @@ from speechbrain.utils.logger import get_logger
 from torch import Tensor, nn
 
 from ssps_plugin.clustering import top_k
+from ssps_plugin.memory import ReferenceBank
+from ssps_plugin.sampling.parts import split_by_places
+from ssps_plugin.sampling.strategy import Whitening
 
 logger = get_logger(__name__)
 
+#: What was measured: the neighbours on a list, and the least overlap by which
+#: a draw is sure enough.
+NUM_NEIGHBORS = 20
+MIN_OVERLAP = 0.1
 # Of some utterances to all, while the nearest are searched: 512 MB.
 _MOST_SIMILARITIES = 1 << 27
 # Lists are meant to be short for the corpus: at most this part of it.
@@ -183,9 +190,7 @@ class NeighborLists(nn.Module):
             [by.sizes_of(lists).sum(1) for lists, by in directions]
         ).sum(0)
         every = torch.arange(num, device=device)
-        part = (num_places.cumsum(0) - 1).clamp(min=0) // _MOST_PLACES
-        sizes = torch.unique_consecutive(part, return_counts=True)[1]
-        for index in every.split(sizes.tolist()):
+        for index in split_by_places(every, num_places, _MOST_PLACES):
             row, other, shared = _count_shared(
                 index,
                 [(lists[index], by) for lists, by in directions],
@@ -222,6 +227,22 @@ class NeighborLists(nn.Module):
         """Return in which range, start and stop, each buffer of indices is."""
         num = len(self.present)
         return {"present": (-1, num), "former": (-1, num)}
+
+
+def renew_lists(
+    lists: NeighborLists, whitening: Whitening, bank: ReferenceBank
+) -> None:
+    """Bring neighbour lists up to an epoch's references, whitened.
+
+    Of too few references, and of those of a collapsed encoder, nothing can be
+    told: then the lists are emptied.
+    """
+    seen, references = bank.read_seen()
+    if len(seen) <= lists.num_neighbors or bank.are_alike():
+        lists.forget()
+        return
+    whitening.fit(references)
+    lists.renew(seen, whitening(references.float()))
 
 
 class _Inverse:

@@ -7,13 +7,14 @@ from torch import Tensor
 
 from ssps_plugin.clustering import check_whole_number
 from ssps_plugin.memory import PositiveQueue, ReferenceBank
-from ssps_plugin.sampling.draw import is_number
-from ssps_plugin.sampling.neighbor_lists import NeighborLists
-from ssps_plugin.sampling.strategy import (
-    Anchors,
-    SamplingStrategy,
+from ssps_plugin.sampling.draw import draw_ranks, is_number
+from ssps_plugin.sampling.neighbor_lists import (
+    MIN_OVERLAP,
+    NUM_NEIGHBORS,
+    NeighborLists,
     renew_lists,
 )
+from ssps_plugin.sampling.strategy import Anchors, SamplingStrategy
 
 
 class SharedNeighborSampling(SamplingStrategy):
@@ -68,8 +69,8 @@ class SharedNeighborSampling(SamplingStrategy):
 
     def __init__(
         self,
-        num_neighbors: int = 20,
-        min_overlap: float = 0.1,
+        num_neighbors: int = NUM_NEIGHBORS,
+        min_overlap: float = MIN_OVERLAP,
         whitening: float = 1.0,
         max_candidates: int = 64,
     ) -> None:
@@ -141,7 +142,9 @@ class SharedNeighborSampling(SamplingStrategy):
         if slots is not None:
             may_be_drawn &= slots[candidates.clamp(min=0)] >= 0
         count = may_be_drawn.cumsum(1)
-        nth = (anchors.draw_uniform(stream=1) * count[:, -1]).long()
+        nth = draw_ranks(
+            anchors.draw_uniform(stream=1), count[:, -1], decay=0.0
+        )
         place = (count > nth[:, None]).int().argmax(1, keepdim=True)
         drawn = candidates.gather(1, place).squeeze(1)
         return torch.where(count[:, -1] > 0, drawn, -1)

@@ -8,7 +8,6 @@ from torch import Tensor, nn
 
 from ssps_plugin.memory import PositiveLayout, PositiveQueue, ReferenceBank
 from ssps_plugin.sampling.draw import check_rank_decay, draw_uniform, is_number
-from ssps_plugin.sampling.neighbor_lists import NeighborLists
 
 # Axes with less than this fraction of the largest variance are noise, or
 # empty: whitening would amplify them without bound.
@@ -232,22 +231,6 @@ class SamplingStrategy(nn.Module):
     def index_ranges(self) -> dict[str, tuple[int, int]]:
         """Return in which range, start and stop, each buffer of indices is."""
         return {}
-
-
-def renew_lists(
-    lists: NeighborLists, whitening: "Whitening", bank: ReferenceBank
-) -> None:
-    """Bring neighbour lists up to an epoch's references, whitened.
-
-    Of too few references, and of those of a collapsed encoder, nothing can be
-    told: then the lists are emptied.
-    """
-    seen, references = bank.read_seen()
-    if len(seen) <= lists.num_neighbors or bank.are_alike():
-        lists.forget()
-        return
-    whitening.fit(references)
-    lists.renew(seen, whitening(references.float()))
 
 
 class Whitening(nn.Module):

@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+from ssps_plugin.sampling.parts import split_by_places
+
 # The weight of an anchor's most voted candidates. The sum of as many as there
 # are candidates fits into int64.
 _LARGEST_WEIGHT = 2**36
@@ -113,10 +115,8 @@ class VoteDraws:
         if self.device.type != "cpu":  # where every anchor has as many places
             most = max(1, self._most_candidates)
             return list(index.split(max(1, _MOST_PLACES // most)))
-        ends = self._num_candidates[index].cumsum(0)
-        part = (ends - 1).clamp(min=0) // _MOST_PLACES
-        sizes = torch.unique_consecutive(part, return_counts=True)[1]
-        return list(index.split(sizes.tolist())) if len(index) else [index]
+        num_places = self._num_candidates[index]
+        return split_by_places(index, num_places, _MOST_PLACES)
 
     def select(
         self, index: Tensor, uniform: Tensor, slots: Tensor | None = None
