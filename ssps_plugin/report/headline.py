@@ -137,10 +137,12 @@ def headline_cards(one: Collected) -> list[Card]:
         other = as_number(last.get("recording_accuracy"))
         note = f"epoch {run.last_epoch}"
         if other is not None:
-            gauge = 100 * (accuracy - 2 * other)
+            note += f"; {100 * other:.1f} % of the same recording"
+        gauge = as_number(last.get("gauge"))
+        if gauge is not None:
             note += (
-                f"; {100 * other:.1f} % of the same recording. Gauge: right in "
-                f"another recording minus the same recording, {gauge:+.1f}"
+                ". Gauge: right in another recording minus the same recording, "
+                f"{100 * gauge:+.1f}"
             )
         cards.append(
             Card("Pseudo-positives right", f"{100 * accuracy:.1f} %", note)
