@@ -1,4 +1,4 @@
-"""Speakers and recordings of a run's training set. Training never reads them."""
+"""Speakers and recordings of a run's training set, for its draws only."""
 
 import argparse
 

@@ -152,7 +152,8 @@ class Configuration:
         """Override the file by a YAML file; present overrides stay.
 
         Keys that the file does not have are left out, so that one overlay
-        serves several files.
+        serves several files. So are arguments for an object that has none:
+        those of a sampler, say, where the twin without SSPS has a bare object.
 
         Arguments
         ---------
@@ -177,6 +178,12 @@ class Configuration:
         # One that serves the files beside it has keys for each of them.
         of_others = _keys_beside(path) if unused else set()
         unused = [key for key in unused if key not in of_others]
+        bare = {
+            key
+            for key, value in values.items()
+            if key in keys and _are_arguments_of_none(value, keys[key])
+        }
+        unused += sorted(bare)
         values = {
             key: check_value(
                 key,
@@ -186,7 +193,7 @@ class Configuration:
                 f"change {key} there",
             )
             for key, value in values.items()
-            if key in keys
+            if key in keys and key not in bare
         }
         apply_overrides(values, self.overrides)
         self.overrides = values
@@ -458,6 +465,16 @@ def _read_yaml(path: str | pathlib.Path) -> MutableMapping[str, Any]:
             f"{_describe_node(tree)}."
         )
     return tree
+
+
+def _are_arguments_of_none(value: Any, present: Any) -> bool:
+    """Return whether arguments are given for an object without arguments."""
+    return (
+        isinstance(value, Mapping)
+        and tag_of(value) is None
+        and (tag_of(present) or "").startswith("!new:")
+        and not isinstance(present, Mapping)
+    )
 
 
 def _keys_beside(overlay: pathlib.Path) -> set[str]:

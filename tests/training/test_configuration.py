@@ -92,6 +92,21 @@ def test_an_overlay_may_hold_an_object_with_references(tmp_path):
         assert (projector[0].in_features, projector[-1].out_features) == (8, 5)
 
 
+def test_an_overlays_arguments_are_left_out_where_an_object_has_none():
+    overlay = str(ROOT / "hparams" / "small_corpus.yaml")
+    for framework in ("simclr", "moco", "vicreg", "swav", "dino"):
+        for name, has_strategy in (
+            (framework, False),
+            (f"{framework}_ssps", True),
+        ):
+            path = str(ROOT / "hparams" / f"{name}.yaml")
+            configuration = parse_configuration([path, "--overlay", overlay])
+            hparams = configuration.load()
+            assert hasattr(hparams["sampler"], "strategy") == has_strategy
+            left_out = any("no use for" in n for n in configuration.notes)
+            assert left_out != has_strategy
+
+
 def test_arguments_of_an_object_are_changed_one_by_one(tmp_path):
     for hparams in loaded(tmp_path, "--sampler", "{queue_size: 300, seed: 3}"):
         sampler = hparams["sampler"]
