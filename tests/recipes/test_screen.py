@@ -106,6 +106,13 @@ def test_a_run_prints_a_line_an_epoch_and_no_noise(piped):
         assert noise not in done.stdout, noise
 
 
+def test_the_log_file_is_not_filled_by_fonts(piped):
+    output, _ = piped
+    text = (output / "log.txt").read_text()
+    assert " - DEBUG - " in text  # of others
+    assert " - matplotlib" not in text
+
+
 def test_what_is_of_verification_is_called_so(piped):
     output, done = piped
     assert "verification" in done.stdout
