@@ -102,6 +102,7 @@ def measure(name: str) -> str:
         loss = sampling.loss(anchors, targets, **operands)
         for module in operands.values():
             module.update_anchors(anchors.detach())
+            module.update_positives(positives.detach())
             module.update(targets.detach())
         lap()
         loss.backward()

@@ -81,11 +81,11 @@ class WeightNormalizedLinear(nn.Module):
 
     def __init__(self, input_dim: int, output_dim: int) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.empty(output_dim, input_dim))
-        # As torch's Linear, and so DINO's layer: rows have norm 0.58. Only
-        # their directions count, but a step turns longer rows less, by the
-        # square of their norm.
-        nn.init.kaiming_uniform_(self.weight, a=math.sqrt(5))
+        # As DINO's layer. Only the directions of its rows count, but a step
+        # turns longer rows less, by the square of their norm.
+        self.weight = nn.Parameter(
+            _initial_linear_weight(input_dim, output_dim)
+        )
 
     def forward(self, bottleneck: Tensor) -> Tensor:
         """Map `(..., input_dim)` to `(..., output_dim)`."""
@@ -146,9 +146,15 @@ class Prototypes(ObjectiveModule):
 
     It is an entry of `Brain.modules` of its own, so that parallel training sees
     its gradient. In training, a call scales the rows to unit norm, in place: as
-    published, a step moves them off the sphere and the next call puts them
-    back. (Scaling a copy in each call would let their norms grow under Adam,
-    and slow them down.)
+    in the code of Caron et al., a step moves them off the sphere and the next
+    call puts them back.
+
+    With `weight_norm`, as in the code of Lepage and Dehak, the rows are those
+    of a weight-normed linear layer with the gain fixed at 1: a call scales a
+    copy, so that the gradient is tangential and divided by a row's norm. A step
+    of SGD then turns a row by 1 / norm² of what it turns a unit row, one of
+    Adam by 1 / norm; rows start at a norm of 0.58 (so 3 and 1.7 times as far)
+    and get longer with every step of SGD, and under Adam, so they slow down.
 
     Arguments
     ---------
@@ -158,6 +164,8 @@ class Prototypes(ObjectiveModule):
         Number of prototypes, at least 2.
     frozen_epochs : int
         First epochs in which they do not move.
+    weight_norm : bool
+        Rows of a weight-normed linear layer, instead of unit norm.
 
     Raises
     ------
@@ -165,7 +173,8 @@ class Prototypes(ObjectiveModule):
         A size out of range.
 
     Source: M. Caron et al., SwAV, NeurIPS 2020 (arXiv 2006.09882), section 3.1
-    and appendix A.
+    and appendix A; T. Salimans and D. Kingma, Weight Normalization, NeurIPS
+    2016, section 2.
 
     Example
     -------
@@ -176,10 +185,12 @@ class Prototypes(ObjectiveModule):
     torch.Size([1, 3])
     """
 
-    moved_by_forward = True  # normalised where it is called
-
     def __init__(
-        self, dim: int, num_prototypes: int, frozen_epochs: int = 1
+        self,
+        dim: int,
+        num_prototypes: int,
+        frozen_epochs: int = 1,
+        weight_norm: bool = False,
     ) -> None:
         super().__init__()
         if dim < 1 or num_prototypes < 2:
@@ -188,8 +199,13 @@ class Prototypes(ObjectiveModule):
                 f"{dim} and {num_prototypes}: change projection_dim or "
                 "num_prototypes."
             )
-        directions = F.normalize(torch.randn(num_prototypes, dim), dim=1)
-        self.weight = nn.Parameter(directions)
+        if weight_norm:
+            rows = _initial_linear_weight(dim, num_prototypes)
+        else:
+            rows = F.normalize(torch.randn(num_prototypes, dim), dim=1)
+        self.weight = nn.Parameter(rows)
+        self.weight_norm = weight_norm
+        self.moved_by_forward = not weight_norm  # scaled where it is called
         self.frozen_epochs = frozen_epochs
         self._frozen = False
 
@@ -206,7 +222,7 @@ class Prototypes(ObjectiveModule):
         torch.Tensor
             `(..., num_prototypes)`, with gradient.
         """
-        if not self.training:
+        if self.weight_norm or not self.training:
             return F.linear(features, F.normalize(self.weight, dim=1))
         if not self._frozen:
             # By `data`: a second call in a step changes only the last bits,
@@ -221,3 +237,9 @@ class Prototypes(ObjectiveModule):
     def frozen_parameters(self) -> Iterable[nn.Parameter]:
         """Return the prototypes in the first epochs."""
         return self.parameters() if self._frozen else ()
+
+
+def _initial_linear_weight(input_dim: int, output_dim: int) -> Tensor:
+    """Draw a weight as torch's Linear does: its rows have norm 0.58."""
+    weight = torch.empty(output_dim, input_dim)
+    return nn.init.kaiming_uniform_(weight, a=math.sqrt(5))

@@ -171,6 +171,86 @@ def test_only_training_scales_the_prototypes():
     torch.testing.assert_close(module.weight.norm(dim=1), torch.ones(3))
 
 
+def torchs_weight_norm(module):
+    """A linear layer of the same rows, weight-normed by torch, gain 1."""
+    linear = nn.Linear(4, 3, bias=False, dtype=module.weight.dtype)
+    layer = nn.utils.parametrizations.weight_norm(linear, dim=0)
+    gain, direction = layer.parametrizations.weight.parameters()
+    with torch.no_grad():
+        gain.fill_(1.0)
+        direction.copy_(module.weight)
+    gain.requires_grad_(False)
+    return layer
+
+
+@pytest.mark.parametrize("kind", [torch.optim.SGD, torch.optim.Adam])
+def test_weight_normed_prototypes_are_torchs_weight_norm(kind):
+    ours = prototypes(weight_norm=True).double()
+    theirs = torchs_weight_norm(ours)
+    optimizers = [kind(one.parameters(), lr=0.1) for one in (ours, theirs)]
+    for number in range(5):
+        rows = F.normalize(features(5 + number).double(), dim=1)
+        weights = torch.randn(len(rows), 3, dtype=torch.float64)
+        found, expected = ours(rows), theirs(rows)
+        torch.testing.assert_close(found, expected)
+        for layer, cosines in ((ours, found), (theirs, expected)):
+            layer.zero_grad()
+            (weights * cosines).sum().backward()
+        for optimizer in optimizers:
+            optimizer.step()
+    direction = theirs.parametrizations.weight.original1
+    torch.testing.assert_close(ours.weight, direction)
+    rows = features().double()
+    torch.testing.assert_close(ours.eval()(rows), theirs(rows))
+
+
+@pytest.mark.parametrize(
+    ("kind", "power", "tolerance"),
+    [(torch.optim.SGD, 2, 1e-3), (torch.optim.Adam, 1, 0.1)],
+)
+def test_a_step_turns_weight_normed_prototypes_by_their_norm(
+    kind, power, tolerance
+):
+    # One step from the same directions. Adam's first is the sign of a gradient
+    # that is tangential here, and not there.
+    torch.manual_seed(0)
+    normed = Prototypes(256, 20, weight_norm=True).double()
+    unit = Prototypes(256, 20).double()
+    norms = normed.weight.detach().norm(dim=1)
+    directions = normed.weight.detach() / norms[:, None]
+    with torch.no_grad():
+        unit.weight.copy_(directions)
+    rows = F.normalize(torch.randn(30, 256, dtype=torch.float64), dim=1)
+    turned = []
+    for module in (normed, unit):
+        optimizer = kind(module.parameters(), lr=1e-5)
+        module(rows).square().sum().backward()
+        optimizer.step()
+        now = F.normalize(module.weight.detach(), dim=1)
+        turned.append((now - directions).norm(dim=1))
+    torch.testing.assert_close(
+        turned[0] / turned[1], norms.pow(-power), rtol=tolerance, atol=0
+    )
+    assert (1.6 if power == 1 else 2.6) < (turned[0] / turned[1]).mean()
+    # SGD's step is tangential.
+    assert kind is torch.optim.Adam or (normed.weight.norm(dim=1) > norms).all()
+
+
+def test_a_call_leaves_weight_normed_prototypes_as_they_are():
+    unit, normed = prototypes(), prototypes(weight_norm=True)
+    before = normed.weight.detach().clone()
+    normed.train()(features())
+    assert torch.equal(normed.weight, before)
+    assert (unit.moved_by_forward, normed.moved_by_forward) == (True, False)
+    assert unit.state_dict().keys() == normed.state_dict().keys()
+    normed.begin_epoch(1)
+    step(normed)
+    assert torch.equal(normed.weight, before)
+    normed.begin_epoch(2)
+    step(normed)
+    assert not torch.allclose(normed.weight, before)
+
+
 def test_gradient_is_that_of_the_cosines_at_unit_norm():
     module, rows = prototypes(), features()
     weights = torch.arange(15.0).view(5, 3)

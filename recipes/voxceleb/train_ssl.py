@@ -8,8 +8,7 @@ On a laptop, on a synthetic corpus that it makes:
 On VoxCeleb, or any corpus laid out like it:
 
     python recipes/voxceleb/train_ssl.py hparams/simclr_ssps.yaml \
-        --data_folder VOXCELEB2/dev --trials voxceleb1-o \
-        --trials_folder VOXCELEB1
+        --data_folder VOXCELEB2/dev --trials_folder VOXCELEB1
 """
 
 import os
@@ -207,7 +206,7 @@ def use_minivox(configuration: Configuration) -> None:
         f"No data_folder was given: training on MiniVox, a small synthetic "
         f"corpus, in {folder}. For VoxCeleb: python {sys.argv[0]} "
         f"{configuration.hparams_file} --data_folder VOXCELEB2/dev "
-        "--trials voxceleb1-o --trials_folder VOXCELEB1"
+        "--trials_folder VOXCELEB1"
     )
     # Overlays for another encoder, or none, leave the corpus's settings.
     if configuration.overlay_keys() <= ENCODER_KEYS:

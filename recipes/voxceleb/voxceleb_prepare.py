@@ -10,13 +10,17 @@ from typing import Any
 from speechbrain.utils.logger import get_logger
 
 from ssps_plugin.dataio import prepare_manifest
+from ssps_plugin.dataio.audio import AudioError
 from ssps_plugin.dataio.corpus.folders import path_in_data_folder
+from ssps_plugin.evaluation.default_trials import (
+    DefaultTrials,
+    find_default_trials,
+)
 from ssps_plugin.evaluation.trial_list import read_trials
 from ssps_plugin.evaluation.trial_lookup import (
     count_trained_speakers,
     describe_speakers,
     download_trial_list,
-    find_trial_list,
     hold_out_trials,
     resolve_trial_list,
     speakers_of_trials,
@@ -37,8 +41,7 @@ class Trials:
     ---------
     trials : str or list of str, optional
         Files, names (`voxceleb1-e`) or http(s) addresses of the lists. Without
-        any, there is at most one list: the one that lies in the corpus, else
-        the one that was made.
+        any, those of `find_default_trials`, else the one that was made.
     trials_folder : str, optional
         What the names in the lists start from: the data folder if left out.
     data_folder : str, optional
@@ -49,6 +52,8 @@ class Trials:
         The file of the list that is made where there is none.
     sample_rate : int
         Samples per second that the encoder takes.
+    manifest : str, optional
+        The training manifest, which may not be there yet.
     """
 
     #: One for each list, by `read`: epochs are verified by the first of them,
@@ -63,6 +68,7 @@ class Trials:
         output_folder: str,
         made_trials: str,
         sample_rate: int,
+        manifest: str | None = None,
     ) -> None:
         self.given: list[str] = []
         if trials is not None:
@@ -71,6 +77,8 @@ class Trials:
         self.data_folder = data_folder
         self.made = pathlib.Path(made_trials)
         self.sample_rate = sample_rate
+        self.manifest = manifest
+        self.trials_folder = trials_folder
         folders = (trials_folder, data_folder)
         self._locations: dict[str, Any] = {
             "folders": [folder for folder in folders if folder is not None],
@@ -87,11 +95,28 @@ class Trials:
             hparams["output_folder"],
             hparams["made_trials"],
             hparams["sample_rate"],
+            hparams["train_manifest"],
         )
+
+    @cached_property
+    def default(self) -> DefaultTrials:
+        """The lists that are taken where none is given."""
+        if self.given:
+            return DefaultTrials()
+        return find_default_trials(
+            self.data_folder, self.trials_folder, self.manifest
+        )
+
+    @property
+    def names(self) -> list[str]:
+        """The lists that are given or taken by default, but not made."""
+        return self.given or list(self.default.names)
 
     @cached_property
     def paths(self) -> list[pathlib.Path]:
         """The files of the lists, in the order in which they are given.
+
+        Those that are taken by default, behind the first, may be missing.
 
         Raises
         ------
@@ -100,27 +125,32 @@ class Trials:
         ValueError
             Two lists have one name: their results would overwrite each other.
         """
-        if self.given:
+        if self.names:
             paths = [
                 resolve_trial_list(trials, **self._locations)
-                for trials in self.given
+                for trials in self.names
             ]
             check_distinct_names(paths)
             return paths
-        if self.data_folder is not None:
-            found = find_trial_list(self.data_folder)
-            if found is not None:
-                return [found]
         return [self.made] if self.made.is_file() else []
 
     def download(self) -> None:
-        """Download the lists that are given by name or address, if need be."""
-        if not self.given:
+        """Download the lists that are named or of an address, if need be.
+
+        One that is taken by default, behind the first, may fail.
+        """
+        if not self.names:
             return
         # All are resolved, and so checked, before the first is downloaded.
-        for trials, path in zip(self.given, self.paths, strict=True):
-            if not path.is_file():
+        for trials, path in zip(self.names, self.paths, strict=True):
+            if path.is_file():
+                continue
+            try:
                 download_trial_list(trials, **self._locations)
+            except (RuntimeError, ValueError) as error:
+                if not self._is_optional(path):
+                    raise
+                logger.warning("%s is not scored. %s", trials, error)
 
     def make_from_held_out_speakers(self, **options: Any) -> None:
         """Hold speakers out, and make a list of them, where there is no list.
@@ -132,7 +162,7 @@ class Trials:
         **options
             As for `hold_out_trials`.
         """
-        if not self.given and self.paths == [self.made]:
+        if not self.names and self.paths == [self.made]:
             self._set_damaged_aside()
         if not self.paths and hold_out_trials(
             self.data_folder, self.made, **options
@@ -174,10 +204,26 @@ class Trials:
                 "few speakers to hold any out, too few utterances of each, or "
                 "a manifest of one's own.)"
             )
-        self.verifications = [
-            Verification(path, self.folder, sample_rate=self.sample_rate)
-            for path in self.paths
-        ]
+        if self.default.note:
+            logger.info(self.default.note)
+        self.verifications = []
+        for path in self.paths:
+            if self._is_optional(path) and not path.is_file():
+                continue  # `download` has said why
+            try:
+                verification = Verification(
+                    path, self.folder, sample_rate=self.sample_rate
+                )
+            except (FileNotFoundError, AudioError, ValueError) as error:
+                if not self._is_optional(path):
+                    raise
+                logger.warning("%s is not scored. %s", path, error)
+            else:
+                self.verifications.append(verification)
+
+    def _is_optional(self, path: pathlib.Path) -> bool:
+        """Whether a list is taken by default, behind the first."""
+        return not self.given and path != self.paths[0]
 
     def speakers(self) -> set[str]:
         """Return the speakers of all lists, as far as their names say."""

@@ -78,7 +78,7 @@ def ssps(debug: bool) -> None:
     \b
     Train on VoxCeleb, or any corpus laid out like it:
       ssps train simclr_ssps --data_folder VOXCELEB2/dev \\
-          --trials voxceleb1-o --trials_folder VOXCELEB1
+          --trials_folder VOXCELEB1
 
     ssps COMMAND --help says more, with examples.
     """

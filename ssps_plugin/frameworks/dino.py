@@ -35,6 +35,12 @@ class DINO(Framework):
         stays in train mode.
     frozen_epochs : int
         First epochs in which the output layer does not move.
+    head_by_group : bool
+        Apply the student's head to each group of views (global, local) by
+        itself, so that its batch norms normalise each by its own statistics,
+        as in the code of Lepage and Dehak. False: to all views, as in that of
+        Caron et al. The encoder's passes are by group in any case, since groups
+        differ in length.
 
     Source: M. Caron et al., DINO, ICCV 2021 (arXiv 2104.14294); settings of
     Lepage and Dehak, SSPS, Interspeech 2025 (arXiv 2505.14561).
@@ -47,6 +53,7 @@ class DINO(Framework):
         momentum: MomentumSchedule,
         average_buffers: bool = False,
         frozen_epochs: int = 1,
+        head_by_group: bool = False,
     ) -> None:
         super().__init__()
         self.embedding_model: EmbeddingModel = embedding_model
@@ -56,6 +63,7 @@ class DINO(Framework):
         self.momentum = momentum
         self.average_buffers = average_buffers
         self.frozen_epochs = frozen_epochs
+        self.head_by_group = head_by_group
         self._epoch = 0
 
     def forward(self, *views: Tensor) -> tuple[Tensor, Tensor]:
@@ -94,7 +102,10 @@ class DINO(Framework):
         wavs = [group.transpose(0, 1).flatten(0, 1) for group in views]
         features = [self.embedding_model.compute_features(w) for w in wavs]
         embeddings = [self.embedding_model.encode(*group) for group in features]
-        outputs = self.head(torch.cat(embeddings))
+        if not self.head_by_group:
+            embeddings = [torch.cat(embeddings)]
+        bottlenecks = [self.head.bottleneck(group) for group in embeddings]
+        outputs = self.head.output(torch.cat(bottlenecks))
         with torch.no_grad():
             of_teacher = features[0]
             if not self.embedding_model.has_fixed_features:

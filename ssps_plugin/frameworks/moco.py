@@ -39,6 +39,10 @@ class MoCo(Framework):
         own.
     seed : int
         Seed of the shuffles.
+    views_together : bool
+        Embed both views in one pass of each network, so that they share batch
+        statistics. False: one after the other, each with statistics of its own
+        (and a shuffle of its own), as in the code of Lepage and Dehak.
 
     Source: K. He et al., CVPR 2020 (arXiv 1911.05722), section 3.3, and
     X. Chen et al., arXiv 2003.04297; settings of Lepage and Dehak, SSPS,
@@ -52,6 +56,7 @@ class MoCo(Framework):
         projector: nn.Module | None = None,
         average_buffers: bool = False,
         seed: int = 1986,
+        views_together: bool = True,
     ) -> None:
         super().__init__()
         self.embedding_model: EmbeddingModel = embedding_model
@@ -61,6 +66,7 @@ class MoCo(Framework):
         self.momentum = momentum
         self.average_buffers = average_buffers
         self.seed = seed
+        self.views_together = views_together
         # A number, not a buffer: so no step waits for a device to read it.
         self.num_shuffles = 0
 
@@ -87,15 +93,11 @@ class MoCo(Framework):
             Other than one group of two views.
         """
         wavs = flatten_view_pair(views)
-        features, _ = self.embedding_model.compute_features(wavs)
-        queries = self.projector(self.embedding_model.encode(features, None))
-        with torch.no_grad():
-            if not self.embedding_model.has_fixed_features:
-                features, _ = self.key_embedding_model.compute_features(wavs)
-            if self.training and is_distributed():
-                keys = self._encode_shuffled_keys(features)
-            else:
-                keys = self._encode_keys(features)
+        if self.views_together:
+            queries, keys = self._encode(wavs)
+        else:
+            encoded = map(self._encode, wavs.chunk(2))
+            queries, keys = map(torch.cat, zip(*encoded, strict=True))
         # (2 * batch, dim) -> (2, batch, dim); keys in the order of the queries
         return queries.unflatten(0, (2, -1)), keys.unflatten(0, (2, -1)).flip(0)
 
@@ -133,6 +135,19 @@ class MoCo(Framework):
     def set_extra_state(self, state: Tensor) -> None:
         """Restore the number of shuffles."""
         self.num_shuffles = int(state)
+
+    def _encode(self, wavs: Tensor) -> tuple[Tensor, Tensor]:
+        """Embed views as queries and as keys, `(views, dim)` each."""
+        features, _ = self.embedding_model.compute_features(wavs)
+        queries = self.projector(self.embedding_model.encode(features, None))
+        with torch.no_grad():
+            if not self.embedding_model.has_fixed_features:
+                features, _ = self.key_embedding_model.compute_features(wavs)
+            if self.training and is_distributed():
+                keys = self._encode_shuffled_keys(features)
+            else:
+                keys = self._encode_keys(features)
+        return queries, keys
 
     def _encode_keys(self, features: Tensor) -> Tensor:
         embedding = self.key_embedding_model.encode(features, None)

@@ -7,7 +7,7 @@ from ssps_plugin.frameworks.framework import Framework, flatten_view_pair
 
 
 class Siamese(Framework):
-    """Base of frameworks of one network, which embeds both views in one pass.
+    """Base of frameworks of one network, which embeds both views.
 
     Arguments
     ---------
@@ -15,14 +15,22 @@ class Siamese(Framework):
         `(wavs, lengths) -> (batch, dim)`, such as `EmbeddingModel`.
     projector : torch.nn.Module, optional
         `(batch, dim) -> (batch, projected)`; none by default.
+    views_together : bool
+        Embed both views in one pass, so that they share batch statistics.
+        False: one after the other, each with statistics of its own, as in the
+        code of Lepage and Dehak; running statistics then move twice a step.
     """
 
     def __init__(
-        self, embedding_model: nn.Module, projector: nn.Module | None = None
+        self,
+        embedding_model: nn.Module,
+        projector: nn.Module | None = None,
+        views_together: bool = True,
     ) -> None:
         super().__init__()
         self.embedding_model = embedding_model
         self.projector = nn.Identity() if projector is None else projector
+        self.views_together = views_together
 
     @property
     def positives_are_embeddings(self) -> bool:
@@ -30,7 +38,7 @@ class Siamese(Framework):
         return isinstance(self.projector, nn.Identity)
 
     def forward(self, *views: Tensor) -> tuple[Tensor, Tensor]:
-        """Embed both views in one pass.
+        """Embed both views, in one pass or in two.
 
         Arguments
         ---------
@@ -48,8 +56,15 @@ class Siamese(Framework):
             Other than one group of two views.
         """
         wavs = flatten_view_pair(views)
-        anchors, positives = self.projector(self.embedding_model(wavs)).chunk(2)
+        if self.views_together:
+            anchors, positives = self._project(wavs).chunk(2)
+        else:
+            anchors, positives = map(self._project, wavs.chunk(2))
         return anchors, positives
+
+    def _project(self, wavs: Tensor) -> Tensor:
+        projected: Tensor = self.projector(self.embedding_model(wavs))
+        return projected
 
 
 class SimCLR(Siamese):
@@ -59,7 +74,7 @@ class SimCLR(Siamese):
 
     Arguments
     ---------
-    embedding_model, projector
+    embedding_model, projector, views_together
         As in `Siamese`.
 
     Source: T. Chen et al., ICML 2020 (arXiv 2002.05709); settings of Lepage
@@ -79,6 +94,8 @@ class SwAV(Siamese):
         `(wavs, lengths) -> (batch, dim)`, such as `EmbeddingModel`.
     projector : torch.nn.Module
         `(batch, dim) -> (batch, projected)`, such as `MLPHead`.
+    views_together : bool
+        As in `Siamese`.
 
     Source: M. Caron et al., SwAV, NeurIPS 2020 (arXiv 2006.09882); settings of
     Lepage and Dehak, IEEE TASLP 33, 2025 (arXiv 2501.17772). Differs from
@@ -86,12 +103,15 @@ class SwAV(Siamese):
     """
 
     def __init__(
-        self, embedding_model: nn.Module, projector: nn.Module
+        self,
+        embedding_model: nn.Module,
+        projector: nn.Module,
+        views_together: bool = True,
     ) -> None:
-        super().__init__(embedding_model, projector)
+        super().__init__(embedding_model, projector, views_together)
 
     def forward(self, *views: Tensor) -> tuple[Tensor, Tensor]:
-        """Embed, project and normalise both views in one pass.
+        """Embed, project and normalise both views.
 
         Arguments and errors are those of `Siamese`.
 
@@ -120,12 +140,17 @@ class VICReg(Siamese):
         `(wavs, lengths) -> (batch, dim)`, such as `EmbeddingModel`.
     projector : torch.nn.Module
         `(batch, dim) -> (batch, projected)`, such as `MLPHead`.
+    views_together : bool
+        As in `Siamese`.
 
     Source: A. Bardes et al., VICReg, ICLR 2022 (arXiv 2105.04906); settings of
     Lepage and Dehak, IEEE TASLP 33, 2025 (arXiv 2501.17772).
     """
 
     def __init__(
-        self, embedding_model: nn.Module, projector: nn.Module
+        self,
+        embedding_model: nn.Module,
+        projector: nn.Module,
+        views_together: bool = True,
     ) -> None:
-        super().__init__(embedding_model, projector)
+        super().__init__(embedding_model, projector, views_together)

@@ -33,6 +33,18 @@ class ObjectiveModule(nn.Module):
             As the framework returned them, without gradient.
         """
 
+    def update_positives(self, positives: Tensor) -> None:
+        """Update the state by a step's own positives, after its loss.
+
+        Called between `update_anchors` and `update`, for a module that
+        remembers positives as they were before any was substituted.
+
+        Arguments
+        ---------
+        positives : torch.Tensor
+            As the framework returned them, without gradient.
+        """
+
     def update(self, targets: Tensor, groups: Tensor | None = None) -> None:
         """Update the state by a step's targets, after its loss.
 

@@ -169,8 +169,7 @@ class FeatureQueue(ObjectiveModule):
     """Keep the last features of both views, first in, first out.
 
     It fills from the first step on, and returns its features from
-    `start_epoch` on. Positives are kept as they were compared, with SSPS the
-    substituted ones. Every rank holds the same.
+    `start_epoch` on. Every rank holds the same.
 
     Arguments
     ---------
@@ -180,6 +179,10 @@ class FeatureQueue(ObjectiveModule):
         Dimension of the features.
     start_epoch : int
         First epoch, from 1, that uses the features.
+    keep_originals : bool
+        Keep a step's own positives, as in the code of Lepage and Dehak. False:
+        keep positives as they were compared, with SSPS the substituted ones.
+        Without SSPS, both are the same.
 
     Raises
     ------
@@ -202,7 +205,13 @@ class FeatureQueue(ObjectiveModule):
 
     features: Tensor
 
-    def __init__(self, size: int, dim: int, start_epoch: int = 1) -> None:
+    def __init__(
+        self,
+        size: int,
+        dim: int,
+        start_epoch: int = 1,
+        keep_originals: bool = False,
+    ) -> None:
         super().__init__()
         if min(size, dim, start_epoch) < 1:
             raise ValueError(
@@ -212,6 +221,7 @@ class FeatureQueue(ObjectiveModule):
             )
         self.size = size
         self.start_epoch = start_epoch
+        self.keep_originals = keep_originals
         self._used = start_epoch == 1
         self.register_buffer("features", torch.zeros(2, size, dim))
         # Numbers, not tensors: so no step waits for a device to read them.
@@ -243,17 +253,31 @@ class FeatureQueue(ObjectiveModule):
         """
         self._append(_ANCHORS, anchors)
 
-    def update(self, targets: Tensor, groups: Tensor | None = None) -> None:
-        """Append what the anchors were compared with, `(batch, dim)`.
+    def update_positives(self, positives: Tensor) -> None:
+        """Append a step's own positives, `(batch, dim)`, if these are kept.
 
-        Targets of all ranks are appended.
+        Positives of all ranks are appended.
 
         Raises
         ------
         ValueError
             More rows over all ranks than the queue has slots.
         """
-        self._append(_POSITIVES, targets)
+        if self.keep_originals:
+            self._append(_POSITIVES, positives)
+
+    def update(self, targets: Tensor, groups: Tensor | None = None) -> None:
+        """Append what the anchors were compared with, if that is kept.
+
+        Targets, `(batch, dim)`, of all ranks are appended.
+
+        Raises
+        ------
+        ValueError
+            More rows over all ranks than the queue has slots.
+        """
+        if not self.keep_originals:
+            self._append(_POSITIVES, targets)
 
     def get_extra_state(self) -> Tensor:
         """Return how many features of each side were appended, `(2,)` int64."""

@@ -93,6 +93,7 @@ class Remembered(NamedTuple):
 
     ids: list[str]
     anchors: Tensor
+    positives: Tensor
     targets: Tensor
     groups: Tensor | None
 
@@ -259,6 +260,7 @@ class SSLBrain(sb.Brain):
         self._remembered = Remembered(
             list(batch.id),
             predictions.anchors.detach(),
+            predictions.positives.detach(),
             targets.detach(),
             groups.get("positive_groups"),
         )
@@ -268,11 +270,12 @@ class SSLBrain(sb.Brain):
         """Update what remembers steps: memories, negatives, centre, report."""
         if self._remembered is None:
             return
-        _, anchors, targets, groups = self._remembered
+        _, anchors, positives, targets, groups = self._remembered
         sampler = self.modules.sampler
         sampler.remember()
         for module in self.objective_modules:
             module.update_anchors(anchors)
+            module.update_positives(positives)
             module.update(targets, groups)
         if sampler.last_draw is not None:
             self.report.update(*sampler.last_draw)

@@ -228,3 +228,38 @@ def test_a_queue_of_bottlenecks_is_small_at_the_papers_scale():
         b.element_size() * b.numel() for b in queue.buffers() if b is not rows
     )
     assert rows.element_size() * rows.numel() + tables <= 60e6
+
+
+def test_the_head_by_group_equals_a_call_for_each_group_by_hand():
+    framework = dino(head_by_group=True)
+    by_hand, together = dino(), dino()
+    for one in (framework, by_hand, together):
+        one.double().train()
+        one.head.output.float()  # bottlenecks are float32
+    crops = [group.double() for group in views()]
+    outputs, bottlenecks = framework(*crops)
+    weights = torch.randn(outputs.shape)
+    (weights * outputs).sum().backward()
+
+    expected = []
+    for group in crops:
+        wavs = group.transpose(0, 1).flatten(0, 1)
+        found = by_hand.head(by_hand.embedding_model(wavs))
+        expected.append(found.unflatten(0, (group.shape[1], -1)))
+    (weights * torch.cat(expected)).sum().backward()
+    torch.testing.assert_close(outputs, torch.cat(expected))
+    for module in ("embedding_model", "head"):
+        for (name, one), other in zip(
+            getattr(framework, module).named_parameters(),
+            getattr(by_hand, module).parameters(),
+            strict=True,
+        ):
+            torch.testing.assert_close(one.grad, other.grad, msg=name)
+    assert framework.head.mlp[1].num_batches_tracked == 2
+
+    # The teacher sees one group, the global views, in any case.
+    others, same = together(*crops)
+    assert torch.equal(bottlenecks, same)
+    assert not torch.allclose(outputs, others)
+    assert together.head.mlp[1].num_batches_tracked == 1
+    assert framework.state_dict().keys() == together.state_dict().keys()

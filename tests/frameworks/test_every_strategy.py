@@ -106,8 +106,8 @@ class Training:
         sampling = PositiveSamplingLoss(
             self.hparams["ssl_loss"], self.modules["sampler"]
         )
-        positives, _ = sampling.substitute(positives, ids, reference)
-        targets = framework.targets(positives)
+        drawn, _ = sampling.substitute(positives, ids, reference)
+        targets = framework.targets(drawn)
         operands = {
             key: module
             for key, module in self.modules.items()
@@ -116,6 +116,7 @@ class Training:
         loss = sampling.loss(anchors, targets, **operands)
         for operand in operands.values():
             operand.update_anchors(anchors.detach())
+            operand.update_positives(positives.detach())
             operand.update(targets.detach())
         self.optimizer.zero_grad()
         loss.backward()

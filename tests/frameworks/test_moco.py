@@ -235,3 +235,22 @@ def test_a_drawn_key_counts_exactly_as_one_put_there_by_hand():
 def test_other_than_two_views_are_an_error(shape):
     with pytest.raises(ValueError, match="Expected one group of two views"):
         moco()(torch.randn(shape))
+
+
+def test_views_apart_equal_two_passes_of_each_network_by_hand():
+    framework = moco(projector=nn.Linear(3, 2), views_together=False).double()
+    by_hand = moco(projector=nn.Linear(3, 2)).double()
+    by_hand.load_state_dict(framework.state_dict())
+    batch = views().double()
+    queries, keys = framework.train()(batch)
+    by_hand.train()
+    for view in (0, 1):
+        wavs = batch[:, view]
+        query = by_hand.projector(by_hand.embedding_model(wavs))
+        torch.testing.assert_close(queries[view], query)
+        key = by_hand.key_projector(by_hand.key_embedding_model(wavs))
+        # The key of a view is the positive of the other view's query.
+        torch.testing.assert_close(keys[1 - view], key)
+    torch.testing.assert_close(framework.state_dict(), by_hand.state_dict())
+    together = moco(projector=nn.Linear(3, 2)).double().train()
+    assert not torch.allclose(together(batch)[0], queries)

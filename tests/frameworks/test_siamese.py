@@ -1,4 +1,6 @@
-"""SimCLR, SwAV and VICReg: which view becomes what, in one pass."""
+"""SimCLR, SwAV and VICReg: which view becomes what, in one pass or two."""
+
+import copy
 
 import pytest
 import torch
@@ -166,3 +168,63 @@ def test_a_batch_norm_of_the_projector_sees_both_views():
     torch.testing.assert_close(
         together.mean(0), torch.zeros(2), atol=1e-6, rtol=0
     )
+
+
+class NormalizedEncoder(Encoder):
+    """An encoder with batch norm, in float64."""
+
+    def __init__(self):
+        super().__init__()
+        self.norm = nn.BatchNorm1d(3)
+        self.double()
+
+    def forward(self, features, lengths):
+        return self.norm(self.linear(features).relu().mean(1))[:, None]
+
+
+def with_batch_norm(kind, **options):
+    torch.manual_seed(0)
+    model = EmbeddingModel(Features(), Normalization(), NormalizedEncoder())
+    projector = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4)).double()
+    return kind(model, projector, **options)
+
+
+@pytest.mark.parametrize("kind", [SimCLR, SwAV, VICReg])
+def test_views_apart_equal_two_calls_by_hand(kind):
+    framework = with_batch_norm(kind, views_together=False)
+    by_hand = copy.deepcopy(framework)
+    views = torch.randn(5, 2, 8, dtype=torch.float64)
+    found = framework(views)
+    expected = [
+        by_hand.projector(by_hand.embedding_model(views[:, view]))
+        for view in (0, 1)
+    ]
+    if kind is SwAV:
+        expected = [F.normalize(side.float(), dim=1) for side in expected]
+    weights = torch.randn(2, *found[0].shape)
+    for sides, one in ((found, framework), (expected, by_hand)):
+        sum(
+            (w * s).sum() for w, s in zip(weights, sides, strict=True)
+        ).backward()
+        assert one.projector[1].num_batches_tracked == 2
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one, other)
+    for (name, one), other in zip(
+        framework.named_parameters(), by_hand.parameters(), strict=True
+    ):
+        torch.testing.assert_close(one.grad, other.grad, msg=name)
+    # Running means and variances moved twice, in the order of the views.
+    torch.testing.assert_close(framework.state_dict(), by_hand.state_dict())
+
+
+def test_views_apart_have_batch_statistics_of_their_own_and_together_share():
+    views = torch.randn(5, 2, 8, dtype=torch.float64)
+    views[:, 1] += 3.0 * views[:, 1].abs()
+    for together in (False, True):
+        framework = with_batch_norm(SimCLR, views_together=together)
+        sides = framework(views)
+        own_means = torch.stack([side.mean(0) for side in sides]).detach()
+        is_centred = torch.allclose(own_means, torch.zeros_like(own_means))
+        assert is_centred != together
+        updates = framework.projector[1].num_batches_tracked
+        assert updates == (1 if together else 2)

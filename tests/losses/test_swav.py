@@ -350,6 +350,18 @@ def test_more_rows_than_slots_are_an_error_that_names_the_key():
         queue.update_anchors(torch.ones(4, 1))
 
 
+@pytest.mark.parametrize("keep_originals", [False, True])
+def test_a_step_keeps_the_positives_that_are_asked_for(keep_originals):
+    queue = FeatureQueue(4, 1, keep_originals=keep_originals)
+    for value in (1.0, 2.0):
+        row = torch.full((1, 1), value)
+        queue.update_anchors(row)
+        queue.update_positives(10 * row)
+        queue.update(100 * row)
+    expected = [10.0, 20.0] if keep_originals else [100.0, 200.0]
+    assert queue().squeeze(-1).tolist() == [[1.0, 2.0], expected]
+
+
 def test_it_fills_before_the_epoch_that_uses_it():
     queue = FeatureQueue(4, 1, start_epoch=3)
     queue.begin_epoch(2)

@@ -20,25 +20,33 @@ OVERLAYS = [path for path in FILES if path not in RECIPES]
 SSPS_RECIPES = [path for path in RECIPES if path.stem.endswith("_ssps")]
 # Key: a value that nothing else has, and where it arrives.
 REACHED = {
-    "simclr": {"temperature": (0.31, "ssl_loss.temperature")},
+    "simclr": {
+        "temperature": (0.31, "ssl_loss.temperature"),
+        "views_together": (False, "framework.views_together"),
+    },
     "moco": {
         "temperature": (0.31, "ssl_loss.temperature"),
         "ema_momentum": (0.7, "framework.momentum.initial"),
         "average_buffers": (True, "framework.average_buffers"),
         "negatives_size": (300, "negatives.size"),
+        "views_together": (False, "framework.views_together"),
     },
     "swav": {
         "prediction_temperature": (0.31, "ssl_loss.temperature"),
         "sinkhorn_epsilon": (0.07, "ssl_loss.epsilon"),
         "num_sinkhorn_iterations": (5, "ssl_loss.num_iterations"),
         "frozen_epochs": (7, "prototypes.frozen_epochs"),
+        "prototypes_weight_norm": (True, "prototypes.weight_norm"),
         "feature_queue_size": (640, "feature_queue.size"),
         "feature_queue_start_epoch": (9, "feature_queue.start_epoch"),
+        "feature_queue_originals": (True, "feature_queue.keep_originals"),
+        "views_together": (False, "framework.views_together"),
     },
     "vicreg": {
         "invariance_weight": (0.2, "ssl_loss.invariance_weight"),
         "variance_weight": (0.3, "ssl_loss.variance_weight"),
         "covariance_weight": (0.4, "ssl_loss.covariance_weight"),
+        "views_together": (False, "framework.views_together"),
     },
     "dino": {
         "student_temperature": (0.31, "ssl_loss.student_temperature"),
@@ -49,6 +57,7 @@ REACHED = {
         "ema_momentum": (0.7, "framework.momentum.initial"),
         "average_buffers": (True, "framework.average_buffers"),
         "frozen_epochs": (7, "framework.frozen_epochs"),
+        "head_by_group": (True, "framework.head_by_group"),
         "max_parameter_grad_norm": (2.5, "clip_gradients.max_norm"),
         "lr": (0.5, "lr_schedule.peak"),
         "final_lr": (0.003, "lr_schedule.final"),
