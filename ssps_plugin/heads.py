@@ -1,4 +1,4 @@
-"""Heads between encoder and objective: MLP, DINO's head, prototypes."""
+"""Heads between encoder and objective: MLPs, DINO's head, prototypes."""
 
 import itertools
 import math
@@ -56,6 +56,16 @@ class MLPHead(nn.Sequential):
         """Project `(batch, input)` to `(batch, output)`."""
         projected: Tensor = super().forward(representations)
         return projected
+
+
+def _make_gelu_mlp(dims: Sequence[int]) -> MLPHead:
+    """Make the MLP of DINO's and SDPN's heads, with their first weights."""
+    mlp = MLPHead(dims, activation=nn.GELU)
+    for layer in mlp:
+        if isinstance(layer, nn.Linear):
+            nn.init.trunc_normal_(layer.weight, std=0.02)
+            nn.init.zeros_(layer.bias)
+    return mlp
 
 
 class WeightNormalizedLinear(nn.Module):
@@ -118,11 +128,7 @@ class DINOHead(nn.Module):
 
     def __init__(self, dims: Sequence[int], num_outputs: int) -> None:
         super().__init__()
-        self.mlp = MLPHead(dims, activation=nn.GELU)
-        for layer in self.mlp:
-            if isinstance(layer, nn.Linear):
-                nn.init.trunc_normal_(layer.weight, std=0.02)
-                nn.init.zeros_(layer.bias)
+        self.mlp = _make_gelu_mlp(dims)
         self.output = WeightNormalizedLinear(dims[-1], num_outputs)
 
     def bottleneck(self, embeddings: Tensor) -> Tensor:
@@ -139,6 +145,38 @@ class DINOHead(nn.Module):
         """Compute outputs, `(batch, num_outputs)`, of embeddings."""
         outputs: Tensor = self.output(self.bottleneck(embeddings))
         return outputs
+
+
+class SDPNHead(nn.Module):
+    """Project by an MLP onto the unit sphere.
+
+    It is DINO's head without the output layer, in whose place there are
+    prototypes that student and teacher share.
+
+    Arguments
+    ---------
+    dims : sequence of int
+        Embedding, hidden and projection dimensions.
+
+    Source: Y. Chen et al., SDPN, ICASSP 2025 (arXiv 2308.02774).
+
+    Example
+    -------
+    >>> projections = SDPNHead([8, 16, 4])(torch.randn(3, 8))
+    >>> bool(torch.allclose(projections.norm(dim=1), torch.ones(3)))
+    True
+    """
+
+    def __init__(self, dims: Sequence[int]) -> None:
+        super().__init__()
+        self.mlp = _make_gelu_mlp(dims)
+
+    def forward(self, embeddings: Tensor) -> Tensor:
+        """Project `(batch, embedding_dim)` to `(batch, dim)` of unit norm.
+
+        Float32, also under autocast.
+        """
+        return F.normalize(self.mlp(embeddings).float(), dim=-1)
 
 
 class Prototypes(ObjectiveModule):
@@ -182,12 +220,7 @@ class Prototypes(ObjectiveModule):
         self, dim: int, num_prototypes: int, frozen_epochs: int = 1
     ) -> None:
         super().__init__()
-        if dim < 1 or num_prototypes < 2:
-            raise ValueError(
-                "Expected dim >= 1 and num_prototypes >= 2, got "
-                f"{dim} and {num_prototypes}: change projection_dim or "
-                "num_prototypes."
-            )
+        _check_prototypes(dim, num_prototypes, "projection_dim")
         directions = F.normalize(torch.randn(num_prototypes, dim), dim=1)
         self.weight = nn.Parameter(directions)
         self.frozen_epochs = frozen_epochs
@@ -221,3 +254,66 @@ class Prototypes(ObjectiveModule):
     def frozen_parameters(self) -> Iterable[nn.Parameter]:
         """Return the prototypes in the first epochs."""
         return self.parameters() if self._frozen else ()
+
+
+class WeightNormalizedPrototypes(ObjectiveModule):
+    """Compare features with prototypes that are normalised where they are used.
+
+    Their lengths are free: only directions count, and gradients are tangential.
+    They start as the rows of `WeightNormalizedLinear`, uniform within
+    +-1 / sqrt(dim), and there is no weight decay on them, which would let them
+    turn faster and faster.
+
+    Arguments
+    ---------
+    dim : int
+        Dimension of the features, at least 1.
+    num_prototypes : int
+        Number of prototypes, at least 2.
+
+    Raises
+    ------
+    ValueError
+        A size out of range.
+
+    Source: Y. Chen et al., SDPN, ICASSP 2025 (arXiv 2308.02774).
+
+    Example
+    -------
+    >>> prototypes = WeightNormalizedPrototypes(dim=2, num_prototypes=3)
+    >>> prototypes(torch.eye(2)[:1]).shape
+    torch.Size([1, 3])
+    """
+
+    def __init__(self, dim: int, num_prototypes: int) -> None:
+        super().__init__()
+        _check_prototypes(dim, num_prototypes, "bottleneck_dim")
+        self.cosines = WeightNormalizedLinear(dim, num_prototypes)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Compute the cosines of features and prototypes.
+
+        Arguments
+        ---------
+        features : torch.Tensor
+            `(..., dim)`, of unit norm.
+
+        Returns
+        -------
+        torch.Tensor
+            `(..., num_prototypes)`, with gradient.
+        """
+        cosines: Tensor = self.cosines(features)
+        return cosines
+
+    def undecayed_parameters(self) -> Iterable[nn.Parameter]:
+        """Return the prototypes, on which there is no weight decay."""
+        return self.parameters()
+
+
+def _check_prototypes(dim: int, num_prototypes: int, key: str) -> None:
+    if dim < 1 or num_prototypes < 2:
+        raise ValueError(
+            "Expected dim >= 1 and num_prototypes >= 2, got "
+            f"{dim} and {num_prototypes}: change {key} or num_prototypes."
+        )

@@ -9,7 +9,9 @@ from ssps_plugin.heads import (
     DINOHead,
     MLPHead,
     Prototypes,
+    SDPNHead,
     WeightNormalizedLinear,
+    WeightNormalizedPrototypes,
 )
 
 
@@ -215,7 +217,34 @@ def test_prototypes_move_without_frozen_epochs_or_without_epochs():
         assert not torch.allclose(module.weight, before)
 
 
+def test_sdpns_head_is_dinos_without_its_output_layer():
+    torch.manual_seed(0)
+    ours, rows = SDPNHead([6, 8, 5]), torch.randn(4, 6)
+    torch.testing.assert_close(ours(rows), dino_head().bottleneck(rows))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert ours(rows).dtype == torch.float32
+
+
+def test_weight_normalised_prototypes_start_uniform_and_short():
+    weight = WeightNormalizedPrototypes(256, 1024).cosines.weight.detach()
+    # As published: within 1 / 16, so of deviation 1 / 16 / sqrt(3).
+    assert 0.0624 < weight.abs().max() <= 0.0625
+    assert weight.std().item() == pytest.approx(0.0625 / 3**0.5, rel=0.01)
+
+
+def test_a_step_turns_weight_normalised_prototypes_and_keeps_none_of_length():
+    module = WeightNormalizedPrototypes(4, 3)
+    found = module(features())
+    directions = F.normalize(module.cosines.weight.detach(), dim=1)
+    torch.testing.assert_close(found.detach(), features() @ directions.T)
+    (found * torch.arange(15.0).view(5, 3)).sum().backward()
+    along = (module.cosines.weight.grad * directions).sum(1)
+    torch.testing.assert_close(along, torch.zeros(3), atol=1e-5, rtol=0)
+    assert list(module.undecayed_parameters()) == list(module.parameters())
+
+
 @pytest.mark.parametrize(("dim", "number"), [(0, 3), (4, 1)])
-def test_sizes_that_make_no_sense_are_an_error(dim, number):
+@pytest.mark.parametrize("kind", [Prototypes, WeightNormalizedPrototypes])
+def test_sizes_that_make_no_sense_are_an_error(kind, dim, number):
     with pytest.raises(ValueError, match="num_prototypes >= 2"):
-        Prototypes(dim, number)
+        kind(dim, number)
