@@ -12,6 +12,7 @@ if TYPE_CHECKING:
         MoCoLoss,
         NegativeQueue,
         NTXentLoss,
+        SDPNLoss,
         SwAVLoss,
         VICRegLoss,
     )
@@ -48,6 +49,7 @@ _MODULE_OF = {
     "NegativeQueue": "losses",
     "PositiveSampler": "positive_sampler",
     "PositiveSamplingLoss": "loss_wrapper",
+    "SDPNLoss": "losses",
     "SameUtterancePositives": "same_utterance",
     "SamplingStrategy": "sampling",
     "SharedNeighborSampling": "sampling",
@@ -92,6 +94,7 @@ __all__ = [
     "NegativeQueue",
     "PositiveSampler",
     "PositiveSamplingLoss",
+    "SDPNLoss",
     "SameUtterancePositives",
     "SamplingStrategy",
     "SharedNeighborSampling",

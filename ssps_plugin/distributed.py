@@ -212,6 +212,41 @@ def sum_over_ranks(tensor: Tensor) -> Tensor:
     return total
 
 
+class _SumWithGradient(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, tensor: Tensor) -> Tensor:  # type: ignore[no-untyped-def]
+        return sum_over_ranks(tensor)
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor) -> Tensor:  # type: ignore[no-untyped-def]
+        return sum_over_ranks(gradient)
+
+
+def sum_over_ranks_with_gradient(tensor: Tensor) -> Tensor:
+    """Sum a tensor over the ranks, element by element, with gradient.
+
+    Arguments
+    ---------
+    tensor : torch.Tensor
+        Of one shape and dtype on all ranks.
+
+    Returns
+    -------
+    torch.Tensor
+        The sum. In the backward pass each rank receives the sum over the ranks
+        of the gradients, as by `JointBatch.gather_with_gradient`.
+
+    Example
+    -------
+    >>> sum_over_ranks_with_gradient(torch.tensor([1.0, 2.0]))  # one process
+    tensor([1., 2.])
+    """
+    if not is_distributed():
+        return tensor
+    total: Tensor = _SumWithGradient.apply(tensor)
+    return total
+
+
 def mean_over_ranks(value: float, device: torch.device | str) -> float:
     """Average a number over the ranks, which waits for the device."""
     if not is_distributed():

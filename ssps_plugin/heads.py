@@ -1,4 +1,4 @@
-"""Heads between encoder and objective: MLP, DINO's head, prototypes."""
+"""Heads between encoder and objective: MLPs, DINO's head, prototypes."""
 
 import itertools
 import math
@@ -56,6 +56,16 @@ class MLPHead(nn.Sequential):
         """Project `(batch, input)` to `(batch, output)`."""
         projected: Tensor = super().forward(representations)
         return projected
+
+
+def _make_gelu_mlp(dims: Sequence[int]) -> MLPHead:
+    """Make the MLP of DINO's and SDPN's heads, with their first weights."""
+    mlp = MLPHead(dims, activation=nn.GELU)
+    for layer in mlp:
+        if isinstance(layer, nn.Linear):
+            nn.init.trunc_normal_(layer.weight, std=0.02)
+            nn.init.zeros_(layer.bias)
+    return mlp
 
 
 class WeightNormalizedLinear(nn.Module):
@@ -118,11 +128,7 @@ class DINOHead(nn.Module):
 
     def __init__(self, dims: Sequence[int], num_outputs: int) -> None:
         super().__init__()
-        self.mlp = MLPHead(dims, activation=nn.GELU)
-        for layer in self.mlp:
-            if isinstance(layer, nn.Linear):
-                nn.init.trunc_normal_(layer.weight, std=0.02)
-                nn.init.zeros_(layer.bias)
+        self.mlp = _make_gelu_mlp(dims)
         self.output = WeightNormalizedLinear(dims[-1], num_outputs)
 
     def bottleneck(self, embeddings: Tensor) -> Tensor:
@@ -139,6 +145,38 @@ class DINOHead(nn.Module):
         """Compute outputs, `(batch, num_outputs)`, of embeddings."""
         outputs: Tensor = self.output(self.bottleneck(embeddings))
         return outputs
+
+
+class SDPNHead(nn.Module):
+    """Project by an MLP onto the unit sphere.
+
+    It is DINO's head without the output layer, in whose place there are
+    prototypes that student and teacher share.
+
+    Arguments
+    ---------
+    dims : sequence of int
+        Embedding, hidden and projection dimensions.
+
+    Source: Y. Chen et al., SDPN, ICASSP 2025 (arXiv 2308.02774).
+
+    Example
+    -------
+    >>> projections = SDPNHead([8, 16, 4])(torch.randn(3, 8))
+    >>> bool(torch.allclose(projections.norm(dim=1), torch.ones(3)))
+    True
+    """
+
+    def __init__(self, dims: Sequence[int]) -> None:
+        super().__init__()
+        self.mlp = _make_gelu_mlp(dims)
+
+    def forward(self, embeddings: Tensor) -> Tensor:
+        """Project `(batch, embedding_dim)` to `(batch, dim)` of unit norm.
+
+        Float32, also under autocast.
+        """
+        return F.normalize(self.mlp(embeddings).float(), dim=-1)
 
 
 class Prototypes(ObjectiveModule):
@@ -196,8 +234,8 @@ class Prototypes(ObjectiveModule):
         if dim < 1 or num_prototypes < 2:
             raise ValueError(
                 "Expected dim >= 1 and num_prototypes >= 2, got "
-                f"{dim} and {num_prototypes}: change projection_dim or "
-                "num_prototypes."
+                f"{dim} and {num_prototypes}: change projection_dim "
+                "(bottleneck_dim for SDPN) or num_prototypes."
             )
         if weight_norm:
             rows = _initial_linear_weight(dim, num_prototypes)
@@ -237,6 +275,10 @@ class Prototypes(ObjectiveModule):
     def frozen_parameters(self) -> Iterable[nn.Parameter]:
         """Return the prototypes in the first epochs."""
         return self.parameters() if self._frozen else ()
+
+    def undecayed_parameters(self) -> Iterable[nn.Parameter]:
+        """Return the prototypes, if a decay would let them turn faster."""
+        return self.parameters() if self.weight_norm else ()
 
 
 def _initial_linear_weight(input_dim: int, output_dim: int) -> Tensor:

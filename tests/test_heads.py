@@ -9,6 +9,7 @@ from ssps_plugin.heads import (
     DINOHead,
     MLPHead,
     Prototypes,
+    SDPNHead,
     WeightNormalizedLinear,
 )
 
@@ -293,6 +294,20 @@ def test_prototypes_move_without_frozen_epochs_or_without_epochs():
             module.begin_epoch(1)
         step(module)
         assert not torch.allclose(module.weight, before)
+
+
+def test_sdpns_head_is_dinos_without_its_output_layer():
+    torch.manual_seed(0)
+    ours, rows = SDPNHead([6, 8, 5]), torch.randn(4, 6)
+    torch.testing.assert_close(ours(rows), dino_head().bottleneck(rows))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert ours(rows).dtype == torch.float32
+
+
+def test_weight_decay_would_let_weight_normed_prototypes_turn_faster():
+    module = Prototypes(4, 3, weight_norm=True)
+    assert list(module.undecayed_parameters()) == [module.weight]
+    assert list(Prototypes(4, 3).undecayed_parameters()) == []
 
 
 @pytest.mark.parametrize(("dim", "number"), [(0, 3), (4, 1)])

@@ -10,6 +10,8 @@ from ssps_plugin.frameworks.log_mel import (
 )
 from ssps_plugin.frameworks.moco import MoCo
 from ssps_plugin.frameworks.momentum import MomentumSchedule
+from ssps_plugin.frameworks.sdpn import SDPN
+from ssps_plugin.frameworks.self_distillation import SelfDistillation
 from ssps_plugin.frameworks.siamese import Siamese, SimCLR, SwAV, VICReg
 
 __all__ = [
@@ -22,6 +24,8 @@ __all__ = [
     "LogMelSpectrogram",
     "MoCo",
     "MomentumSchedule",
+    "SDPN",
+    "SelfDistillation",
     "Siamese",
     "SimCLR",
     "SwAV",

@@ -5,16 +5,13 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
-from ssps_plugin.frameworks.framework import EmbeddingModel, Framework
-from ssps_plugin.frameworks.momentum import (
-    MomentumSchedule,
-    make_momentum_copy,
-    update_momentum,
-)
+from ssps_plugin.frameworks.framework import EmbeddingModel
+from ssps_plugin.frameworks.momentum import MomentumSchedule
+from ssps_plugin.frameworks.self_distillation import SelfDistillation
 from ssps_plugin.heads import DINOHead
 
 
-class DINO(Framework):
+class DINO(SelfDistillation):
     """DINO: a student on all views, a momentum teacher on the global ones.
 
     Its positives are the teacher's bottlenecks of the global views. `targets`
@@ -55,13 +52,7 @@ class DINO(Framework):
         frozen_epochs: int = 1,
         head_by_group: bool = False,
     ) -> None:
-        super().__init__()
-        self.embedding_model: EmbeddingModel = embedding_model
-        self.head = head
-        self.teacher_model = make_momentum_copy(embedding_model)
-        self.teacher_head = make_momentum_copy(head)
-        self.momentum = momentum
-        self.average_buffers = average_buffers
+        super().__init__(embedding_model, head, momentum, average_buffers)
         self.frozen_epochs = frozen_epochs
         self.head_by_group = head_by_group
         self._epoch = 0
@@ -117,11 +108,6 @@ class DINO(Framework):
             bottleneck.unflatten(0, (num_global, batch)),
         )
 
-    @property
-    def exported_model(self) -> EmbeddingModel:
-        """The teacher's embedding model."""
-        return self.teacher_model
-
     @torch.no_grad()
     def targets(self, positives: Tensor) -> Tensor:
         """Compute the teacher's outputs of bottlenecks, substituted or not.
@@ -148,23 +134,3 @@ class DINO(Framework):
         if self._epoch > self.frozen_epochs:
             return ()
         return self.head.output.parameters()
-
-    @property
-    def final_momentum(self) -> float:
-        """Momentum at the end of its schedule; at 1 the teacher is fixed."""
-        return self.momentum(1.0)
-
-    def update(self, progress: float) -> None:
-        """Move the teacher towards the student, after a real step.
-
-        Arguments
-        ---------
-        progress : float
-            Fraction of the training that is done, in [0, 1].
-        """
-        momentum = self.momentum(progress)
-        for teacher, student in (
-            (self.teacher_model, self.embedding_model),
-            (self.teacher_head, self.head),
-        ):
-            update_momentum(teacher, student, momentum, self.average_buffers)

@@ -13,6 +13,7 @@ from ssps_plugin.losses.margins import (
 from ssps_plugin.losses.moco import MoCoLoss, NegativeQueue
 from ssps_plugin.losses.nt_xent import NTXentLoss
 from ssps_plugin.losses.objective_module import ObjectiveModule
+from ssps_plugin.losses.sdpn import SDPNLoss
 from ssps_plugin.losses.swav import FeatureQueue, SwAVLoss, sinkhorn_codes
 from ssps_plugin.losses.vicreg import VICRegLoss
 
@@ -31,6 +32,7 @@ __all__ = [
     "NegativeQueue",
     "NoMargin",
     "ObjectiveModule",
+    "SDPNLoss",
     "SwAVLoss",
     "VICRegLoss",
     "sinkhorn_codes",

@@ -62,6 +62,10 @@ class ObjectiveModule(nn.Module):
         """Return the parameters that do not move in this epoch."""
         return ()
 
+    def undecayed_parameters(self) -> Iterable[nn.Parameter]:
+        """Return the parameters on which there is no weight decay."""
+        return ()
+
     def metrics(self) -> dict[str, float]:
         """Return what is logged once per epoch, and reset it."""
         return {}

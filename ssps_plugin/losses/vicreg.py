@@ -108,11 +108,32 @@ class VICRegLoss(nn.Module):
         shortfalls = F.relu(1 - deviations)
         covariances = centred.mT @ centred / degrees  # (2, dim, dim)
         dim = covariances.shape[-1]
-        diagonal = torch.eye(dim, dtype=torch.bool, device=pairs.device)
-        off_diagonal = covariances.masked_fill(diagonal, 0.0)
-        covariance = off_diagonal.square().sum() / dim
+        covariance = without_diagonal(covariances).square().sum() / dim
         return (
             self.invariance_weight * invariance
             + self.variance_weight * shortfalls.mean(1).sum()
             + self.covariance_weight * covariance
         )
+
+
+def without_diagonal(matrices: Tensor) -> Tensor:
+    """Set the diagonals of matrices to 0.
+
+    Arguments
+    ---------
+    matrices : torch.Tensor
+        `(..., dim, dim)`.
+
+    Returns
+    -------
+    torch.Tensor
+        New, in the shape of `matrices`, with their gradient.
+
+    Example
+    -------
+    >>> without_diagonal(torch.ones(2, 2)).tolist()
+    [[0.0, 1.0], [1.0, 0.0]]
+    """
+    dim = matrices.shape[-1]
+    diagonal = torch.eye(dim, dtype=torch.bool, device=matrices.device)
+    return matrices.masked_fill(diagonal, 0.0)

@@ -54,7 +54,7 @@ from ssps_plugin.training.checks import (
     check_spaces,
     pretrained_parameters,
 )
-from ssps_plugin.training.optimisation import give_own_rate
+from ssps_plugin.training.optimisation import give_own_group
 from ssps_plugin.training.runtime import (
     ForwardState,
     StopRequest,
@@ -292,11 +292,14 @@ class SSLBrain(sb.Brain):
         clipped.
         """
         super().init_optimizers()
+        for module in self.objective_modules:
+            undecayed = module.undecayed_parameters()
+            give_own_group(self.optimizer, undecayed, weight_decay=0.0)
         # A YAML file from before there was this key lacks it.
         rate = getattr(self.hparams, "frontend_lr", None)
         if rate is not None:
             parameters = pretrained_parameters(self.framework)
-            give_own_rate(self.optimizer, parameters, rate / self.hparams.lr)
+            give_own_group(self.optimizer, parameters, rate / self.hparams.lr)
         self.optimizer.register_step_pre_hook(self._before_step)
         self.optimizer.register_step_post_hook(self._after_step)
 

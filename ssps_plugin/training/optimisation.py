@@ -188,12 +188,13 @@ class ClipPerParameter:
         torch._foreach_mul_(gradients, list(scales.unbind()))
 
 
-def give_own_rate(
+def give_own_group(
     optimizer: torch.optim.Optimizer,
     parameters: Iterable[nn.Parameter],
-    scale: float,
+    lr_scale: float = 1.0,
+    weight_decay: float | None = None,
 ) -> None:
-    """Move parameters to groups of their own, with a scaled learning rate.
+    """Move parameters to groups of their own, with settings of their own.
 
     The groups keep the other settings, and have `lr_scale`: who sets learning
     rates multiplies by it.
@@ -204,8 +205,10 @@ def give_own_rate(
         New: it has taken no step. It is changed in place.
     parameters : iterable of torch.nn.Parameter
         Those to move.
-    scale : float
+    lr_scale : float
         Their learning rate, by that of the others.
+    weight_decay : float, optional
+        Theirs; that of the others by default.
 
     Example
     -------
@@ -213,7 +216,7 @@ def give_own_rate(
     >>> optimizer = torch.optim.SGD(
     ...     [*front_end.parameters(), *encoder.parameters()], lr=1.0
     ... )
-    >>> give_own_rate(optimizer, front_end.parameters(), 0.1)
+    >>> give_own_group(optimizer, front_end.parameters(), lr_scale=0.1)
     >>> [group["lr"] for group in optimizer.param_groups]
     [1.0, 0.1]
     """
@@ -224,5 +227,9 @@ def give_own_rate(
             continue
         group["params"] = [p for p in group["params"] if id(p) not in moved]
         others = {key: group[key] for key in group if key != "params"}
-        others["lr"] = group["lr"] * scale
-        optimizer.add_param_group({**others, "params": own, "lr_scale": scale})
+        others["lr"] = group["lr"] * lr_scale
+        if weight_decay is not None:
+            others["weight_decay"] = weight_decay
+        optimizer.add_param_group(
+            {**others, "params": own, "lr_scale": lr_scale}
+        )

@@ -79,7 +79,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     **dict.fromkeys(
         (
             *("cosine_epochs", "lr", "lr_factor", "prediction_temperature"),
-            "frontend_lr",
+            *("frontend_lr", "lr_per_256", "sharpening_temperature"),
             *("rank_timeout_minutes", "schedule_epochs", "sinkhorn_epsilon"),
             *("student_temperature", "teacher_temperature", "temperature"),
             "warmup_teacher_temperature",
@@ -89,6 +89,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     **dict.fromkeys(
         (
             *("covariance_weight", "final_lr", "invariance_weight"),
+            *("dimension_weight", "diversity_weight", "entropy_weight"),
             *("min_seconds", "own_cluster_below", "rank_decay"),
             "variance_weight",
             *("warmup_epochs", "warmup_teacher_epochs", "weight_decay"),

@@ -8,6 +8,7 @@ from ssps_plugin.distributed import (
     mean_over_ranks,
     share_of_rank,
     sum_over_ranks,
+    sum_over_ranks_with_gradient,
 )
 
 VALUES = torch.tensor([[-900.0, 0.0, 1.0, 700.0], [-901.0, 2.0, 1.0, -50.0]])
@@ -44,10 +45,25 @@ def test_sums_are_over_the_ranks_and_shares_make_up_the_whole(run_ranks):
     assert results[1][4] == [[3, 4], [8, 9]]
 
 
+def summed_with_gradient(rank):
+    own = VALUES.view(2, 2, 2)[rank].T.requires_grad_()
+    total = sum_over_ranks_with_gradient(own)
+    # Each rank's loss weighs the sum by another number.
+    (total * (1 + rank) * torch.arange(4.0).view(2, 2)).sum().backward()
+    return total.detach().T.flatten().tolist(), own.grad.tolist()
+
+
+def test_a_sum_gives_every_rank_the_gradients_of_all(run_ranks):
+    for total, gradient in run_ranks(summed_with_gradient):
+        assert total == VALUES.sum(0).tolist()
+        assert gradient == [[0.0, 3.0], [6.0, 9.0]]
+
+
 def test_one_process_has_all_of_it():
     values = torch.tensor([1.0, 2.0], requires_grad=True)
     for function in (sum_over_ranks, log_sum_exp_over_ranks):
         assert torch.equal(function(values), values)
         assert not function(values).requires_grad
     assert share_of_rank(values) is values
+    assert sum_over_ranks_with_gradient(values) is values
     assert mean_over_ranks(0.1, "cpu") == 0.1

@@ -206,10 +206,10 @@ def test_what_is_verified_is_part_of_the_framework(name):
 
 
 def test_every_framework_is_tested():
-    assert {"simclr", "moco", "swav", "vicreg", "dino"} <= set(NAMES)
+    assert {"simclr", "moco", "swav", "vicreg", "dino", "sdpn"} <= set(NAMES)
 
 
-@pytest.mark.parametrize("name", ["swav", "vicreg", "dino"])
+@pytest.mark.parametrize("name", ["swav", "vicreg", "dino", "sdpn"])
 def test_centroids_of_another_space_are_refused(name):
     with pytest.raises(ValueError, match="CentroidSampling substitutes"):
         Training(name, "centroid")

@@ -17,7 +17,7 @@ from ssps_plugin.frameworks import (
 )
 from ssps_plugin.heads import DINOHead
 from ssps_plugin.training.checks import pretrained_parameters
-from ssps_plugin.training.optimisation import give_own_rate
+from ssps_plugin.training.optimisation import give_own_group
 
 transformers = pytest.importorskip("transformers")
 WIDTH = 16
@@ -135,7 +135,7 @@ def test_the_front_end_is_a_group_of_its_own_and_its_layer_weights_are_not(
         framework.parameters(), lr=0.1, weight_decay=0.3
     )
     parameters = pretrained_parameters(framework)
-    give_own_rate(optimizer, parameters, 0.01)
+    give_own_group(optimizer, parameters, 0.01)
     main, front_end = optimizer.param_groups
     assert front_end["lr"] == pytest.approx(0.001)
     assert front_end["weight_decay"] == 0.3

@@ -34,6 +34,17 @@ FRAMEWORKS = {
         "num_outputs": 12,
         "schedule_epochs": 3,
     },
+    "sdpn": {
+        "crop_seconds": None,
+        "global_crop_seconds": 0.4,
+        "local_crop_seconds": 0.3,
+        "num_mels": 40,
+        "hidden_dim": 16,
+        "bottleneck_dim": 6,
+        "num_prototypes": 6,
+        "dimension_weight": 0.1,
+        "schedule_epochs": 3,
+    },
 }
 SSPS = {"ssps_start_epoch": 2}
 # Files of a checkpoint that say where a run is, not what it has learnt.
@@ -163,7 +174,7 @@ def test_another_strategy_is_set_on_the_command_line(
     assert ("cluster_size_min" in last) == (name == "moco")
 
 
-@pytest.mark.parametrize("name", ["dino", "swav", "vicreg"])
+@pytest.mark.parametrize("name", ["dino", "sdpn", "swav", "vicreg"])
 def test_bfloat16_trains_with_ssps(name, corpus, tmp_path):
     options = {
         "data_folder": corpus,

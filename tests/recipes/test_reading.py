@@ -67,6 +67,7 @@ def test_a_resume_inside_the_epoch_and_workers_read_the_same(
         ("swav", None),
         ("dino", "{global_views: 1}"),
         ("dino", "{global_views: 1, local_views: 1}"),
+        ("sdpn", None),
     ],
 )
 def test_every_framework_trains_on_views_of_partners(

@@ -96,28 +96,33 @@ def test_dino_clips_each_parameters_gradient(steps):
     assert at_limit > len(norms) / 2
 
 
-def test_dino_decays_no_bias_and_no_norm(corpus, tmp_path):
+@pytest.mark.parametrize(("name", "undecayed"), [("dino", 0), ("sdpn", 6 * 6)])
+def test_no_bias_no_norm_and_no_prototype_of_sdpn_decays(
+    name, undecayed, corpus, tmp_path
+):
     optimizers = []
     handle = register_optimizer_step_post_hook(
         lambda optimizer, *_: optimizers.append(optimizer)
     )
     try:
         run(
-            "dino.yaml",
+            f"{name}.yaml",
             tmp_path,
             data_folder=corpus,
             num_epochs=1,
             num_made_trials=4,
-            **FRAMEWORKS["dino"],
+            **FRAMEWORKS[name],
         )
     finally:
         handle.remove()
-    decays = {}
+    matrices = {0.0: 0, 5e-5: 0}
     for group in optimizers[0].param_groups:
         for parameter in group["params"]:
-            kind = "vector" if parameter.dim() <= 1 else "matrix"
-            decays.setdefault(kind, set()).add(group["weight_decay"])
-    assert decays == {"vector": {0.0}, "matrix": {5e-5}}
+            if parameter.dim() > 1:
+                matrices[group["weight_decay"]] += parameter.numel()
+            else:
+                assert group["weight_decay"] == 0.0
+    assert matrices[0.0] == undecayed and matrices[5e-5] > 1000
 
 
 def test_what_would_not_be_saved_is_not_trained(corpus, tmp_path):

@@ -94,7 +94,7 @@ def test_an_overlay_may_hold_an_object_with_references(tmp_path):
 
 def test_an_overlays_arguments_are_left_out_where_an_object_has_none():
     overlay = str(ROOT / "hparams" / "small_corpus.yaml")
-    for framework in ("simclr", "moco", "vicreg", "swav", "dino"):
+    for framework in ("simclr", "moco", "vicreg", "swav", "dino", "sdpn"):
         for name, has_strategy in (
             (framework, False),
             (f"{framework}_ssps", True),

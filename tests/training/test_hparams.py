@@ -64,6 +64,21 @@ REACHED = {
         "warmup_epochs": (3, "lr_schedule.warmup_epochs"),
         "cosine_epochs": (44, "lr_schedule.cosine_epochs"),
     },
+    "sdpn": {
+        "prediction_temperature": (0.31, "ssl_loss.temperature"),
+        "sharpening_temperature": (0.5, "ssl_loss.sharpening_temperature"),
+        "num_sinkhorn_iterations": (5, "ssl_loss.num_iterations"),
+        "entropy_weight": (0.2, "ssl_loss.entropy_weight"),
+        "diversity_weight": (0.3, "ssl_loss.diversity_weight"),
+        "dimension_weight": (0.4, "ssl_loss.dimension_weight"),
+        "ema_momentum": (0.7, "framework.momentum.initial"),
+        "average_buffers": (True, "framework.average_buffers"),
+        "max_parameter_grad_norm": (2.5, "clip_gradients.max_norm"),
+        "lr": (0.5, "lr_schedule.peak"),
+        "final_lr": (0.003, "lr_schedule.final"),
+        "warmup_epochs": (3, "lr_schedule.warmup_epochs"),
+        "cosine_epochs": (44, "lr_schedule.cosine_epochs"),
+    },
 }
 
 
@@ -208,6 +223,57 @@ def test_dino_has_the_published_settings():
     assert {key: keys[key] for key in published} == published
 
 
+def test_sdpn_has_the_settings_that_are_known():
+    keys = read("sdpn_ssps")
+    published = {
+        "global_crop_seconds": 4.0,
+        "num_global_crops": 1,
+        "local_crop_seconds": 2.0,
+        "num_local_crops": 4,
+        "num_mels": 80,
+        "reverb_probability": 0.5,
+        "noise_probability": 0.5,
+        "hidden_dim": 2048,
+        "bottleneck_dim": 256,
+        "num_prototypes": 1024,
+        "ema_momentum": 0.996,
+        "prediction_temperature": 0.1,
+        "sharpening_temperature": 0.25,
+        "num_sinkhorn_iterations": 3,
+        "entropy_weight": 1.0,
+        "diversity_weight": 0.1,
+        "max_parameter_grad_norm": 3.0,
+        "global_batch_size": 384,
+        "final_lr": 1e-5,
+        "warmup_epochs": 10,
+        "num_epochs": 150,
+        "schedule_epochs": 150,
+        "weight_decay": 5e-5,
+    }
+    assert {key: keys[key] for key in published} == published
+    # The cosine ends with the training.
+    assert keys["warmup_epochs"] + keys["cosine_epochs"] == 150
+    whole, parts = keys["crop_groups"]
+    assert whole["augmented"] is False and "augmented" not in parts
+    dino = read("dino_ssps")
+    of_ssps = {"num_clusters", "num_neighbors", "queue_size", "whitening"}
+    of_encoder = {"encoder_channels", "attention_channels", "embedding_dim"}
+    for key in of_ssps | of_encoder:
+        assert keys[key] == dino[key], key
+
+
+@pytest.mark.parametrize("lr_per_256", [0.4, 0.5])
+def test_the_learning_rate_of_sdpn_follows_the_batch(lr_per_256):
+    argv = [str(HPARAMS / "sdpn.yaml"), "--lr_per_256", str(lr_per_256)]
+    for batch, expected in ((384, 1.5 * lr_per_256), (64, lr_per_256 / 4)):
+        configuration = parse_configuration(
+            [*argv, "--global_batch_size", str(batch)]
+        )
+        assert configuration.settings()["lr"] == pytest.approx(expected)
+        schedule = configuration.load(["lr_schedule"])["lr_schedule"]
+        assert schedule.peak == pytest.approx(expected)
+
+
 @pytest.mark.parametrize("path", SSPS_RECIPES, ids=lambda path: path.stem)
 def test_all_but_moco_synchronise_batch_norms(path):
     # MoCo shuffles its keys over the ranks instead.
@@ -259,21 +325,22 @@ def test_a_key_arrives_where_it_belongs(name, key):
     assert operator.attrgetter(attribute)(built(name)[entry]) == value
 
 
-@pytest.mark.parametrize("name", ["swav", "vicreg", "dino"])
+@pytest.mark.parametrize("name", ["swav", "vicreg", "dino", "sdpn"])
 def test_heads_have_three_layers(name):
     hparams = built(name)
-    layers = hparams["head"].mlp if name == "dino" else hparams["projector"]
+    layers = hparams["head"].mlp if "head" in hparams else hparams["projector"]
     dims = [
         (layer.in_features, layer.out_features)
         for layer in layers
         if isinstance(layer, nn.Linear)
     ]
-    last = {"dino": 256}.get(name, 512)
+    last = 256 if "head" in hparams else 512
     assert dims == [(512, 2048), (2048, 2048), (2048, last)]
 
 
-def test_dino_is_trained_by_sgd_with_momentum_and_clipped_by_parameter_alone():
-    hparams = built("dino")
+@pytest.mark.parametrize("name", ["dino", "sdpn"])
+def test_sgd_with_momentum_is_clipped_by_parameter_alone(name):
+    hparams = built(name)
     assert hparams["opt_class"].func is torch.optim.SGD
     assert hparams["opt_class"].keywords["momentum"] == 0.9
     assert hparams["max_grad_norm"] == float("inf")

@@ -8,6 +8,7 @@ from ssps_plugin.training.optimisation import (
     ClipPerParameter,
     StepDecay,
     WarmupCosine,
+    give_own_group,
 )
 
 
@@ -92,3 +93,28 @@ def test_a_generator_of_parameters_and_no_gradient_at_all_will_do():
 def test_a_norm_that_is_not_positive_is_an_error(max_norm):
     with pytest.raises(ValueError, match="Expected max_norm > 0, got"):
         ClipPerParameter(max_norm)
+
+
+def test_a_group_of_ones_own_has_its_own_decay_and_else_what_others_have():
+    weight, bias, prototypes = (nn.Parameter(torch.ones(2)) for _ in range(3))
+    groups = [
+        {"params": [bias], "weight_decay": 0.0},
+        {"params": [weight, prototypes]},
+    ]
+    optimizer = torch.optim.SGD(groups, lr=0.5, momentum=0.9, weight_decay=0.1)
+    give_own_group(optimizer, [prototypes], weight_decay=0.0)
+    for parameter in (weight, bias, prototypes):
+        parameter.grad = torch.zeros(2)
+    optimizer.step()
+    kept = torch.ones(2)
+    torch.testing.assert_close(weight.detach(), kept * (1 - 0.5 * 0.1))
+    assert torch.equal(bias.detach(), kept)
+    assert torch.equal(prototypes.detach(), kept)
+    own = optimizer.param_groups[2]
+    assert (own["lr"], own["momentum"], own["lr_scale"]) == (0.5, 0.9, 1.0)
+
+
+def test_no_parameters_are_no_group():
+    optimizer = torch.optim.SGD([nn.Parameter(torch.ones(2))], lr=0.5)
+    give_own_group(optimizer, [], weight_decay=0.0)
+    assert len(optimizer.param_groups) == 1

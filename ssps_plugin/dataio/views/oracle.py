@@ -70,8 +70,8 @@ class OracleViewSampler(ViewSampler):
     Crops that are compared with each other come from different files: the
     first crop and the reference segment from the utterance itself, every other
     crop of the first group (two views, DINO's global ones) from a true
-    positive of its own, and those of each further group (DINO's local ones,
-    which are compared with global ones alone) from one more.
+    positive of its own, and those of each further group (DINO's and SDPN's
+    local ones, which are compared with global ones alone) from one more.
 
     Arguments
     ---------
@@ -266,7 +266,7 @@ def _assign_sources(groups: Sequence[CropGroup]) -> list[int]:
     num_files = 0
     for group in groups:
         num_crops = group.num_crops or 1
-        if not group.augmented:
+        if group.is_reference:
             sources += [0] * num_crops
         elif num_files == 0:
             sources += range(num_crops)

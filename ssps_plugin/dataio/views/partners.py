@@ -42,8 +42,10 @@ class PartnerViewSampler(ViewSampler):
     ------
     ValueError
         As `ViewSampler`; partners of another number than the utterances; or
-        `partner_crops` that name no group, or leave no crop of the first
-        group, or none of any, to one of both.
+        `partner_crops` that name no group, or leave all crops to one of both,
+        or all of the first group to the partner. The latter may be where it is
+        a single crop (SDPN's global one), which is compared with those of
+        other groups.
     """
 
     def __init__(
@@ -267,12 +269,12 @@ def _assign_crops(
             f"{{{groups[0].key}: 1}}, got {partner_crops!r}: change "
             "partner_crops"
         )
-    clean = {group.key for group in groups if not group.augmented}
+    references = {group.key for group in groups if group.is_reference}
     for key, num in partner_crops.items():
-        if key not in sizes or key in clean:
+        if key not in sizes or key in references:
             raise ValueError(
                 "Expected partner_crops of the groups "
-                f"{', '.join(sizes.keys() - clean)}, got {key!r}: change "
+                f"{', '.join(sizes.keys() - references)}, got {key!r}: change "
                 "partner_crops"
             )
         if not 0 <= num <= sizes[key]:
@@ -281,10 +283,12 @@ def _assign_crops(
                 f"got {num}: change partner_crops"
             )
     first = groups[0].key
-    if (
-        not any(partner_crops.values())
-        or partner_crops.get(first, 0) == sizes[first]
-    ):
+    takes_first = partner_crops.get(first, 0) == sizes[first]
+    leaves_others = sizes[first] == 1 and any(
+        partner_crops.get(key, 0) < sizes[key]
+        for key in sizes.keys() - {first} - references
+    )
+    if not any(partner_crops.values()) or (takes_first and not leaves_others):
         raise ValueError(
             "Expected partner_crops that leave crops of both the utterance "
             f"and its partner, got {dict(partner_crops)} of {sizes}: change "

@@ -72,6 +72,11 @@ class CropGroup:
                 "add_views)"
             )
 
+    @property
+    def is_reference(self) -> bool:
+        """Whether it is SSPS's reference segment, by its key."""
+        return self.key == "reference"
+
     def lengths(self, sample_rate: int) -> list[int]:
         """Return each crop's length in samples."""
         num_samples = round(self.seconds * sample_rate)

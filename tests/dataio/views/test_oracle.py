@@ -170,6 +170,19 @@ def test_crops_that_are_compared_are_of_different_files(dataset, count_reads):
     assert len(count_reads) == 3
 
 
+def test_a_clean_view_is_of_another_file_than_the_local_ones(dataset):
+    groups = [
+        CropGroup("global_views", 0.2, 1, augmented=False),
+        CropGroup("local_views", 0.1, 4),
+        CropGroup("reference", 0.5, augmented=False),
+    ]
+    sampler = OracleViewSampler(dataset, groups, 1, SharedEpoch())
+    whole, local, reference = sampler("a1", dataset.data["a1"]["wav"], 1.0)
+    assert whole.eq(1).all() and reference.eq(1).all()
+    (positive,) = set(local[:, 0].tolist())
+    assert list(LABELS)[int(positive) - 1] in {"a3", "a4", "a5"}
+
+
 def test_a_reference_may_come_first(dataset):
     groups = [
         CropGroup("reference", 0.5, augmented=False),

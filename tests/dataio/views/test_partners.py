@@ -41,25 +41,29 @@ def dataset(tmp_path):
     return DynamicItemDataset(data)
 
 
-def with_views(dataset, partners, epoch=None, **options):
+# As SDPN's: the teacher's view, clean, and the student's.
+SINGLE = [CropGroup("views", 0.25, 1, augmented=False), *GROUPS[1:]]
+
+
+def with_views(dataset, partners, epoch=None, groups=GROUPS, **options):
     table = PartnerTable()
     table.allocate(NUM)
     table.write(torch.tensor(partners))
     views = PartnerViewSampler(
-        dataset, GROUPS, 1, epoch or SharedEpoch(), table.shared, **options
+        dataset, groups, 1, epoch or SharedEpoch(), table.shared, **options
     )
     add_crop_groups(dataset, views)
     return table
 
 
-def owners(item):
+def owners(item, groups=GROUPS):
     """Whose the crops of an item are, group by group."""
     return [
         (item[group.key].reshape(group.num_crops or 1, -1).mean(1) * 10)
         .round()
         .int()
         .tolist()
-        for group in GROUPS
+        for group in groups
     ]
 
 
@@ -76,6 +80,28 @@ def test_the_last_crops_of_a_group_are_the_partners_and_the_reference_is_not(
 ):
     with_views(dataset, [4, -1, 0, 1, 2, 3], partner_crops=partner_crops)
     assert owners(dataset[0]) == expected
+
+
+@pytest.mark.parametrize(
+    ("partner_crops", "expected"),
+    [
+        (None, [[4], [0, 0], [0]]),
+        ({"views": 1, "local": 1}, [[4], [0, 4], [0]]),
+        ({"local": 2}, [[0], [4, 4], [0]]),
+    ],
+)
+def test_a_single_view_may_be_the_partners_and_be_clean(
+    dataset, partner_crops, expected
+):
+    with_views(dataset, [4] * NUM, groups=SINGLE, partner_crops=partner_crops)
+    assert owners(dataset[0], SINGLE) == expected
+
+
+@pytest.mark.parametrize("groups", [SINGLE, [SINGLE[0], SINGLE[2]]])
+def test_a_partner_does_not_get_all_crops(dataset, groups):
+    crops = {group.key: group.num_crops for group in groups[:-1]}
+    with pytest.raises(ValueError, match="leave crops of both"):
+        with_views(dataset, [1] * NUM, groups=groups, partner_crops=crops)
 
 
 def test_an_utterance_without_a_partner_has_the_plain_crops_bit_for_bit(
