@@ -425,7 +425,8 @@ class PositiveSampler(nn.Module):
         Raises
         ------
         ValueError
-            No whole number from 1 on.
+            No whole number from 1 on, or a strategy that does not work on the
+            sampler's device.
         RuntimeError
             Never bound, an epoch that goes backwards, or nothing remembered
             when substitution starts.
@@ -433,6 +434,7 @@ class PositiveSampler(nn.Module):
         if epoch is None:
             return
         epoch = _checked_epoch(epoch)
+        self.strategy.check_device(self.device)
         if epoch == self.epoch:
             return
         self._bound()
@@ -500,6 +502,7 @@ class PositiveSampler(nn.Module):
             raise ValueError(f"{error} Note{explanation}") from error
         if self.reads_partners:
             self._draw_partners(epoch)
+        self.strategy.end_preparation()
         metrics = self.strategy.metrics()
         if metrics:
             logger.info("SSPS epoch %d: %s", epoch, metrics)

@@ -91,6 +91,9 @@ class SamplingStrategy(nn.Module):
     def check_spaces(self, reference_dim: int, layout: PositiveLayout) -> None:
         """Raise a ValueError if references and positives do not fit."""
 
+    def check_device(self, device: torch.device) -> None:
+        """Raise a ValueError if the strategy does not work on a device."""
+
     def allocate(
         self, num_utterances: int, reference_dim: int, queue: PositiveQueue
     ) -> None:
@@ -112,6 +115,9 @@ class SamplingStrategy(nn.Module):
     ) -> None:
         """Do once per epoch all that does not depend on the batch."""
         raise NotImplementedError
+
+    def end_preparation(self) -> None:
+        """Let go of what only the start of an epoch needs."""
 
     def confidence(self, bank: ReferenceBank, seed: int, epoch: int) -> Tensor:
         """Return how sure the pseudo-positive of every utterance is.
