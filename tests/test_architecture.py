@@ -27,7 +27,8 @@ ALLOWED = {
     "frameworks": {"distributed", "heads"},
     "sampling": {"clustering", "memory"},
     "positive_sampler": {"distributed", "memory", "sampling"},
-    "dataio": {"atomic_write", "distributed", "progress"},
+    # Noise and rooms that are made, where there is no corpus of them.
+    "dataio": {"atomic_write", "distributed", "progress", "simulation"},
     "evaluation": {"atomic_write", "dataio", "distributed", "progress"},
     "pretrained": {
         "atomic_write",

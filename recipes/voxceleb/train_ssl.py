@@ -372,7 +372,9 @@ def log_augmentation(hparams: dict[str, Any]) -> None:
     if given == (None, None) and not is_demo:
         logger.warning(
             "No augmentation: noise_folder and rir_folder are not given. The "
-            "published results on VoxCeleb use both (MUSAN, simulated RIRs)."
+            "published results on VoxCeleb use both (MUSAN, simulated RIRs). "
+            "Without a download: --noise_folder synthetic --rir_folder "
+            "simulated."
         )
     # An augmentation of one's own need not have notes.
     for note in getattr(hparams["augmentation"], "notes", []):

@@ -35,6 +35,10 @@ from torch import Tensor, nn
 
 from ssps_plugin.atomic_write import flush
 from ssps_plugin.dataio.audio import SAMPLE_RATE
+from ssps_plugin.dataio.augmentation.folders import (
+    SIMULATED_ROOMS,
+    SYNTHETIC_NOISE,
+)
 from ssps_plugin.evaluation.error_rates import detection_curve
 from ssps_plugin.evaluation.results import (
     History,
@@ -295,12 +299,13 @@ def _describe_corpus(run: TrainedRun) -> dict[str, Any]:
     settings = run.settings
     folders = settings.get("data_folder")
     names = folders if isinstance(folders, list) else [folders]
+    made = {SYNTHETIC_NOISE: "made_noise", SIMULATED_ROOMS: "made_rir"}
     corpus: dict[str, Any] = {
         "name": ", ".join(pathlib.PurePath(str(n)).name for n in names if n),
         "is_minivox": folders is not None
         and folders == settings.get("minivox_folder"),
         "augmented": [
-            key.removesuffix("_folder")
+            made.get(settings[key], key.removesuffix("_folder"))
             for key in ("noise_folder", "rir_folder")
             if settings.get(key)
         ],

@@ -401,7 +401,12 @@ def _describe_training(details: Mapping[str, Any]) -> str:
             amount = f", {corpus['num_utterances']:,} utterances, {length}"
         rows.append(["corpus", f"{corpus['name']}{amount}"])
     if "augmented" in corpus:
-        names = {"noise": "noise", "rir": "rooms (impulse responses)"}
+        names = {
+            "noise": "noise",
+            "rir": "rooms (impulse responses)",
+            "made_noise": "synthetic noise and babble of the corpus",
+            "made_rir": "simulated rooms",
+        }
         kinds = [names[one] for one in corpus["augmented"]]
         rows.append(["augmentation", " and ".join(kinds) or "none"])
     settings = details.get("settings") or {}

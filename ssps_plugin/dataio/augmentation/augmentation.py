@@ -7,15 +7,26 @@ from math import isfinite
 import numpy as np
 import torch
 from scipy.fft import irfft, next_fast_len, rfft
+from speechbrain.utils.logger import get_logger
 
 from ssps_plugin.dataio.audio import SAMPLE_RATE
 from ssps_plugin.dataio.augmentation.folders import (
+    SIMULATED_ROOMS,
+    SYNTHETIC_NOISE,
     AudioFolder,
     check_impulse_responses,
     describe_noise,
     find_noise_folders,
     find_rir_folder,
 )
+from ssps_plugin.dataio.augmentation.made_folders import (
+    check_cache,
+    check_can_make_rooms,
+    make_noise,
+    make_rooms,
+)
+
+logger = get_logger(__name__)
 
 # MUSAN's categories with the paper's ranges of signal-to-noise ratio, in dB.
 SNR_DB = {"noise": (0.0, 15.0), "speech": (13.0, 20.0), "music": (5.0, 15.0)}
@@ -36,11 +47,14 @@ class Augmentation:
     noise_folder : str or os.PathLike, optional
         MUSAN (`noise`, `speech` and `music`, or some of them) or a folder that
         holds it; or any folder of noise, which then is of the category
-        `noise`. None adds no noise.
+        `noise`. The string `"synthetic"` has noise made, without a download,
+        see `prepare` (a folder of this name is `"./synthetic"`). None adds no
+        noise.
     rir_folder : str or os.PathLike, optional
         OpenSLR-28 (`RIRS_NOISES`, of which the simulated ones are used) or a
         folder that holds it; or any folder of room impulse responses, at any
-        depth. None does not reverberate.
+        depth. The string `"simulated"` has them simulated, see `prepare` (a
+        folder of this name is `"./simulated"`). None does not reverberate.
     reverb_probability : float
         Probability of reverberation, 0 to 1.
     noise_probability : float
@@ -63,7 +77,10 @@ class Augmentation:
         There is no such folder.
     ValueError
         A folder holds no audio, or noise where impulse responses are expected
-        or the reverse; or a number is out of its range.
+        or the reverse; or a number is out of its range; or there is no cache
+        to keep in what is to be made.
+    RuntimeError
+        Rooms are to be simulated, and pyroomacoustics is not installed.
 
     Example
     -------
@@ -90,11 +107,21 @@ class Augmentation:
         self.snr_db = dict(SNR_DB if snr_db is None else snr_db)
         self._check_ranges()
         self.notes: list[str] = []
-        self.rirs = None
-        if rir_folder is not None:
-            self.rirs = self._find_rirs(rir_folder)
+        self.rirs: AudioFolder | None = None
         self.noises: dict[str, AudioFolder] = {}
-        if noise_folder is not None:
+        # A path object is a folder, whatever its name.
+        self._makes_rooms = rir_folder == SIMULATED_ROOMS
+        self._makes_noise = noise_folder == SYNTHETIC_NOISE
+        if self._makes_rooms:
+            check_cache("rir_folder")
+            check_can_make_rooms(sample_rate)
+            self._note_namesake("rir_folder", SIMULATED_ROOMS)
+        elif rir_folder is not None:
+            self.rirs = self._find_rirs(rir_folder)
+        if self._makes_noise:
+            check_cache("noise_folder")
+            self._note_namesake("noise_folder", SYNTHETIC_NOISE)
+        elif noise_folder is not None:
             self.noises = self._find_noises(noise_folder)
 
     def __call__(
@@ -113,7 +140,13 @@ class Augmentation:
         -------
         torch.Tensor
             float32, `(samples,)`.
+
+        Raises
+        ------
+        RuntimeError
+            There is noise or there are rooms to make first, by `prepare`.
         """
+        self._check_prepared()
         if self.rirs is not None and rng.random() < self.reverb_probability:
             rir = self.rirs.draw_file(rng, self.sample_rate)
             samples = reverberate(samples, rir)
@@ -125,6 +158,59 @@ class Augmentation:
             lowest, highest = self.snr_db[category]
             samples = add_noise(samples, noise, rng.uniform(lowest, highest))
         return samples
+
+    @property
+    def is_prepared(self) -> bool:
+        """Whether there is nothing to make, or it is made."""
+        return not (self._makes_rooms or self._makes_noise)
+
+    def prepare(self, files: Sequence[str | os.PathLike[str]]) -> None:
+        """Make noise and rooms, where they are to be made and are not there.
+
+        They are kept in the user's cache folder (`SSPS_PLUGIN_CACHE` names
+        another one), for all runs. Of several processes one makes them, and
+        the others wait. `add_views` and `add_crop_groups` call it; a pipeline
+        of one's own does before it starts its workers.
+
+        Arguments
+        ---------
+        files : sequence of str or os.PathLike
+            The training utterances, of which babble is made.
+
+        Raises
+        ------
+        ValueError
+            There is no utterance.
+        AudioError
+            None of them can be read and is not silent.
+        OSError
+            The cache cannot be written.
+        """
+        num_known = len(self.notes)
+        if self._makes_rooms:
+            self.rirs = self._find_rirs(make_rooms(self.sample_rate))
+            self._makes_rooms = False
+        if self._makes_noise:
+            self.noises = self._find_noises(make_noise(files, self.sample_rate))
+            self._makes_noise = False
+        for note in self.notes[num_known:]:
+            logger.info(note)
+
+    def _check_prepared(self) -> None:
+        if not self.is_prepared:
+            raise RuntimeError(
+                f"Expected noise_folder {SYNTHETIC_NOISE!r} and rir_folder "
+                f"{SIMULATED_ROOMS!r} to be made before they are used, got a "
+                "waveform: call augmentation.prepare(files) with the training "
+                "files first, before workers are started"
+            )
+
+    def _note_namesake(self, yaml_key: str, word: str) -> None:
+        if os.path.isdir(word):
+            self.notes.append(
+                f"{yaml_key} {word} is what is made; the folder of this name "
+                f"here is ./{word}."
+            )
 
     def _find_rirs(self, rir_folder: str | os.PathLike[str]) -> AudioFolder:
         folder = find_rir_folder(rir_folder)

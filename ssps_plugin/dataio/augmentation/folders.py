@@ -34,6 +34,13 @@ logger = get_logger(__name__)
 
 Path = str | os.PathLike[str]
 
+#: What is given as `noise_folder` and as `rir_folder` to have them made.
+SYNTHETIC_NOISE, SIMULATED_ROOMS = "synthetic", "simulated"
+_WITHOUT_DOWNLOAD = {
+    "noise_folder": f"; {SYNTHETIC_NOISE} has noise made, without a download",
+    "rir_folder": f"; {SIMULATED_ROOMS} has rooms made, without a download",
+}
+
 # What MUSAN and OpenSLR-28 hold, in lower case.
 _MUSANS_FOLDERS = {"noise", "speech", "music"}
 _SIMULATED_ROOMS = {"smallroom", "mediumroom", "largeroom"}
@@ -85,7 +92,7 @@ class AudioFolder:
         if not os.path.isdir(folder):
             raise FileNotFoundError(
                 f"Expected a folder of audio, got none at {folder}: change "
-                f"{yaml_key}"
+                f"{yaml_key}{_WITHOUT_DOWNLOAD.get(yaml_key, '')}"
             )
         listed = [
             os.path.join(folder, f"{inner}{name}")

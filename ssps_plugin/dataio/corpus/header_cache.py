@@ -102,8 +102,22 @@ class HeaderCache:
             self.path = ""  # a full disk, or one that is read-only
 
 
-def _cache_path(data_folder: str) -> str:
-    """Return the path of a corpus's cache, empty where there can be none."""
+def find_cache_folder() -> str:
+    """Return the user's cache folder, empty where there is to be none.
+
+    Returns
+    -------
+    str
+        What the environment variable `SSPS_PLUGIN_CACHE` names or, where it is
+        not set, `ssps_plugin` below `$XDG_CACHE_HOME` or `~/.cache`. It need
+        not be there.
+
+    Example
+    -------
+    >>> getfixture("monkeypatch").setenv(CACHE_VARIABLE, "/scratch/cache")
+    >>> find_cache_folder()
+    '/scratch/cache'
+    """
     folder = os.environ.get(CACHE_VARIABLE)
     if folder is None:
         home = os.path.expanduser("~")
@@ -111,11 +125,17 @@ def _cache_path(data_folder: str) -> str:
         folder = os.path.join(caches, "ssps_plugin")
         if not os.path.isabs(folder):
             return ""
+    return os.path.abspath(folder) if folder else ""
+
+
+def _cache_path(data_folder: str) -> str:
+    """Return the path of a corpus's cache, empty where there can be none."""
+    folder = find_cache_folder()
     if not folder:
         return ""
     name = f"{_VERSION} {data_folder}".encode(errors="surrogateescape")
     digest = hashlib.sha256(name).hexdigest()[:32]
-    return os.path.join(os.path.abspath(folder), "headers", f"{digest}.tsv")
+    return os.path.join(folder, "headers", f"{digest}.tsv")
 
 
 def _read_cache(path: str) -> dict[str, str]:

@@ -7,6 +7,8 @@ from typing import Any
 from speechbrain.dataio.dataset import DynamicItemDataset
 
 from ssps_plugin.dataio.audio import SAMPLE_RATE, audio_seconds
+from ssps_plugin.dataio.augmentation import Augmentation
+from ssps_plugin.dataio.dataset import read_column
 from ssps_plugin.dataio.views.torch_dataset import ReferenceView
 from ssps_plugin.dataio.views.view_sampler import (
     Augment,
@@ -89,7 +91,8 @@ def add_crop_groups(
     A file that cannot be read (deleted, damaged, a disk that fails) is tried
     again after a moment; then another utterance, drawn by seed, epoch and id,
     is used in its place, and the `id` in the batch is the other's. The file is
-    named in the log and counted in `sampler.failures`.
+    named in the log and counted in `sampler.failures`. Noise and rooms that
+    the sampler's `Augmentation` is to make are made of the dataset.
 
     Arguments
     ---------
@@ -132,6 +135,12 @@ def add_crop_groups(
     first = dataset.data[dataset.data_ids[0]]
     if "wav" in first and "duration" in first:
         sampler.failures = UnreadableUtterances(dataset, max_unreadable)
+        augmentation = sampler.augmentation
+        if (
+            isinstance(augmentation, Augmentation)
+            and not augmentation.is_prepared
+        ):
+            augmentation.prepare(read_column(dataset, "wav"))
     takes = ["id", "wav", "duration"]
     dataset.add_dynamic_item(sampler.read_item, takes, [_ID_READ, *keys])
     dataset.set_output_keys({"id": _ID_READ} | {key: key for key in keys})
