@@ -29,10 +29,10 @@ class Encoder(nn.Module):
         return self.norm(self.linear(features).tanh().mean(1))[:, None]
 
 
-def moco(norm):
+def moco(norm, **options):
     torch.manual_seed(0)
     model = EmbeddingModel(Frames(), Frames(), Encoder(norm))
-    return MoCo(model, MomentumSchedule(0.5))
+    return MoCo(model, MomentumSchedule(0.5), **options)
 
 
 def views(step):
@@ -67,14 +67,18 @@ def train(framework, rows_of_step, grouped, wrapper=None):
     return losses, gradients, state, weight.tolist()
 
 
+# Without batch norm, views apart are trained as views together.
+VARIANTS = [(False, {}), (True, {}), (False, {"views_together": False})]
+
+
 def on_a_rank(rank, wrapper):
     def rows_of_step(step):
         size = (3, 1, 4, 2)[step]
         return slice(size) if rank == 0 else slice(size, None)
 
     return [
-        train(moco(nn.Identity()), rows_of_step, grouped, wrapper)
-        for grouped in (False, True)
+        train(moco(nn.Identity(), **options), rows_of_step, grouped, wrapper)
+        for grouped, options in VARIANTS
     ]
 
 
@@ -91,7 +95,7 @@ def close(found, expected):
 )
 def test_two_ranks_train_as_one_with_the_joint_batch(run_ranks, wrapper):
     ranks = run_ranks(on_a_rank, wrapper)
-    for grouped, first, second in zip((False, True), *ranks, strict=True):
+    for (grouped, _), first, second in zip(VARIANTS, *ranks, strict=True):
         expected = train(moco(nn.Identity()), lambda step: slice(None), grouped)
         assert_trained_alike(first, second, *expected)
 
