@@ -25,7 +25,7 @@ from ssps_plugin.training.configuration import parse_configuration
 from ssps_plugin.training.runtime import keep_freed_memory
 
 ROOT = pathlib.Path(__file__).parents[1]
-NAMES = ("simclr", "moco", "swav", "vicreg", "dino")
+NAMES = ("simclr", "moco", "swav", "vicreg", "dino", "sdpn")
 PARTS = ("views", "reference", "sampler", "loss", "backward", "optimiser")
 NUM_UTTERANCES = 3600
 WARM_UP, REPEATS = 3, 12
