@@ -1,7 +1,7 @@
 """Training data: audio files, corpora and manifests, views, augmentation."""
 
 from ssps_plugin.dataio.audio import AudioError, audio_seconds, read_audio
-from ssps_plugin.dataio.augmentation import Augmentation
+from ssps_plugin.dataio.augmentation import Augmentation, BatchAugmentation
 from ssps_plugin.dataio.corpus import Summary, prepare_manifest
 from ssps_plugin.dataio.dataset import load_manifest
 from ssps_plugin.dataio.loading import collate_views, restart_killed_workers
@@ -26,6 +26,7 @@ from ssps_plugin.dataio.views import (
 __all__ = [
     "AudioError",
     "Augmentation",
+    "BatchAugmentation",
     "CropGroup",
     "OracleViewSampler",
     "PartnerViewSampler",

@@ -22,6 +22,10 @@ from speechbrain.utils.logger import get_logger
 from torch import Tensor, nn
 
 from ssps_plugin.dataio import SharedEpoch
+from ssps_plugin.dataio.augmentation.batch_augmentation import (
+    BatchAugmentation,
+    views_of,
+)
 from ssps_plugin.dataio.loading import restart_killed_workers
 from ssps_plugin.dataio.read_failures import ReadFailures
 from ssps_plugin.distributed import (
@@ -104,7 +108,8 @@ class SSLBrain(sb.Brain):
 
     `modules` holds `framework` (a `Framework`) and `sampler` (a `Sampler`);
     every other entry (an `ObjectiveModule`, say) is passed to the loss by its
-    name. `hparams` holds `crop_groups` (the views), `loss`, `lr_schedule` (a
+    name. `hparams` holds `crop_groups` (the views), `augmentation` (may be
+    missing; one on the device is applied here), `loss`, `lr_schedule` (a
     function of the epochs passed), `schedule_epochs` (the length of the
     momentum's schedule), `clip_gradients` (a function of the parameters, or
     null), `frontend_lr` (the learning rate of a pre-trained front end, or
@@ -154,6 +159,12 @@ class SSLBrain(sb.Brain):
         self.verifications = list(verifications)
         self.warm_start_from = warm_start_from
         self.failures = failures
+        # None where workers augment, or nobody does.
+        self.batch_augmentation = BatchAugmentation.of(
+            vars(self.hparams).get("augmentation"),
+            self.hparams.crop_groups,
+            self.device,
+        )
         self._stop = StopRequest()
         self._forward_state: ForwardState | None = None
         self._remembered: Remembered | None = None
@@ -234,11 +245,9 @@ class SSLBrain(sb.Brain):
                 batch.reference.data,
                 in_eval_mode=in_eval_mode or not sampler.remembering,
             )
-        views = [
-            getattr(batch, group.key).data
-            for group in self.hparams.crop_groups
-            if group.num_crops != 0
-        ]
+        views = views_of(
+            batch, self.hparams.crop_groups, self.batch_augmentation
+        )
         anchors, positives = self.modules.framework(*views)
         return Predictions(anchors, positives, reference)
 

@@ -6,10 +6,20 @@ import shutil
 import numpy as np
 import pytest
 import soundfile
+import torch
 
-from ssps_plugin.dataio import Augmentation
+from ssps_plugin.dataio import (
+    Augmentation,
+    CropGroup,
+    SharedEpoch,
+    ViewSampler,
+    add_crop_groups,
+    load_manifest,
+)
 from ssps_plugin.dataio.augmentation import made_folders
-from tests.recipes.running import assert_same_run, recipe, run
+from ssps_plugin.dataio.augmentation.batch_augmentation import views_of
+from ssps_plugin.training import brain
+from tests.recipes.running import SMALL, recipe, run
 
 
 def logged_of(caplog, noise_folder, augmentation):
@@ -53,19 +63,40 @@ def cache(tmp_path, monkeypatch):
     return tmp_path / "cache"
 
 
-def test_a_run_on_noise_and_rooms_that_are_made_goes_on_where_they_are_gone(
-    corpus, tmp_path, cache
+def test_a_run_makes_noise_and_rooms_and_augments_as_workers_would(
+    corpus, tmp_path, cache, monkeypatch
 ):
+    """On the device; and it goes on where what was made is gone."""
+    seen = {}
+
+    def noting(batch, groups, augmentation):
+        views = views_of(batch, groups, augmentation)
+        seen.update(zip(batch.id, views[0], strict=True))
+        return views
+
+    monkeypatch.setattr(brain, "views_of", noting)
     options = {
         "data_folder": corpus,
         "noise_folder": "synthetic",
         "rir_folder": "simulated",
+        "augment_on": "device",
+        **{"verify_interval": 9, "num_made_trials": 4, "num_resamples": 0},
     }
-    log = run("simclr.yaml", tmp_path / "whole", **options, num_epochs=2)
-    assert log.count("once for all runs") == 2
-    assert "noise, speech; there is no music" in log
-    assert "No augmentation" not in log
-    run("simclr.yaml", tmp_path / "parts", **options, num_epochs=1)
-    shutil.rmtree(cache)
-    run("simclr.yaml", tmp_path / "parts", **options, num_epochs=2)
-    assert_same_run(tmp_path / "whole", tmp_path / "parts")
+    for epoch in (1, 2):
+        seen.clear()
+        log = run("simclr.yaml", tmp_path / "run", **options, num_epochs=epoch)
+        assert log.count("once for all runs") == 2 * epoch
+        assert "noise, speech; there is no music" in log
+        assert "No augmentation" not in log
+        dataset = load_manifest(tmp_path / "run" / "train.csv", corpus)
+        augmentation = Augmentation("synthetic", "simulated")
+        groups = [CropGroup("views", SMALL["crop_seconds"], 2)]
+        views = ViewSampler(groups, 1986, SharedEpoch(epoch), augmentation)
+        add_crop_groups(dataset, views)
+        items = [dataset[number] for number in range(len(dataset))]
+        by_workers = {item["id"]: item["views"] for item in items}
+        assert len(seen) == 32 and seen.keys() < by_workers.keys()
+        for name, crops in seen.items():
+            expected = by_workers[name]
+            assert torch.allclose(crops, expected, rtol=0, atol=1e-5)
+        shutil.rmtree(cache)

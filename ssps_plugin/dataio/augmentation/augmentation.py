@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Mapping, Sequence
-from math import isfinite
+from math import inf, isfinite
 
 import numpy as np
 import torch
@@ -65,6 +65,10 @@ class Augmentation:
         `noise_folder`); None takes the paper's.
     sample_rate : int
         Samples per second.
+    augment_on : str
+        `"workers"`: a view is augmented where it is cut. `"device"`: it is
+        only drawn there with what (see `draw`), and `BatchAugmentation`
+        augments the batch on the device that trains, to the same numbers.
 
     Attributes
     ----------
@@ -100,10 +104,12 @@ class Augmentation:
         noise_probability: float = 1.0,
         snr_db: Mapping[str, Sequence[float]] | None = None,
         sample_rate: int = SAMPLE_RATE,
+        augment_on: str = "workers",
     ) -> None:
         self.reverb_probability = reverb_probability
         self.noise_probability = noise_probability
         self.sample_rate = sample_rate
+        self.augment_on = augment_on
         self.snr_db = dict(SNR_DB if snr_db is None else snr_db)
         self._check_ranges()
         self.notes: list[str] = []
@@ -147,17 +153,56 @@ class Augmentation:
             There is noise or there are rooms to make first, by `prepare`.
         """
         self._check_prepared()
-        if self.rirs is not None and rng.random() < self.reverb_probability:
+        if self.rirs is not None and self._draws_reverberation(rng):
             rir = self.rirs.draw_file(rng, self.sample_rate)
             samples = reverberate(samples, rir)
-        if self.noises and rng.random() < self.noise_probability:
-            category = list(self.noises)[rng.integers(len(self.noises))]
-            noise = self.noises[category].draw_stretch(
-                len(samples), rng, self.sample_rate
+        drawn = self._draw_noise(len(samples), rng)
+        return samples if drawn is None else add_noise(samples, *drawn)
+
+    @property
+    def drawn_names(self) -> tuple[str, ...]:
+        """The names of what `draw` returns."""
+        self._check_prepared()
+        reverberation = () if self.rirs is None else ("rir",)
+        return reverberation + (("noise", "snr_db") if self.noises else ())
+
+    def draw(
+        self, num_samples: int, rng: np.random.Generator
+    ) -> dict[str, torch.Tensor]:
+        """Draw what a call would augment a waveform with, and read the noise.
+
+        Arguments
+        ---------
+        num_samples : int
+            The waveform's length.
+        rng : numpy.random.Generator
+            The only source of randomness.
+
+        Returns
+        -------
+        dict of str to torch.Tensor
+            With impulse responses: `rir`, int64, `()`, the number of one among
+            `rirs.paths`, -1 for none. With noise: `noise`, float32,
+            `(num_samples,)`, and `snr_db`, float32, `()`, infinite for none.
+
+        Raises
+        ------
+        RuntimeError
+            There is noise or there are rooms to make first, by `prepare`.
+        """
+        self._check_prepared()
+        drawn: dict[str, torch.Tensor] = {}
+        if self.rirs is not None:
+            is_wet = self._draws_reverberation(rng)
+            number = self.rirs.draw_number(rng) if is_wet else -1
+            drawn["rir"] = torch.tensor(number)
+        if self.noises:
+            noise, snr_db = self._draw_noise(num_samples, rng) or (
+                torch.zeros(num_samples),
+                inf,
             )
-            lowest, highest = self.snr_db[category]
-            samples = add_noise(samples, noise, rng.uniform(lowest, highest))
-        return samples
+            drawn |= {"noise": noise, "snr_db": torch.tensor(snr_db)}
+        return drawn
 
     @property
     def is_prepared(self) -> bool:
@@ -196,6 +241,21 @@ class Augmentation:
         for note in self.notes[num_known:]:
             logger.info(note)
 
+    def _draws_reverberation(self, rng: np.random.Generator) -> bool:
+        return bool(rng.random() < self.reverb_probability)
+
+    def _draw_noise(
+        self, num_samples: int, rng: np.random.Generator
+    ) -> tuple[torch.Tensor, float] | None:
+        """Draw a stretch of noise and a ratio in dB, or nothing."""
+        if not self.noises or rng.random() >= self.noise_probability:
+            return None
+        category = list(self.noises)[rng.integers(len(self.noises))]
+        noise = self.noises[category].draw_stretch(
+            num_samples, rng, self.sample_rate
+        )
+        return noise, rng.uniform(*self.snr_db[category])
+
     def _check_prepared(self) -> None:
         if not self.is_prepared:
             raise RuntimeError(
@@ -231,6 +291,11 @@ class Augmentation:
         }
 
     def _check_ranges(self) -> None:
+        if self.augment_on not in ("workers", "device"):
+            raise ValueError(
+                f"Expected workers or device, got {self.augment_on}: change "
+                "augment_on"
+            )
         for key in ("reverb_probability", "noise_probability"):
             value = getattr(self, key)
             if not 0.0 <= value <= 1.0:
@@ -288,7 +353,8 @@ def reverberate(
     dry_power, wet_power = power(samples), power(wet)
     if not isfinite(wet_power):
         # Both are scaled as 32-bit integers: only the response's shape counts.
-        return reverberate(samples, impulse_response / impulse_response[direct])
+        peak = impulse_response[direct].abs()
+        return reverberate(samples, impulse_response / peak)
     if dry_power == 0.0 or wet_power == 0.0:
         return samples
     return wet * (dry_power / wet_power) ** 0.5

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 import torch
@@ -188,6 +189,80 @@ class AudioFolder:
             return read_audio(path, sample_rate=sample_rate, channel=0)
 
         return self._read_any(rng, read)
+
+    def draw_number(self, rng: np.random.Generator) -> int:
+        """Draw a file's place in `paths` as `draw_file` does, and read nothing.
+
+        Arguments
+        ---------
+        rng : numpy.random.Generator
+            Draws the file.
+
+        Returns
+        -------
+        int
+            A file that was not lost, as far as is known.
+
+        Raises
+        ------
+        AudioError
+            Many draws in a row are of lost files.
+        """
+        for _ in range(_MOST_REPLACEMENTS):
+            index = int(rng.integers(len(self.paths)))
+            if not self.failures.was_lost(index):
+                return index
+        raise AudioError(
+            f"Expected a file of {self.yaml_key} that is not lost, got "
+            f"{_MOST_REPLACEMENTS} draws of lost ones: change {self.yaml_key}"
+        )
+
+    def read_all(
+        self, function: Callable[[torch.Tensor], Any], sample_rate: int
+    ) -> list[Any]:
+        """Read the first channel of every file, and apply a function to it.
+
+        Arguments
+        ---------
+        function : callable
+            Of a waveform, float32, `(samples,)`; threads call it.
+        sample_rate : int
+            Samples per second of the waveforms.
+
+        Returns
+        -------
+        list
+            What it returned for each of `paths`; None for a file that cannot
+            be read, which is named and counted in `failures`.
+
+        Raises
+        ------
+        TooManyUnreadableError
+            Many files cannot be read.
+        """
+
+        def read(path: str) -> Any:
+            try:
+                samples = read_audio(path, sample_rate=sample_rate, channel=0)
+            except AudioError as error:
+                return error
+            return function(samples)
+
+        with ThreadPoolExecutor(max_workers=_NUM_THREADS) as pool:
+            results = list(
+                progress_bar(
+                    pool.map(read, self.paths),
+                    self.yaml_key,
+                    len(self.paths),
+                    "file",
+                    disable=not if_main_process(),
+                )
+            )
+        for index, result in enumerate(results):
+            if isinstance(result, AudioError):
+                self.failures.record(index, 1, result)
+                results[index] = None
+        return results
 
     def _read_any(
         self,

@@ -55,7 +55,9 @@ def add_views(
     num_views : int
         Number of views.
     augmentation : callable, optional
-        `augment(samples, rng) -> samples`, applied to each view.
+        `augment(samples, rng) -> samples`, applied to each view. Of an
+        `Augmentation` with `augment_on="device"`, `BatchAugmentation` is
+        applied to the batch.
     sample_rate : int
         Samples per second.
 
@@ -99,7 +101,7 @@ def add_crop_groups(
     dataset : DynamicItemDataset
         Its rows have `wav` (a file) and `duration` (seconds).
     sampler : ViewSampler
-        Its groups' keys become the output keys, after `id`.
+        Its `item_keys` become the output keys, after `id`.
     max_unreadable : float
         The fraction of the dataset, from 0 to 1, that may be lost in an epoch
         before an error stops the run: 0 stops it at the first file, else at
@@ -123,7 +125,6 @@ def add_crop_groups(
     >>> dataset[1]["id"], sampler.failures.count(epoch=1)
     ('a', 1)
     """
-    keys = [group.key for group in sampler.groups]
     available = dataset.pipeline.key_to_node
     missing = [key for key in ("wav", "duration") if key not in available]
     if missing:
@@ -141,7 +142,7 @@ def add_crop_groups(
             and not augmentation.is_prepared
         ):
             augmentation.prepare(read_column(dataset, "wav"))
-    takes = ["id", "wav", "duration"]
+    keys, takes = sampler.item_keys(), ["id", "wav", "duration"]
     dataset.add_dynamic_item(sampler.read_item, takes, [_ID_READ, *keys])
     dataset.set_output_keys({"id": _ID_READ} | {key: key for key in keys})
 

@@ -16,6 +16,7 @@ from ssps_plugin.dataio.audio import (
     read_audio,
     tile,
 )
+from ssps_plugin.dataio.augmentation import Augmentation
 from ssps_plugin.dataio.dataset import Table
 from ssps_plugin.dataio.read_failures import ReadFailures
 
@@ -207,7 +208,8 @@ class ViewSampler:
     epoch : SharedEpoch
         The current epoch.
     augmentation : callable, optional
-        `augment(samples, rng) -> samples`, applied to each augmented crop.
+        `augment(samples, rng) -> samples`, applied to each augmented crop. Of
+        an `Augmentation` on the device, what it draws is given beside them.
     sample_rate : int
         Samples per second of the crops.
 
@@ -325,8 +327,8 @@ class ViewSampler:
         Returns
         -------
         torch.Tensor or tuple of torch.Tensor
-            The item of each group; not a tuple where there is one group, as
-            SpeechBrain wants it.
+            The item of each group, see `item_keys`; not a tuple where there is
+            a single item, as SpeechBrain wants it.
         """
         epoch = self.epoch.value
         crops = self.cut(utterance_id, wav, float(duration), epoch)
@@ -336,21 +338,50 @@ class ViewSampler:
     def _make_items(
         self, crops: Sequence[torch.Tensor], utterance_id: str, epoch: int
     ) -> list[torch.Tensor]:
-        """Augment the crops, and stack those of each group."""
+        """Augment the crops, or draw with what; stack those of each group."""
         left, items, position = iter(crops), [], 0
+        only_draws = self._only_draws()
         for group in self.groups:
-            members = []
+            members, draws = [], []
             for _ in range(group.num_crops or 1):
                 crop = next(left)
                 if group.augmented and self.augmentation is not None:
                     rng = self.generator(
                         utterance_id, epoch, f"augmentation {position}"
                     )
-                    crop = self.augmentation(crop, rng)
+                    if only_draws is None:
+                        crop = self.augmentation(crop, rng)
+                    else:
+                        draws.append(only_draws.draw(len(crop), rng))
                 members.append(crop)
                 position += 1
             items.append(group.stack(members))
+            items += [
+                group.stack([drawn[name] for drawn in draws])
+                for name in (draws[0] if draws else ())
+            ]
         return items
+
+    def item_keys(self) -> list[str]:
+        """Return the key of each item that a call returns, in their order.
+
+        Those of the groups and, behind each group that is augmented on the
+        device, those of what is drawn for its crops (`views_noise`).
+        """
+        only_draws, keys = self._only_draws(), []
+        for group in self.groups:
+            keys.append(group.key)
+            if only_draws is not None and group.augmented:
+                names = only_draws.drawn_names
+                keys += [f"{group.key}_{name}" for name in names]
+        return keys
+
+    def _only_draws(self) -> Augmentation | None:
+        """Return the augmentation if the device does the rest of it."""
+        augmentation = self.augmentation
+        if not isinstance(augmentation, Augmentation):
+            return None
+        return augmentation if augmentation.augment_on == "device" else None
 
     def cut(
         self, utterance_id: str, wav: str, seconds: float, epoch: int
