@@ -88,7 +88,9 @@ class MoCo(Framework):
         """
         wavs = flatten_view_pair(views)
         features, _ = self.embedding_model.compute_features(wavs)
-        queries = self.projector(self.embedding_model.encode(features, None))
+        embeddings = self.embedding_model.encode(features, None)
+        self.first_view_embedding = embeddings.detach().chunk(2)[0]
+        queries = self.projector(embeddings)
         with torch.no_grad():
             if not self.embedding_model.has_fixed_features:
                 features, _ = self.key_embedding_model.compute_features(wavs)

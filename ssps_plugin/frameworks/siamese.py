@@ -48,7 +48,9 @@ class Siamese(Framework):
             Other than one group of two views.
         """
         wavs = flatten_view_pair(views)
-        anchors, positives = self.projector(self.embedding_model(wavs)).chunk(2)
+        embeddings = self.embedding_model(wavs)
+        self.first_view_embedding = embeddings.detach().chunk(2)[0]
+        anchors, positives = self.projector(embeddings).chunk(2)
         return anchors, positives
 
 

@@ -79,7 +79,7 @@ class NearestNeighborSampling(SamplingStrategy):
         utterances = queue.utterances
         references = bank.references[utterances.clamp(min=0)].float()
         self.keys[: queue.size] = self.whitening(references)
-        self._hide_empty_slots(queue)
+        self._hide_empty_slots(bank, queue)
 
     def select_partners(self, anchors: Anchors, bank: ReferenceBank) -> Tensor:
         """Select among the nearest of all seen references, -1 for none."""
@@ -148,9 +148,12 @@ class NearestNeighborSampling(SamplingStrategy):
         """Update the keys of the slots that a step wrote."""
         keys = self.whitening(bank.references[index].float())
         self.keys.index_copy_(0, slots, keys)
-        self._hide_empty_slots(queue)
+        self._hide_empty_slots(bank, queue)
 
-    def _hide_empty_slots(self, queue: PositiveQueue) -> None:
-        self.bias[: queue.size] = torch.where(
-            queue.utterances >= 0, 0.0, -torch.inf
-        )
+    def _hide_empty_slots(
+        self, bank: ReferenceBank, queue: PositiveQueue
+    ) -> None:
+        """Hide slots that are empty, or of an utterance without reference."""
+        utterances = queue.utterances
+        is_known = (utterances >= 0) & bank.seen[utterances.clamp(min=0)]
+        self.bias[: queue.size] = torch.where(is_known, 0.0, -torch.inf)

@@ -20,7 +20,11 @@ OVERLAYS = [path for path in FILES if path not in RECIPES]
 SSPS_RECIPES = [path for path in RECIPES if path.stem.endswith("_ssps")]
 # Key: a value that nothing else has, and where it arrives.
 REACHED = {
-    "simclr": {"temperature": (0.31, "ssl_loss.temperature")},
+    "simclr": {
+        "temperature": (0.31, "ssl_loss.temperature"),
+        "reference_interval": (3, "sampler.reference_interval"),
+        "last_reference_epoch": (119, "sampler.last_reference_epoch"),
+    },
     "moco": {
         "temperature": (0.31, "ssl_loss.temperature"),
         "ema_momentum": (0.7, "framework.momentum.initial"),
