@@ -144,6 +144,7 @@ def prepared(
     queue = PositiveQueue(1, 1)
     queue.allocate(len(bank.seen))
     strategy.allocate(len(bank.seen), bank.dim, queue)
+    strategy.observe(bank)
     strategy.prepare(bank, queue, seed, epoch)
     return strategy
 

@@ -101,13 +101,23 @@ class PositiveSampler(nn.Module):
         are the anchor's, now and an epoch ago (see `Coverage`).
     schedule_epochs : int, optional
         SSPS epochs from the first to the last of `[first, last]`.
+    reference_interval : int
+        From the epoch before `start_epoch` on, references are renewed in every
+        epoch (1, as published) or in one of so many. In the others they stay
+        as they are, and `needs_reference` is False: the sampler is called
+        without them. It is ours.
+    last_reference_epoch : int, optional
+        References are not renewed after this epoch, at least
+        `start_epoch - 1`. Nothing is drawn by those of the last epoch, unless
+        training goes on later or `NearestNeighborSampling` compares with them.
 
     Raises
     ------
     ValueError
-        A size or epoch that is no whole number or below 1, another
-        `reference_dtype` or `pseudo_positives`, a coverage out of range, or a
-        strategy that does not fit the dimensions or the coverage.
+        A size, interval or epoch that is no whole number or below 1, a
+        `last_reference_epoch` before SSPS has any, another `reference_dtype`
+        or `pseudo_positives`, a coverage out of range, or a strategy that does
+        not fit the dimensions or the coverage.
 
     Source: T. Lepage and R. Dehak, SSPS: Self-Supervised Positive Sampling for
     Robust Self-Supervised Speaker Verification, Interspeech 2025
@@ -151,6 +161,8 @@ class PositiveSampler(nn.Module):
         pseudo_positives: str = "queue",
         coverage: float | list[float] | Schedule | str = 1.0,
         schedule_epochs: int | None = None,
+        reference_interval: int = 1,
+        last_reference_epoch: int | None = None,
     ) -> None:
         super().__init__()
         for name, value in (
@@ -159,11 +171,21 @@ class PositiveSampler(nn.Module):
             ("positive_dim", positive_dim),
             ("num_targets", num_targets),
             ("start_epoch", start_epoch),
+            ("reference_interval", reference_interval),
         ):
             check_whole_number(name, value)
             if value < 1:
                 raise ValueError(f"{name} must be at least 1, got {value}.")
         check_whole_number("seed", seed)
+        if last_reference_epoch is not None:
+            check_whole_number("last_reference_epoch", last_reference_epoch)
+            if last_reference_epoch < start_epoch - 1:
+                raise ValueError(
+                    "Expected last_reference_epoch of at least "
+                    f"{start_epoch - 1}, the epoch before start_epoch, got "
+                    f"{last_reference_epoch}: change last_reference_epoch, or "
+                    "null for references in every epoch."
+                )
         if reference_dtype not in _REFERENCE_DTYPES:
             raise ValueError(
                 f"Expected reference_dtype {' or '.join(_REFERENCE_DTYPES)}, "
@@ -188,6 +210,8 @@ class PositiveSampler(nn.Module):
         self.strategy = strategy
         self.start_epoch = start_epoch
         self.seed = seed
+        self.reference_interval = reference_interval
+        self.last_reference_epoch = last_reference_epoch
         self.bank = ReferenceBank(
             reference_dim, getattr(torch, reference_dtype)
         )
@@ -388,19 +412,32 @@ class PositiveSampler(nn.Module):
 
     @property
     def remembering(self) -> bool:
-        """Whether a step remembers, so needs references; never in eval."""
+        """Whether a step of the present epoch remembers; never in eval."""
         return self.training and self._has_reached(self.first_fill_epoch)
 
     @property
+    def renews_references(self) -> bool:
+        """Whether a step of the present epoch remembers its references."""
+        return self.remembering and not self._leaves_references(self.epoch or 0)
+
+    def _leaves_references(self, epoch: int) -> bool:
+        """Whether references stay as they are in an epoch of SSPS."""
+        if epoch < self.start_epoch:
+            return False
+        last = self.last_reference_epoch
+        is_between = (epoch - self.start_epoch + 1) % self.reference_interval
+        return bool(is_between) or (last is not None and epoch > last)
+
+    @property
     def needs_reference(self) -> bool:
-        """Whether to pass references: a step remembers, or is the first.
+        """Whether to pass references: a step renews them, or is the first.
 
         The first step of a process only checks them: else an `embed` of
         another shape, say, would be found when SSPS starts, after many epochs.
         Compute them in eval mode, and the run stays the same bit for bit.
         """
         return self.training and (
-            self.remembering or not self._reference_is_checked
+            self.renews_references or not self._reference_is_checked
         )
 
     @property
@@ -470,10 +507,13 @@ class PositiveSampler(nn.Module):
         if not bool(self.bank.seen.any()):
             return
         with self._full_precision():
-            self.strategy.observe(self.bank)
-            self.coverage.observe(self.bank)
+            self._observe_references()
         broadcast_buffers(self.strategy)
         broadcast_buffers(self.coverage)
+
+    def _observe_references(self) -> None:
+        self.strategy.observe(self.bank)
+        self.coverage.observe(self.bank)
 
     def _prepare(self, epoch: int) -> None:
         if not bool(self.bank.seen.any()):
@@ -482,8 +522,18 @@ class PositiveSampler(nn.Module):
                 f"{self._explain_dropped() or self._explain_unfilled()}"
             )
         self.strategy.set_epoch(epoch - self.start_epoch)
+        are_old = self.epoch is not None and self._leaves_references(self.epoch)
+        if are_old:
+            logger.info(
+                "SSPS epoch %d draws by the references of an earlier epoch: "
+                "in epoch %d none were made.",
+                epoch,
+                self.epoch,
+            )
         try:
             with self._full_precision():
+                if not are_old:
+                    self._observe_references()
                 self.strategy.prepare(self.bank, self.queue, self.seed, epoch)
                 # Ranks agree by now, unless their devices round differently.
                 broadcast_buffers(self.strategy)
@@ -628,6 +678,11 @@ class PositiveSampler(nn.Module):
 
     def _explain_coverage(self, anchors: int, dropped: int) -> str:
         """Say why few pseudo-positives were found, and what to try."""
+        if not anchors:
+            return (
+                "the sampler was called in no step, call it in every step, "
+                "with reference None where needs_reference is False"
+            )
         if dropped > _LOW_COVERAGE * anchors:
             return (
                 f"the {self._not_finite()} of {dropped} of {anchors} rows were "
@@ -661,9 +716,8 @@ class PositiveSampler(nn.Module):
             Utterance ids, or their positions in the bound order as
             `(batch,)` int64. May be None outside training.
         reference : torch.Tensor
-            `(batch, reference_dim)`, L2-normalised. May be None outside
-            training and in epochs that remember nothing; it is looked at where
-            `needs_reference` is True.
+            `(batch, reference_dim)`, L2-normalised. May be None, and is not
+            looked at, where `needs_reference` is False.
         positives : torch.Tensor
             `(batch, dim)`, `(batch, 1, dim)` or `(num_targets, batch, dim)`,
             any float dtype. Of two utterances with two targets each, `(2, 2,
@@ -722,7 +776,11 @@ class PositiveSampler(nn.Module):
             self._check_early(ids, reference, positives)
             return positives
         with self._full_precision():
-            step = self._checked(ids, reference, positives)
+            step = self._checked(
+                ids, reference, positives, self.renews_references
+            )
+            if not self.renews_references:
+                step = self._with_kept_references(step)
             if not self.substituting:
                 self._gather(step, torch.full_like(step.index, -1))
                 return positives
@@ -734,6 +792,8 @@ class PositiveSampler(nn.Module):
                 return positives
             anchors = Anchors(step.index, step.reference, self.seed, self.epoch)
             rows = self.strategy.select(anchors, self.queue)
+            if not step.has_new_references:
+                rows = torch.where(self.bank.seen[step.index], rows, -1)
             if self.coverage.is_partial:
                 drawn = self.strategy.drawn_utterances(rows, self.queue)
                 is_used = self.coverage.uses(step.index, drawn)
@@ -755,7 +815,8 @@ class PositiveSampler(nn.Module):
         with self._full_precision():
             valid = step.finite_rows(self.bank.references.dtype)
             repeats = resolve_repeats(step.index)
-            self.bank.write(step.index, step.reference, valid, repeats)
+            if step.has_new_references:
+                self.bank.write(step.index, step.reference, valid, repeats)
             if not self.reads_partners:
                 slots = self.queue.enqueue(
                     step.index, step.positives, valid, repeats
@@ -835,6 +896,11 @@ class PositiveSampler(nn.Module):
             _warn_of_norms(step.reference)
         return step
 
+    def _with_kept_references(self, step: Step) -> Step:
+        """Return a step with what is remembered in place of its references."""
+        kept = self.bank.references[step.index].float()
+        return Step(step.index, kept, step.positives, has_new_references=False)
+
     def _check_early(
         self,
         ids: Sequence[str] | Tensor | None,
@@ -865,7 +931,12 @@ class PositiveSampler(nn.Module):
             step.positives.transpose(0, 1),  # rows first
             rows,
         )
-        step = Step(index, reference, positives.transpose(0, 1))
+        step = Step(
+            index,
+            reference,
+            positives.transpose(0, 1),
+            step.has_new_references,
+        )
         self._check_fits_queue(len(step.index))
         drawn = rows
         if not self.reads_partners:

@@ -1,7 +1,12 @@
 """Reference representations: the encoder in eval mode, without gradient."""
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import (
+    AbstractContextManager,
+    ExitStack,
+    contextmanager,
+    nullcontext,
+)
 from typing import Any
 
 import torch
@@ -10,12 +15,19 @@ from torch import Tensor, nn
 
 from ssps_plugin.distributed import WRAPPERS, without_wrapper
 
+_PRECISIONS = {
+    "fp32": torch.float32,
+    "fp16": torch.float16,
+    "bf16": torch.bfloat16,
+}
+
 
 def reference_representation(
     embed: Callable[..., Tensor],
     *inputs: Any,
     modules: nn.Module | None = None,
     in_eval_mode: bool = True,
+    precision: str | None = None,
     **operands: Any,
 ) -> Tensor:
     """Embed a clean reference segment, as SSPS compares utterances.
@@ -37,6 +49,9 @@ def reference_representation(
     in_eval_mode : bool
         False leaves the modules in the mode they are in, so that batch
         statistics are used and updated: as published for DINO's teacher.
+    precision : str, optional
+        Of this pass alone: "bf16", "fp16" or "fp32"; that of the caller by
+        default. References are float32 in any case.
 
     Returns
     -------
@@ -47,7 +62,7 @@ def reference_representation(
     ------
     ValueError
         It is not known which modules `embed` runs, or it does not return one
-        vector per utterance.
+        vector per utterance, or another `precision`.
 
     Source: Lepage and Dehak, SSPS, Interspeech 2025 (arXiv 2505.14561).
 
@@ -61,12 +76,13 @@ def reference_representation(
     """
     owner = modules if modules is not None else _modules_of(embed)
     mode = _evaluating(owner) if in_eval_mode else nullcontext()
-    with torch.no_grad(), _unwrapped(owner, embed) as bare, mode:
+    cast = _autocast(precision, inputs)
+    with torch.no_grad(), _unwrapped(owner, embed) as bare, mode, cast:
         representation = bare(*inputs, **operands)
         # Weights that autocast has cast here carry no gradient: a forward pass
         # that follows must not reuse them.
         torch.clear_autocast_cache()
-        return F.normalize(_one_vector_each(representation).float(), dim=-1)
+    return F.normalize(_one_vector_each(representation).float(), dim=-1)
 
 
 def _one_vector_each(representation: Any) -> Tensor:
@@ -82,6 +98,31 @@ def _one_vector_each(representation: Any) -> Tensor:
         "Expected embed to return a tensor (batch, dim) or (batch, 1, dim), "
         f"floating point, one vector per utterance, got {found}: change embed, "
         "or pool over the frames."
+    )
+
+
+def check_reference_precision(precision: Any) -> None:
+    """Raise a ValueError unless there is such a precision, or None."""
+    if precision is not None and precision not in _PRECISIONS:
+        raise ValueError(
+            f"Expected {', '.join(_PRECISIONS)} or null as precision of the "
+            f"reference pass, got {precision!r}: change reference_precision."
+        )
+
+
+def _autocast(
+    precision: str | None, inputs: tuple[Any, ...]
+) -> AbstractContextManager[Any]:
+    check_reference_precision(precision)
+    if precision is None:
+        return nullcontext()
+    tensors = (value for value in inputs if isinstance(value, Tensor))
+    device_type = next((value.device.type for value in tensors), "cpu")
+    dtype = _PRECISIONS[precision]
+    return torch.autocast(
+        device_type,
+        dtype=None if dtype == torch.float32 else dtype,
+        enabled=dtype != torch.float32,
     )
 
 

@@ -27,12 +27,16 @@ class Sampler(Protocol):
         """Whether a step of the present epoch remembers."""
 
     @property
+    def renews_references(self) -> bool:
+        """Whether a step of the present epoch remembers its references."""
+
+    @property
     def reads_partners(self) -> bool:
         """Whether views are read from partners, and nothing substituted."""
 
     @property
     def needs_reference(self) -> bool:
-        """Whether to pass references: it remembers, or checks the first."""
+        """Whether to pass references: it renews them, or checks the first."""
 
     @property
     def substituting(self) -> bool:
@@ -106,6 +110,7 @@ class SameUtterancePositives(nn.Module):
     enabled = False
     start_epoch = None
     remembering = False
+    renews_references = False
     reads_partners = False
     needs_reference = False
     substituting = False

@@ -226,3 +226,28 @@ def test_under_autocast_a_forward_pass_behind_it_has_its_gradients():
         loss = encoder(wavs).float().sum()
     loss.backward()
     assert encoder.weight.grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize("outer", ["fp32", "bf16"])
+@pytest.mark.parametrize("precision", ["bf16", "fp32", None])
+def test_the_pass_has_a_precision_of_its_own(outer, precision):
+    module = network().eval()
+    runs_bf16 = (precision or outer) == "bf16"
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, runs_bf16):
+        expected = F.normalize(module(inputs()).float(), dim=1)
+    with torch.autocast("cpu", torch.bfloat16, enabled=outer == "bf16"):
+        reference = reference_representation(
+            module, inputs(), precision=precision
+        )
+        after = module(inputs())
+    assert reference.dtype == torch.float32
+    assert torch.equal(reference, expected)
+    # What follows has the caller's, and its gradient.
+    assert after.dtype == (torch.bfloat16 if outer == "bf16" else torch.float32)
+    after.sum().backward()
+    assert all(p.grad is not None for p in module.parameters())
+
+
+def test_another_precision_is_an_error():
+    with pytest.raises(ValueError, match="bf16 or null .*reference_precision"):
+        reference_representation(network(), inputs(), precision="int8")

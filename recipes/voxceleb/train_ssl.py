@@ -473,7 +473,7 @@ def training_data(
     sampler = hparams["sampler"]
     sampler.bind(train_data)
     groups = list(hparams["crop_groups"])
-    if sampler.enabled:
+    if sampler.enabled and hparams.get("reference_from") != "view":
         seconds = hparams["reference_seconds"]
         groups.append(CropGroup("reference", seconds, augmented=False))
     options = {

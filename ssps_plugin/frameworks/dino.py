@@ -102,6 +102,7 @@ class DINO(SelfDistillation):
             if not self.embedding_model.has_fixed_features:
                 of_teacher = self.teacher_model.compute_features(wavs[0])
             embedding = self.teacher_model.encode(*of_teacher)
+            self.first_view_embedding = embedding[:batch]
             bottleneck = self.teacher_head.bottleneck(embedding)
         return (
             outputs.unflatten(0, (-1, batch)),

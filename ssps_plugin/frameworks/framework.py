@@ -23,6 +23,9 @@ class Framework(nn.Module):
     """
 
     embedding_model: nn.Module
+    #: `(batch, dim)`, without gradient: what `exported_model` made of every
+    #: utterance's first view in the last forward pass.
+    first_view_embedding: Tensor | None = None
 
     def forward(self, *views: Tensor) -> tuple[Tensor, Tensor]:
         """Return anchors and positives of a batch.

@@ -94,10 +94,13 @@ class MoCo(Framework):
         """
         wavs = flatten_view_pair(views)
         if self.views_together:
-            queries, keys = self._encode(wavs)
+            embeddings, queries, keys = self._encode(wavs)
         else:
             encoded = map(self._encode, wavs.chunk(2))
-            queries, keys = map(torch.cat, zip(*encoded, strict=True))
+            embeddings, queries, keys = map(
+                torch.cat, zip(*encoded, strict=True)
+            )
+        self.first_view_embedding = embeddings.chunk(2)[0]
         # (2 * batch, dim) -> (2, batch, dim); keys in the order of the queries
         return queries.unflatten(0, (2, -1)), keys.unflatten(0, (2, -1)).flip(0)
 
@@ -136,10 +139,11 @@ class MoCo(Framework):
         """Restore the number of shuffles."""
         self.num_shuffles = int(state)
 
-    def _encode(self, wavs: Tensor) -> tuple[Tensor, Tensor]:
-        """Embed views as queries and as keys, `(views, dim)` each."""
+    def _encode(self, wavs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return embeddings without gradient, queries and keys of views."""
         features, _ = self.embedding_model.compute_features(wavs)
-        queries = self.projector(self.embedding_model.encode(features, None))
+        embeddings = self.embedding_model.encode(features, None)
+        queries = self.projector(embeddings)
         with torch.no_grad():
             if not self.embedding_model.has_fixed_features:
                 features, _ = self.key_embedding_model.compute_features(wavs)
@@ -147,7 +151,7 @@ class MoCo(Framework):
                 keys = self._encode_shuffled_keys(features)
             else:
                 keys = self._encode_keys(features)
-        return queries, keys
+        return embeddings.detach(), queries, keys
 
     def _encode_keys(self, features: Tensor) -> Tensor:
         embedding = self.key_embedding_model.encode(features, None)

@@ -84,7 +84,9 @@ class SDPN(SelfDistillation):
             dim=-1,
         )
         with torch.no_grad():
-            projections = self.teacher_head(self.teacher_model(wavs[0]))
+            embedding = self.teacher_model(wavs[0])
+            self.first_view_embedding = embedding[:batch]
+            projections = self.teacher_head(embedding)
         return (
             anchors.unflatten(0, (-1, batch)),
             projections.unflatten(0, (num_global, batch)),

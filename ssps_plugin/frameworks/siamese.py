@@ -1,5 +1,6 @@
 """Frameworks that embed two views with one network: SimCLR, SwAV, VICReg."""
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -56,15 +57,12 @@ class Siamese(Framework):
             Other than one group of two views.
         """
         wavs = flatten_view_pair(views)
-        if self.views_together:
-            anchors, positives = self._project(wavs).chunk(2)
-        else:
-            anchors, positives = map(self._project, wavs.chunk(2))
+        passes = (wavs,) if self.views_together else wavs.chunk(2)
+        embeddings = [self.embedding_model(one) for one in passes]
+        self.first_view_embedding = embeddings[0][: len(wavs) // 2].detach()
+        projected = torch.cat([self.projector(one) for one in embeddings])
+        anchors, positives = projected.chunk(2)
         return anchors, positives
-
-    def _project(self, wavs: Tensor) -> Tensor:
-        projected: Tensor = self.projector(self.embedding_model(wavs))
-        return projected
 
 
 class SimCLR(Siamese):

@@ -119,11 +119,14 @@ class Step:
         `(batch, reference_dim)` float32, without gradient.
     positives : torch.Tensor
         `(num_targets, batch, dim)`, any float dtype.
+    has_new_references : bool
+        Whether references are this step's; else they are the memory's own.
     """
 
     index: Tensor
     reference: Tensor
     positives: Tensor
+    has_new_references: bool = True
 
     def finite_rows(
         self, reference_dtype: torch.dtype = torch.float32
@@ -192,7 +195,7 @@ def check_step(
             "Expected reference representations from the epoch before "
             "start_epoch on, got None: pass "
             "reference=reference_representation(embed, ...) to the "
-            "PositiveSampler."
+            "PositiveSampler where needs_reference is True."
         )
     for name, value in (("reference", reference), ("positives", positives)):
         if not isinstance(value, Tensor):

@@ -98,7 +98,7 @@ class Coverage(nn.Module):
             self.lists.allocate(num_utterances)
 
     def observe(self, bank: ReferenceBank) -> None:
-        """Search the neighbours of an epoch's references, with "auto"."""
+        """Search the neighbours of new references, with "auto"."""
         if self.is_auto:
             renew_lists(self.lists, self.whitening, bank)
 
@@ -117,7 +117,6 @@ class Coverage(nn.Module):
         """Find what is sure in an epoch, after the strategy is prepared."""
         if self.is_auto:
             _check_enough(int(bank.seen.sum()), "utterances seen so far")
-        self.observe(bank)
         if not self.is_limited:
             return
         fraction = self.fraction(ssps_epoch)

@@ -127,7 +127,7 @@ class NearestNeighborSampling(SamplingStrategy):
         utterances = queue.utterances
         references = bank.references[utterances.clamp(min=0)].float()
         self.keys[: queue.size] = self.whitening(references)
-        self._hide_empty_slots(queue)
+        self._hide_empty_slots(bank, queue)
         if self.lists is not None:
             estimates = self.lists.train(
                 self.keys, self.bias == 0, self.num_neighbors, seed + epoch
@@ -250,7 +250,7 @@ class NearestNeighborSampling(SamplingStrategy):
         """Update the keys of the slots that a step wrote."""
         keys = self.whitening(bank.references[index].float())
         self.keys.index_copy_(0, slots, keys)
-        self._hide_empty_slots(queue)
+        self._hide_empty_slots(bank, queue)
         if self.lists is not None:
             is_listed = self.bias == 0
             is_emptied = (self.lists.list_of_key >= 0) & ~is_listed
@@ -259,10 +259,13 @@ class NearestNeighborSampling(SamplingStrategy):
                 is_emptied.nonzero().flatten(), self.keys, is_listed
             )
 
-    def _hide_empty_slots(self, queue: PositiveQueue) -> None:
-        self.bias[: queue.size] = torch.where(
-            queue.utterances >= 0, 0.0, -torch.inf
-        )
+    def _hide_empty_slots(
+        self, bank: ReferenceBank, queue: PositiveQueue
+    ) -> None:
+        """Hide slots that are empty, or of an utterance without reference."""
+        utterances = queue.utterances
+        is_known = (utterances >= 0) & bank.seen[utterances.clamp(min=0)]
+        self.bias[: queue.size] = torch.where(is_known, 0.0, -torch.inf)
 
     def metrics(self) -> dict[str, float]:
         """Return what is estimated of a search in lists; nothing of the exact.

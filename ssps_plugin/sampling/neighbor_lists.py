@@ -28,6 +28,8 @@ _MOST_PLACES = 1 << 22
 class NeighborLists(nn.Module):
     """Keep each utterance's nearest neighbours, now and an epoch ago.
 
+    An epoch that renewed references, that is: lists stay until others do.
+
     Two utterances of one speaker have neighbours in common. Utterances that
     are near by chance have them, too, but not the same ones after another
     epoch: of other crops, and with other weights. So the list of one

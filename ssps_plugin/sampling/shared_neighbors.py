@@ -36,7 +36,9 @@ class SharedNeighborSampling(SamplingStrategy):
 
     It is ours, not published. Lists of two epochs are needed, so the two
     epochs before SSPS starts fill the memories. After a warm start, and where
-    SSPS starts in epoch 2, the first SSPS epoch substitutes nothing.
+    SSPS starts in epoch 2, the first SSPS epoch substitutes nothing. Where the
+    sampler renews references in some epochs only (`reference_interval`), two of
+    those are compared, and after a warm start that many substitute nothing.
 
     Time and memory: an epoch's start compares all references with all others,
     in chunks. Lists and candidates take 4 bytes for each entry,
@@ -108,7 +110,7 @@ class SharedNeighborSampling(SamplingStrategy):
             )
 
     def observe(self, bank: ReferenceBank) -> None:
-        """Search the neighbours of an epoch in which nothing is drawn yet."""
+        """Search the neighbours of the references seen so far."""
         renew_lists(self.lists, self.whitening, bank)
         _forget_candidates(self)
 
@@ -119,10 +121,9 @@ class SharedNeighborSampling(SamplingStrategy):
     def prepare(
         self, bank: ReferenceBank, queue: PositiveQueue, seed: int, epoch: int
     ) -> None:
-        """Search the neighbours of the references seen so far."""
+        """Raise a ValueError if `observe` has seen too few utterances."""
         num_seen = int(bank.seen.sum())
         self._check_enough(num_seen, "utterances seen so far")
-        self.observe(bank)
 
     def select(self, anchors: Anchors, queue: PositiveQueue) -> Tensor:
         """Select slots of the queue, `(batch,)` int64, -1 for none."""

@@ -104,16 +104,20 @@ class SamplingStrategy(nn.Module):
         """Take note of which epoch of SSPS begins, from 0; before `prepare`."""
 
     def observe(self, bank: ReferenceBank) -> None:
-        """Take note of the references of an epoch before SSPS starts.
+        """Take note of references that are new.
 
-        Called when an epoch begins that is remembered, after another one that
-        was: never where `num_fill_epochs` is 1.
+        Called when an epoch begins after one that renewed them, and before
+        `prepare`: in an epoch of SSPS, and before SSPS starts where
+        `num_fill_epochs` is above 1.
         """
 
     def prepare(
         self, bank: ReferenceBank, queue: PositiveQueue, seed: int, epoch: int
     ) -> None:
-        """Do once per epoch all that does not depend on the batch."""
+        """Do once per epoch all that does not depend on the batch.
+
+        References may be those of the epoch before: see `observe`.
+        """
         raise NotImplementedError
 
     def end_preparation(self) -> None:

@@ -54,6 +54,7 @@ from ssps_plugin.training.checkpoints import AtomicCheckpointer
 from ssps_plugin.training.checks import (
     check_finite,
     check_recoverables,
+    check_references,
     check_run_options,
     check_spaces,
     pretrained_parameters,
@@ -114,6 +115,8 @@ class SSLBrain(sb.Brain):
     momentum's schedule), `clip_gradients` (a function of the parameters, or
     null), `frontend_lr` (the learning rate of a pre-trained front end, or
     null; its ratio to `lr` stays), `reference_in_eval_mode`,
+    `reference_from` ("clean" or "view") and `reference_precision` (both may be
+    missing),
     `verify_interval` (epochs), `averaged_epochs`, `num_checkpoints`,
     `train_logger`, `use_tensorboard`, `use_wandb` (may be missing),
     `sync_batchnorm`, `compile_backend` and `output_folder`.
@@ -154,6 +157,12 @@ class SSLBrain(sb.Brain):
         super().__init__(*args, **kwargs)
         check_run_options(self)
         check_spaces(self.framework, self.modules.sampler)
+        # A YAML file from before there were these keys lacks them.
+        self._reference_from = getattr(self.hparams, "reference_from", "clean")
+        self._reference_precision = getattr(
+            self.hparams, "reference_precision", None
+        )
+        check_references(self._reference_from, self._reference_precision)
         self.shared_epoch = epoch
         self.report = report.to(self.device)
         self.verifications = list(verifications)
@@ -233,23 +242,39 @@ class SSLBrain(sb.Brain):
     # -- one step ----------------------------------------------------------
 
     def compute_forward(self, batch: Any, stage: sb.Stage) -> Predictions:
-        """Embed the views, and the reference segment once SSPS needs it."""
+        """Embed the views, and the reference segment where SSPS needs it."""
         # Batches are pinned where there is a GPU: nobody waits for the copy.
         batch = batch.to(self.device, non_blocking=True)
-        reference, sampler = None, self.modules.sampler
-        if sampler.needs_reference or stage != sb.Stage.TRAIN:
+        sampler = self.modules.sampler
+        is_needed = sampler.needs_reference or stage != sb.Stage.TRAIN
+        reference = None
+        if is_needed and self._reference_from == "clean":
             # One that is only checked must not touch batch statistics.
             in_eval_mode = self.hparams.reference_in_eval_mode
             reference = reference_representation(
                 self.embed,
                 batch.reference.data,
-                in_eval_mode=in_eval_mode or not sampler.remembering,
+                in_eval_mode=in_eval_mode or not sampler.renews_references,
+                precision=self._reference_precision,
             )
         views = views_of(
             batch, self.hparams.crop_groups, self.batch_augmentation
         )
         anchors, positives = self.modules.framework(*views)
+        if is_needed and self._reference_from == "view":
+            reference = self._first_view_reference()
         return Predictions(anchors, positives, reference)
+
+    def _first_view_reference(self) -> Tensor:
+        """Return the embedding of the first view, which is made anyway."""
+        embedding = self.framework.first_view_embedding
+        if embedding is None:
+            raise ValueError(
+                "Expected a framework that sets first_view_embedding with "
+                f"reference_from view, got {type(self.framework).__name__}: "
+                "change reference_from to clean."
+            )
+        return F.normalize(embedding.float(), dim=-1)
 
     def compute_objectives(
         self, predictions: Predictions, batch: Any, stage: sb.Stage

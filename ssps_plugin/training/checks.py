@@ -12,6 +12,7 @@ from speechbrain.utils.logger import get_logger
 from torch import Tensor, nn
 
 from ssps_plugin.frameworks import Framework
+from ssps_plugin.reference import check_reference_precision
 from ssps_plugin.training.configuration import read_saved_settings
 
 logger = get_logger(__name__)
@@ -263,6 +264,37 @@ def check_run_options(brain: sb.Brain) -> None:
             "Expected max_grad_norm above 0, got "
             f"{brain.max_grad_norm}, by which SpeechBrain would reverse "
             "the gradient: change max_grad_norm; .inf clips nothing."
+        )
+
+
+def check_references(reference_from: Any, precision: Any) -> None:
+    """Check what references are made of.
+
+    Arguments
+    ---------
+    reference_from : str
+        `reference_from` of the YAML file.
+    precision : str or None
+        `reference_precision`.
+
+    Raises
+    ------
+    ValueError
+        One of them is unknown, or there is no pass of its own for the
+        precision.
+    """
+    if reference_from not in ("clean", "view"):
+        raise ValueError(
+            "Expected reference_from clean (a segment of its own) or view "
+            f"(the first training view), got {reference_from!r}: change "
+            "reference_from."
+        )
+    check_reference_precision(precision)
+    if reference_from == "view" and precision is not None:
+        raise ValueError(
+            "Expected reference_precision null with reference_from view, "
+            f"whose references come out of the training pass, got {precision}: "
+            "change reference_precision, or train with --precision."
         )
 
 

@@ -27,7 +27,9 @@ _NULL_VALUES: dict[str, Any] = {
     "clip_gradients": {},
     "compile_backend": "",
     "frontend_lr": 0.0,
+    "last_reference_epoch": 0,
     "projector": {},
+    "reference_precision": "",
     "warmup_teacher_temperature": 0.0,
 }
 # Whole numbers in the YAML files, that fractions may replace.
@@ -61,6 +63,7 @@ _RANGES: dict[str, tuple[float, float]] = {
             *("num_clusters", "num_epochs", "num_global_crops", "num_mels"),
             *("num_outputs", "num_prototypes", "num_sinkhorn_iterations"),
             *("projection_dim", "queue_size", "ssps_start_epoch"),
+            "reference_interval",
             *("cohort_top_n", "num_made_trials", "verify_interval"),
         ),
         (1, _LARGEST),

@@ -26,6 +26,7 @@ STRATEGIES = {
 OPTIONS = {
     "consensus": {"coverage": [0.4, 0.8], "schedule_epochs": 2},
     "auto": {"coverage": "auto"},
+    "whitened": {"reference_interval": 2},
 }
 
 

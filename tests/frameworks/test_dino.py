@@ -79,6 +79,9 @@ def test_view_by_view_the_student_gives_outputs_and_the_teacher_bottlenecks():
             framework.embedding_model(own[view])
         )
         assert not torch.allclose(bottlenecks[view], student)
+    torch.testing.assert_close(
+        framework.first_view_embedding, framework.teacher_model(own[0])
+    )
 
 
 def test_local_views_are_not_padded_and_features_are_computed_once():

@@ -101,6 +101,9 @@ def test_the_projector_comes_after_the_embedding_which_is_the_querys():
     of_keys = framework.key_embedding_model(batch[:, 0])
     torch.testing.assert_close(keys[1], framework.key_projector(of_keys))
     assert queries.shape == keys.shape == (2, 4, 2)
+    found = framework.first_view_embedding
+    torch.testing.assert_close(found, embeddings.detach())
+    assert not found.requires_grad
 
 
 def test_lengths_reach_the_encoder():

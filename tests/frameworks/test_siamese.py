@@ -88,6 +88,10 @@ def test_the_projector_comes_after_the_embedding():
         positives, projector(framework.embed(views[:, 1]))
     )
     assert framework.embed(views[:, 0]).shape == (4, 3)
+    # What may be taken for a reference is the embedding, without gradient.
+    found = framework.first_view_embedding
+    torch.testing.assert_close(found, framework.embed(views[:, 0]).detach())
+    assert not found.requires_grad
 
 
 def test_both_views_pass_their_gradient_to_simclrs_encoder():

@@ -18,10 +18,16 @@ from ssps_plugin.losses import (
     NegativeQueue,
     SwAVLoss,
 )
+from ssps_plugin.reference import reference_representation
 from ssps_plugin.training.brain import SSLBrain
 from ssps_plugin.training.optimisation import WarmupCosine
 from ssps_plugin.training.snapshots import Snapshots
-from tests.recipes.running import history, newest_checkpoint, run
+from tests.recipes.running import (
+    final_model,
+    history,
+    newest_checkpoint,
+    run,
+)
 from tests.recipes.test_frameworks import FRAMEWORKS
 
 # Loss, which of its operands are the positives, and what is fed after it.
@@ -104,9 +110,11 @@ def test_every_group_of_the_optimiser_takes_the_schedules_rate_of_the_step(
     assert taken == [pytest.approx(rates) for rates in expected]
 
 
-@pytest.mark.parametrize("in_eval_mode", [False, True])
-def test_references_are_the_teachers_in_the_mode_that_is_asked_for(
-    in_eval_mode, corpus, tmp_path, monkeypatch
+@pytest.mark.parametrize(
+    ("in_eval_mode", "precision"), [(False, None), (True, "bf16")]
+)
+def test_references_are_the_teachers_in_mode_and_precision_asked_for(
+    in_eval_mode, precision, corpus, tmp_path, monkeypatch
 ):
     pairs, forward = [], SSLBrain.compute_forward
 
@@ -114,16 +122,83 @@ def test_references_are_the_teachers_in_the_mode_that_is_asked_for(
         teacher = copy.deepcopy(brain.framework.teacher_model)
         predictions = forward(brain, batch, stage)
         if predictions.reference is not None:
-            by_hand = teacher.train(not in_eval_mode)(batch.reference.data)
-            by_hand = F.normalize(by_hand.detach(), dim=1)
+            teacher.train(not in_eval_mode)
+            with torch.autocast("cpu", torch.bfloat16, precision == "bf16"):
+                by_hand = teacher(batch.reference.data)
+            by_hand = F.normalize(by_hand.detach().float(), dim=1)
             pairs.append((predictions.reference, by_hand))
         return predictions
 
     monkeypatch.setattr(SSLBrain, "compute_forward", noting)
-    mode = {"reference_in_eval_mode": in_eval_mode, "ssps_start_epoch": 2}
-    run("dino_ssps.yaml", tmp_path, **small("dino", corpus, **mode))
+    options = {
+        "reference_in_eval_mode": in_eval_mode,
+        "reference_precision": precision,
+        "ssps_start_epoch": 2,
+    }
+    run("dino_ssps.yaml", tmp_path, **small("dino", corpus, **options))
     assert len(pairs) == 8
     assert all(torch.equal(found, by_hand) for found, by_hand in pairs)
+
+
+def noting_references(monkeypatch):
+    """Note the epoch of every reference pass."""
+    passes = []
+
+    def noting(embed, *inputs, **options):
+        passes.append(embed.__self__.epoch_counter.current)
+        return reference_representation(embed, *inputs, **options)
+
+    monkeypatch.setattr(
+        "ssps_plugin.training.brain.reference_representation", noting
+    )
+    return passes
+
+
+def rows_without_seen(output):
+    return [
+        {key: value for key, value in row.items() if key != "seen"}
+        for row in history(output)
+    ]
+
+
+def test_a_run_without_references_in_its_last_epoch_ends_the_same(
+    whole_run, corpus, tmp_path, monkeypatch
+):
+    passes = noting_references(monkeypatch)
+    run(
+        "simclr_ssps.yaml",
+        tmp_path,
+        data_folder=corpus,
+        last_reference_epoch=2,  # SSPS starts in epoch 3, the last one
+    )
+    # The first step of all only checks.
+    assert passes == [1, 2, 2, 2, 2]
+    # But for who has been seen by the end.
+    assert rows_without_seen(tmp_path) == rows_without_seen(whole_run[0])
+    found, expected = final_model(tmp_path), final_model(whole_run[0])
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
+
+
+def test_the_first_view_may_be_the_reference_without_a_crop_of_its_own(
+    corpus, tmp_path, monkeypatch
+):
+    passes, pairs = noting_references(monkeypatch), []
+    forward = SSLBrain.compute_forward
+
+    def noting(brain, batch, stage):
+        predictions = forward(brain, batch, stage)
+        assert not hasattr(batch, "reference")
+        if predictions.reference is not None:
+            embedding = brain.framework.first_view_embedding
+            pairs.append((predictions.reference, embedding))
+        return predictions
+
+    monkeypatch.setattr(SSLBrain, "compute_forward", noting)
+    options = {"reference_from": "view", "ssps_start_epoch": 2}
+    run("dino_ssps.yaml", tmp_path, **small("dino", corpus, **options))
+    assert passes == [] and len(pairs) == 8
+    for reference, embedding in pairs:
+        assert torch.equal(reference, F.normalize(embedding, dim=1))
 
 
 def test_what_is_kept_averaged_and_scored_at_the_end_is_the_teacher(

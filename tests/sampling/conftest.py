@@ -32,6 +32,7 @@ class Memories:
     def prepare(self, strategy, seed=0, epoch=1):
         num_utterances, dim = self.references.shape
         strategy.allocate(num_utterances, dim, self.queue)
+        strategy.observe(self.bank)
         strategy.prepare(self.bank, self.queue, seed, epoch)
         return strategy
 

@@ -22,6 +22,7 @@ def prepared(make_memories, strategy):
     moved = memories.references + 0.2 * torch.randn(NUM, DIM, generator=noise)
     memories.references = torch.nn.functional.normalize(moved, dim=1)
     memories.bank.write(torch.arange(NUM), memories.references)
+    strategy.observe(memories.bank)
     strategy.prepare(memories.bank, memories.queue, seed=0, epoch=2)
     return memories
 
@@ -178,6 +179,7 @@ def test_nothing_is_drawn_for_an_utterance_that_was_not_seen(make_memories):
     memories.bank._seen[:4] = False
     for epoch in (1, 2):
         memories.bank._table[:-1] = moved(memories.references, epoch)
+        strategy.observe(memories.bank)
         strategy.prepare(memories.bank, memories.queue, 0, epoch)
     drawn = memories.draw(strategy)
     assert (drawn[:4] == -1).all()

@@ -8,6 +8,7 @@ from torch import nn
 
 from ssps_plugin.training.checks import (
     check_recoverables,
+    check_references,
     check_run_options,
     check_same_experiment,
     find_resumable_run,
@@ -93,3 +94,18 @@ def test_changed_settings_are_logged_but_for_files_and_new_keys(
         assert not caplog.text
         log_changed_settings(now, settings)
     assert "started with: lr 0.1 -> 0.2." in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (("teacher", None), "got 'teacher': change reference_from"),
+        (("clean", "int8"), "got 'int8': change reference_precision"),
+        (("view", "bf16"), "come out of the training pass, got bf16"),
+    ],
+)
+def test_references_of_nothing_that_is_known_are_an_error(values, message):
+    check_references("clean", "bf16")
+    check_references("view", None)
+    with pytest.raises(ValueError, match=message):
+        check_references(*values)

@@ -23,6 +23,8 @@ REACHED = {
     "simclr": {
         "temperature": (0.31, "ssl_loss.temperature"),
         "views_together": (False, "framework.views_together"),
+        "reference_interval": (3, "sampler.reference_interval"),
+        "last_reference_epoch": (119, "sampler.last_reference_epoch"),
     },
     "moco": {
         "temperature": (0.31, "ssl_loss.temperature"),
