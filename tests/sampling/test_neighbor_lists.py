@@ -48,9 +48,7 @@ def overlap_by_loop(lists, one, other):
     return total
 
 
-@pytest.mark.parametrize("most", [7, 1 << 25])
-def test_lists_hold_the_nearest_and_the_utterance_itself(most, monkeypatch):
-    monkeypatch.setattr(neighbor_lists, "_MOST_SIMILARITIES", most * NUM)
+def test_lists_hold_the_nearest_and_the_utterance_itself():
     seen = [range(NUM), [u for u in range(NUM) if u % 3]]
     lists = make_lists(seen)
     for table, epoch in ((lists.former, 0), (lists.present, 1)):
