@@ -191,8 +191,8 @@ class Prototypes(ObjectiveModule):
     of a weight-normed linear layer with the gain fixed at 1: a call scales a
     copy, so that the gradient is tangential and divided by a row's norm. A step
     of SGD then turns a row by 1 / norm² of what it turns a unit row, one of
-    Adam by 1 / norm; rows start at a norm of 0.58 (so 3 and 1.7 times as far)
-    and get longer with every step of SGD, and under Adam, so they slow down.
+    Adam by 1 / norm. Rows start at a norm of 0.58, so they turn 3 and 1.7 times
+    as far at first; as they turn they get longer, and so slower.
 
     Arguments
     ---------

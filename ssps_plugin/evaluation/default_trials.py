@@ -89,8 +89,8 @@ def find_default_trials(
         or VOXCELEB1_TEST_SPEAKERS - _speakers_in(trials_folder)
     ):
         return DefaultTrials()
-    name = "voxceleb1-o" if found is None else _official_name(found)
-    first = name if found is None else os.fspath(found)
+    first = "voxceleb1-o" if found is None else os.fspath(found)
+    name = first if found is None else _official_name(found)
     if name is None or folder is None:
         return DefaultTrials([first])
     further = [name.replace("-o", f"-{letter}") for letter in "eh"]
