@@ -43,6 +43,9 @@ class DINO(SelfDistillation):
     Lepage and Dehak, SSPS, Interspeech 2025 (arXiv 2505.14561).
     """
 
+    head: DINOHead
+    teacher_head: DINOHead
+
     def __init__(
         self,
         embedding_model: EmbeddingModel,
