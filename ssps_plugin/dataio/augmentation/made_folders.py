@@ -394,14 +394,20 @@ def _lock(folder: str) -> Iterator[bool]:
     """
     descriptor = os.open(f"{folder}.lock", os.O_RDWR | os.O_CREAT, 0o666)
     try:
-        is_alone = True
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-        except OSError:
-            is_alone = False
-        yield is_alone
+        yield _wait_for(descriptor, folder)
     finally:
         os.close(descriptor)
+
+
+def _wait_for(descriptor: int, folder: str) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        logger.info("Waiting for another process, which makes %s", folder)
+    except OSError:
+        return False
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    return True
 
 
 def _remove_unfinished(folder: str) -> None:
