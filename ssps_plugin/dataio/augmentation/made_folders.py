@@ -368,7 +368,11 @@ def _make(folder: str, made_of: Mapping[str, Any], write: _Write) -> None:
         os.chmod(unfinished, 0o755)  # temporary folders are their owner's
         if not _is_complete(folder, made_of):  # somebody deleted a file
             shutil.rmtree(folder, ignore_errors=True)
+        try:
             os.rename(unfinished, folder)
+        except OSError:  # where there are no locks, another was faster
+            if not _is_complete(folder, made_of):
+                raise
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
     logger.info(
@@ -423,10 +427,10 @@ def _is_complete(folder: str, made_of: Mapping[str, Any]) -> bool:
     try:
         path = os.path.join(folder, _DESCRIPTION_NAME)
         with open(path, encoding="utf-8") as file:
-            description = json.load(file)
-    except (OSError, ValueError):
+            description = dict(json.load(file))
+        sizes = _sizes_below(folder)
+    except (OSError, ValueError, TypeError):
         return False
-    sizes = _sizes_below(folder)
     held = {"num_files": len(sizes), "num_bytes": sum(sizes)}
     return description.items() >= {**made_of, **held}.items()
 
