@@ -4,16 +4,18 @@ SimCLR-SSPS's views of VoxCeleb2-like utterances (two crops of 2 s, a clean
 reference of 4 s, from 8 s of 16 kHz), DINO's (two of 4 s, four of 2 s), from
 noise in a temporary folder: WAV and FLAC, noise files of a minute, room
 impulse responses of a second. Processor time of one process, the median over
-batches, in turn; pages are in memory. The last part is a DataLoader by the
-clock, which wants an otherwise idle machine.
+batches, in turn; pages are in memory. Then what `augment_on: device` leaves to
+the device, on this CPU or on a GPU (`cuda`). The last part is a DataLoader by
+the clock, which wants an otherwise idle machine.
 
-    python benchmarks/input_pipeline.py [SECONDS_PER_STEP]
+    python benchmarks/input_pipeline.py [SECONDS_PER_STEP] [DEVICE]
 
 With the seconds that a GPU takes for a step of 256 utterances, it says how
 many workers keep it busy.
 """
 
 import pathlib
+import statistics
 import sys
 import tempfile
 import time
@@ -28,6 +30,7 @@ from torch.utils.data import DataLoader
 
 from ssps_plugin.dataio import (
     Augmentation,
+    BatchAugmentation,
     CropGroup,
     SharedEpoch,
     ViewSampler,
@@ -38,6 +41,7 @@ RATE = 16000
 NUM_UTTERANCES, SECONDS = 256, 8.0
 BATCH, REPEATS = 32, 15
 GLOBAL_BATCH = 256
+DEVICE_BATCHES, DEVICE_REPEATS = (64, 256), 3
 VIEWS = {
     "SimCLR": (CropGroup("views", 2.0, 2),),
     "SimCLR-SSPS": (
@@ -89,8 +93,8 @@ class Views(torch.utils.data.Dataset):
             str(folder / suffix / f"{number}.{suffix}")
             for number in range(NUM_UTTERANCES)
         ]
-        self.keys = [group.key for group in groups]
         self.sampler = ViewSampler(groups, 1, SharedEpoch(), augmentation)
+        self.keys = self.sampler.item_keys()
 
     def __len__(self) -> int:
         return NUM_UTTERANCES
@@ -103,13 +107,14 @@ class Views(torch.utils.data.Dataset):
 
 
 def augmentations(folder: pathlib.Path) -> dict[str, Augmentation | None]:
-    """Nothing, each of the two on every crop, and both."""
+    """Nothing, each of the two on every crop, both, and only drawn."""
     noise, rirs = folder / "musan", folder / "rirs"
     return {
         "none": None,
         "noise": Augmentation(noise),
         "reverberation": Augmentation(None, rirs),
         "both": Augmentation(noise, rirs),
+        "both, on the device": Augmentation(noise, rirs, augment_on="device"),
     }
 
 
@@ -123,6 +128,45 @@ def utterances_per_second(datasets: list[Views]) -> list[float]:
 
     calls: list[Callable[[], object]] = [partial(batch, d) for d in datasets]
     return [BATCH / s for s in median_cpu_seconds(calls, REPEATS)]
+
+
+def device_seconds(
+    folder: pathlib.Path, groups: tuple[CropGroup, ...], device: str
+) -> list[float]:
+    """Seconds of a step to augment batches where they are trained on.
+
+    On a CPU processor time, on a GPU by its clock; the median.
+    """
+    augmentation = augmentations(folder)["both, on the device"]
+    dataset = Views(folder, "wav", groups, augmentation)
+    on_device = BatchAugmentation.of(augmentation, groups, device)
+    augmented = [group.key for group in groups if group.augmented]
+    calls: list[Callable[[], object]] = []
+    for size in DEVICE_BATCHES:
+        batch = collate_views([dataset[index] for index in range(size)])
+        batch = batch.to(device)
+
+        def step(batch: object = batch) -> None:
+            for key in augmented:
+                on_device(batch, key)
+
+        calls.append(step)
+    if device == "cpu":
+        return median_cpu_seconds(calls, DEVICE_REPEATS)
+    return [median_gpu_seconds(call) for call in calls]
+
+
+def median_gpu_seconds(call: Callable[[], object]) -> float:
+    """Median seconds of a call by the GPU's clock."""
+    times = []
+    for _ in range(REPEATS + 1):
+        start, stop = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        start.record()
+        call()
+        stop.record()
+        stop.synchronize()
+        times.append(start.elapsed_time(stop) / 1000)
+    return statistics.median(times[1:])
 
 
 def loaded_per_second(dataset: Views, num_workers: int) -> float:
@@ -146,7 +190,7 @@ def loaded_per_second(dataset: Views, num_workers: int) -> float:
     return max(rates)
 
 
-def main(seconds_per_step: float | None) -> None:
+def main(seconds_per_step: float | None, device: str) -> None:
     """Print the tables."""
     use_one_core()
     with tempfile.TemporaryDirectory() as name:
@@ -154,7 +198,7 @@ def main(seconds_per_step: float | None) -> None:
         make_files(folder)
         augment = augmentations(folder)
         print(f"| views | format | {' | '.join(augment)} |")
-        print("| --- | --- | --- | --- | --- | --- |")
+        print("| --- | --- " + "| --- " * len(augment) + "|")
         for views, groups in VIEWS.items():
             for suffix in ("wav", "flac"):
                 rates = utterances_per_second(
@@ -162,15 +206,25 @@ def main(seconds_per_step: float | None) -> None:
                 )
                 shown = " | ".join(f"{rate:,.0f}" for rate in rates)
                 print(f"| {views} | {suffix} | {shown} |", flush=True)
+        print(f"\nms a step on {device}, batches of {DEVICE_BATCHES}:")
+        for views in ("SimCLR", "DINO-SSPS"):
+            seconds = device_seconds(folder, VIEWS[views], device)
+            print(f"{views}: {', '.join(f'{1000 * s:,.0f}' for s in seconds)}")
         dataset = Views(folder, "flac", VIEWS["SimCLR-SSPS"], augment["both"])
         print("DataLoader, SimCLR-SSPS, flac, both:")
         for num_workers in (0, 1, 2):
             rate = loaded_per_second(dataset, num_workers)
             print(f"{num_workers} workers: {rate:,.0f} utterances/s")
+    # With both, by workers.
     if seconds_per_step is not None:
-        needed = GLOBAL_BATCH / seconds_per_step / rates[-1]
+        needed = GLOBAL_BATCH / seconds_per_step / rates[3]
         print(f"Workers that keep up with a GPU in DINO-SSPS: {needed:.1f}")
 
 
 if __name__ == "__main__":
-    main(float(sys.argv[1]) if len(sys.argv) > 1 else None)
+    numbers = [text for text in sys.argv[1:] if text[0].isdigit()]
+    devices = [text for text in sys.argv[1:] if not text[0].isdigit()]
+    main(
+        float(numbers[0]) if numbers else None,
+        devices[0] if devices else "cpu",
+    )

@@ -502,6 +502,18 @@ def test_the_card_names_the_draws_and_only_what_they_use(exported, tmp_path):
     assert "`num_clusters`" not in card and "`queue_size`" not in card
 
 
+def test_the_card_says_that_noise_and_rooms_were_made(finished, tmp_path):
+    shutil.copytree(finished, tmp_path / "run")
+    saved = (tmp_path / "run" / "hyperparams.yaml").read_text()
+    for key, word in (("noise", "synthetic"), ("rir", "simulated")):
+        saved = saved.replace(f"{key}_folder:", f"{key}_folder: {word}  #")
+    (tmp_path / "run" / "hyperparams.yaml").write_text(saved)
+    export_run(tmp_path / "run", tmp_path / "model")
+    card = (tmp_path / "model" / "README.md").read_text()
+    made = "synthetic noise and babble of the corpus and simulated rooms"
+    assert f"| augmentation | {made} |" in card
+
+
 def test_the_card_says_which_threshold_and_what_it_costs(
     finished, exported, trials
 ):

@@ -254,7 +254,8 @@ class Augmentation:
         noise = self.noises[category].draw_stretch(
             num_samples, rng, self.sample_rate
         )
-        return noise, rng.uniform(*self.snr_db[category])
+        lowest, highest = self.snr_db[category]
+        return noise, rng.uniform(lowest, highest)
 
     def _check_prepared(self) -> None:
         if not self.is_prepared:

@@ -368,7 +368,11 @@ def _make(folder: str, made_of: Mapping[str, Any], write: _Write) -> None:
         os.chmod(unfinished, 0o755)  # temporary folders are their owner's
         if not _is_complete(folder, made_of):  # somebody deleted a file
             shutil.rmtree(folder, ignore_errors=True)
+        try:
             os.rename(unfinished, folder)
+        except OSError:  # where there are no locks, another was faster
+            if not _is_complete(folder, made_of):
+                raise
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
     logger.info(
@@ -394,14 +398,20 @@ def _lock(folder: str) -> Iterator[bool]:
     """
     descriptor = os.open(f"{folder}.lock", os.O_RDWR | os.O_CREAT, 0o666)
     try:
-        is_alone = True
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-        except OSError:
-            is_alone = False
-        yield is_alone
+        yield _wait_for(descriptor, folder)
     finally:
         os.close(descriptor)
+
+
+def _wait_for(descriptor: int, folder: str) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        logger.info("Waiting for another process, which makes %s", folder)
+    except OSError:
+        return False
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    return True
 
 
 def _remove_unfinished(folder: str) -> None:
@@ -417,10 +427,10 @@ def _is_complete(folder: str, made_of: Mapping[str, Any]) -> bool:
     try:
         path = os.path.join(folder, _DESCRIPTION_NAME)
         with open(path, encoding="utf-8") as file:
-            description = json.load(file)
-    except (OSError, ValueError):
+            description = dict(json.load(file))
+        sizes = _sizes_below(folder)
+    except (OSError, ValueError, TypeError):
         return False
-    sizes = _sizes_below(folder)
     held = {"num_files": len(sizes), "num_bytes": sum(sizes)}
     return description.items() >= {**made_of, **held}.items()
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from torch.utils.data import DataLoader
 
 from ssps_plugin.dataio import (
     Augmentation,
@@ -181,7 +182,7 @@ def test_other_rates_and_lost_responses_are_those_of_the_workers(
     assert torch.allclose(results, expected, rtol=0, atol=1e-5)
 
 
-def test_of_long_lost_folders_no_number_is_drawn(files):
+def test_where_all_responses_are_lost_it_ends_soon(files):
     folder = AudioFolder(files / "rirs", "rir_folder")
     folder.failures._epoch_of.fill_(1)
     with pytest.raises(AudioError, match="change rir_folder"):
@@ -252,7 +253,10 @@ def test_a_pipeline_of_ones_own_gets_what_was_drawn_beside_the_views(files):
         *("id", "views", "views_noise", "views_snr_db", "reference")
     ]
     assert item["views_noise"].shape == item["views"].shape == (2, 3200)
-    batch = collate_views([dataset[n] for n in range(NUM)])
+    # A worker stacks what was drawn in shared memory.
+    options = {"num_workers": 1, "collate_fn": collate_views}
+    (batch,) = DataLoader(dataset, batch_size=NUM, **options)
+    assert torch.equal(batch.views_snr_db.data[0], item["views_snr_db"])
     views = BatchAugmentation(augmentation, 3200)(batch, "views")
     assert views.shape == (NUM, 2, 3200)
     assert not torch.equal(views, batch.views.data)
