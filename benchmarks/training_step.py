@@ -4,7 +4,7 @@ Reference pass, sampler and clustering in percent of the step without SSPS
 (forward, loss, backward, Adam), on one core: SimCLR with the small ECAPA-TDNN
 of hparams/minivox.yaml, and with the published one at a batch that a CPU can
 bear. Clustering happens once per epoch and is divided by its steps. Then what
-a shorter reference, or one in bf16, costs of the small setting's step with SSPS.
+a shorter reference, or one in bf16, costs of the small setting's SSPS step.
 
     python benchmarks/training_step.py
 """
@@ -168,7 +168,8 @@ def reference_passes(setting: Setting, repeats: int) -> list[str]:
     )
     total = plain + costs[0]
     return [
-        f"| {seconds:.1f} s, {precision or 'fp32'} | {100 * cost / total:.1f} % "
+        f"| {seconds:.1f} s, {precision or 'fp32'} "
+        f"| {100 * cost / total:.1f} % "
         f"| {100 * (costs[0] - cost) / total:.1f} % |"
         for (seconds, precision), cost in zip(passes, costs, strict=True)
     ]
