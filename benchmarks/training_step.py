@@ -3,7 +3,8 @@
 Reference pass, sampler and clustering in percent of the step without SSPS
 (forward, loss, backward, Adam), on one core: SimCLR with the small ECAPA-TDNN
 of hparams/minivox.yaml, and with the published one at a batch that a CPU can
-bear. Clustering happens once per epoch and is divided by its steps.
+bear. Clustering happens once per epoch and is divided by its steps. Then what
+a shorter reference, or one in bf16, costs of the small setting's SSPS step.
 
     python benchmarks/training_step.py
 """
@@ -137,6 +138,43 @@ def measure(setting: Setting, repeats: int) -> str:
     return f"| {setting.name} | {1000 * plain:.0f} ms | {cells} |"
 
 
+def reference_passes(setting: Setting, repeats: int) -> list[str]:
+    """Return rows of shorter references, and of one in bf16."""
+    framework, loss = build(setting), NTXentLoss()
+    optimizer = torch.optim.Adam(framework.parameters())
+    views = torch.randn(setting.batch, 2, int(setting.crop_seconds * RATE))
+
+    def step() -> None:
+        anchors, positives = framework(views)
+        loss(anchors, positives).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+    whole = setting.reference_seconds
+    passes = [(whole * part, None) for part in (1, 2 / 3, 1 / 2, 1 / 3)]
+    passes += [(whole, "bf16")]
+    crops = [
+        torch.randn(setting.batch, int(seconds * RATE)) for seconds, _ in passes
+    ]
+    plain, *costs = median_cpu_seconds(
+        [step]
+        + [
+            lambda crop=crop, precision=precision: reference_representation(
+                framework.embed, crop, precision=precision
+            )
+            for crop, (_, precision) in zip(crops, passes, strict=True)
+        ],
+        repeats,
+    )
+    total = plain + costs[0]
+    return [
+        f"| {seconds:.1f} s, {precision or 'fp32'} "
+        f"| {100 * cost / total:.1f} % "
+        f"| {100 * (costs[0] - cost) / total:.1f} % |"
+        for (seconds, precision), cost in zip(passes, costs, strict=True)
+    ]
+
+
 def memories(dtype: str) -> tuple[int, int]:
     """Bytes of reference memory and queue for VoxCeleb2, not made."""
     with torch.device("meta"):
@@ -168,6 +206,8 @@ def main() -> None:
     )
     for setting, repeats in zip(SETTINGS, (15, 3), strict=True):
         print(measure(setting, repeats), flush=True)
+    print("| reference | of a step with SSPS | saved |")
+    print("\n".join(reference_passes(SETTINGS[0], 15)), flush=True)
     for dtype in ("float32", "float16"):
         bank, queue = memories(dtype)
         print(

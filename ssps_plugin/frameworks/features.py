@@ -72,10 +72,9 @@ class Fbank(speechbrain.lobes.features.Fbank):
             `(batch, frames, bands)`, in decibels; more bands with `deltas`
             or `context`.
         """
-        real, imaginary = self.compute_STFT(wav).unbind(-1)
-        fbanks: Tensor = self.compute_fbanks(
-            real * real + imaginary * imaginary
-        )
+        # Squared while real and imaginary parts are side by side in memory.
+        squares = self.compute_STFT(wav).square()
+        fbanks: Tensor = self.compute_fbanks(squares[..., 0] + squares[..., 1])
         if self.deltas:
             first = self.compute_deltas(fbanks)
             fbanks = torch.cat(
