@@ -26,6 +26,7 @@ import numpy as np
 import soundfile
 import torch
 from one_core import median_cpu_seconds, use_one_core
+from speechbrain.dataio.batch import PaddedBatch
 from torch.utils.data import DataLoader
 
 from ssps_plugin.dataio import (
@@ -132,28 +133,39 @@ def utterances_per_second(datasets: list[Views]) -> list[float]:
 
 def device_seconds(
     folder: pathlib.Path, groups: tuple[CropGroup, ...], device: str
-) -> list[float]:
-    """Seconds of a step to augment batches where they are trained on.
+) -> dict[str, float]:
+    """Seconds to augment batches where they are trained on, the median.
 
-    On a CPU processor time, on a GPU by its clock; the median.
+    On a GPU by its clock. On a CPU processor time, in turn with what workers
+    take for the smallest batch: with all of it, and to read and draw.
     """
-    augmentation = augmentations(folder)["both, on the device"]
-    dataset = Views(folder, "wav", groups, augmentation)
-    on_device = BatchAugmentation.of(augmentation, groups, device)
-    augmented = [group.key for group in groups if group.augmented]
-    calls: list[Callable[[], object]] = []
-    for size in DEVICE_BATCHES:
-        batch = collate_views([dataset[index] for index in range(size)])
-        batch = batch.to(device)
+    by_workers, on_device = (
+        Views(folder, "wav", groups, augmentations(folder)[name])
+        for name in ("both", "both, on the device")
+    )
+    augment = BatchAugmentation.of(
+        on_device.sampler.augmentation, groups, device
+    )
+    keys = [group.key for group in groups if group.augmented]
 
-        def step(batch: object = batch) -> None:
-            for key in augmented:
-                on_device(batch, key)
+    def load(dataset: Views, size: int) -> PaddedBatch:
+        return collate_views([dataset[index] for index in range(size)])
 
-        calls.append(step)
-    if device == "cpu":
-        return median_cpu_seconds(calls, DEVICE_REPEATS)
-    return [median_gpu_seconds(call) for call in calls]
+    def step(batch: PaddedBatch) -> None:
+        for key in keys:
+            augment(batch, key)
+
+    calls: dict[str, Callable[[], object]] = {
+        f"device, {size}": partial(step, load(on_device, size).to(device))
+        for size in DEVICE_BATCHES
+    }
+    if device != "cpu":
+        return {name: median_gpu_seconds(c) for name, c in calls.items()}
+    size = DEVICE_BATCHES[0]
+    calls[f"workers, {size}"] = partial(load, by_workers, size)
+    calls[f"workers that only draw, {size}"] = partial(load, on_device, size)
+    seconds = median_cpu_seconds(list(calls.values()), DEVICE_REPEATS)
+    return dict(zip(calls, seconds, strict=True))
 
 
 def median_gpu_seconds(call: Callable[[], object]) -> float:
@@ -206,10 +218,10 @@ def main(seconds_per_step: float | None, device: str) -> None:
                 )
                 shown = " | ".join(f"{rate:,.0f}" for rate in rates)
                 print(f"| {views} | {suffix} | {shown} |", flush=True)
-        print(f"\nms a step on {device}, batches of {DEVICE_BATCHES}:")
-        for views in ("SimCLR", "DINO-SSPS"):
-            seconds = device_seconds(folder, VIEWS[views], device)
-            print(f"{views}: {', '.join(f'{1000 * s:,.0f}' for s in seconds)}")
+        print(f"\nms of SimCLR with both, by the size of the batch ({device}):")
+        step_seconds = device_seconds(folder, VIEWS["SimCLR"], device)
+        for name, seconds in step_seconds.items():
+            print(f"{name}: {1000 * seconds:,.0f}")
         dataset = Views(folder, "flac", VIEWS["SimCLR-SSPS"], augment["both"])
         print("DataLoader, SimCLR-SSPS, flac, both:")
         for num_workers in (0, 1, 2):
