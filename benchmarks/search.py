@@ -101,12 +101,12 @@ class Queue:
         # One memory of keys for both: they are the same.
         self.listed.keys, self.listed.bias = self.exact.keys, self.exact.bias
         start = time.perf_counter()
-        self.train_seconds, _ = cpu_seconds(self.train)
+        self.divide_seconds, _ = cpu_seconds(self.divide)
         print(f"lists made in {time.perf_counter() - start:.0f} s", flush=True)
 
-    def train(self) -> None:
+    def divide(self) -> None:
         listed = self.listed
-        listed.lists.train(
+        listed.lists.divide(
             listed.keys, listed.bias == 0, max(NUM_NEIGHBORS), seed=1
         )
 
@@ -176,7 +176,7 @@ def measure(size: int) -> None:
     (renewing,) = median_cpu_seconds([memories.renew], steps)
     after = memories.recall(max(NUM_NEIGHBORS))
     print(
-        f"{size} slots: an epoch's lists {memories.train_seconds:.0f} s, into "
+        f"{size} slots: an epoch's lists {memories.divide_seconds:.0f} s, into "
         f"faiss with a first search {seconds:.1f} s and {megabytes:.0f} MB; "
         f"kept up {1000 * renewing:.1f} ms a step; recall at M = "
         f"{max(NUM_NEIGHBORS)} {after:.3f} after {steps} steps, "

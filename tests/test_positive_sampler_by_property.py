@@ -46,9 +46,6 @@ def consensus(num_neighbors, **options):
 STRATEGIES = [
     lambda: NearestNeighborSampling(1),
     lambda: NearestNeighborSampling(3, rank_decay=0.5),
-    lambda: NearestNeighborSampling(
-        3, search="faiss", num_lists=3, num_probes=3
-    ),
     lambda: clustering(0),
     lambda: clustering(1),
     lambda: clustering(2, rank_decay=0.5),

@@ -29,7 +29,7 @@ def some_listed():
 def lists_of(keys, is_listed, *sizes, num_neighbors=10, seed=0):
     lists = InvertedLists(*sizes)
     lists.allocate(*keys.shape)
-    return lists, lists.train(keys, is_listed, num_neighbors, seed)
+    return lists, lists.divide(keys, is_listed, num_neighbors, seed)
 
 
 def nearest_by_definition(keys, is_listed, num_neighbors):
@@ -196,6 +196,15 @@ def test_a_state_loaded_over_lists_in_use_replaces_them():
     assert not torch.equal(lists.search(keys, keys, every, 10)[1], expected)
     lists.load_state_dict(other.state_dict())
     assert torch.equal(lists.search(keys, keys, every, 10)[1], expected)
+
+
+def test_the_mode_of_a_module_that_holds_them_leaves_lists_as_they_are():
+    keys, is_listed = clustered_keys(), some_listed()
+    lists, _ = lists_of(keys, is_listed, 40, 3)
+    before = copy.deepcopy(lists.state_dict())
+    torch.nn.ModuleDict({"lists": lists}).eval().train()
+    for name, value in lists.state_dict().items():
+        assert torch.equal(value, before[name])
 
 
 @pytest.mark.parametrize(
