@@ -140,7 +140,7 @@ setup(
         "torchaudio>=2.7.1,<2.12",
         "click>=8.1",  # the command `ssps`
         "hyperpyyaml>=1.2.3",
-        "faiss-cpu>=1.8",  # tests compare k-means with it
+        "faiss-cpu>=1.9",  # search: faiss; before, it fails beside numpy 2
         "rich>=13",  # the line an epoch
         "pyyaml",  # a checkpoint's meta file, as SpeechBrain writes it
         "ruamel.yaml>=0.17.28",  # overlays; HyperPyYAML's own parser

@@ -33,6 +33,7 @@ STRATEGIES = {
     "clustering": lambda: ClusteringSampling(3, 1, whitening=0.5),
     "own cluster": lambda: ClusteringSampling(3, 0),
     "nearest": lambda: NearestNeighborSampling(2, whitening=1.0),
+    "nearest in lists": lambda: NearestNeighborSampling(2, search="faiss"),
     "consensus": lambda: ConsensusSampling(3, 1, num_clusterings=4),
 }
 every_strategy = pytest.mark.parametrize("strategy", STRATEGIES)

@@ -22,9 +22,19 @@ strategies = pytest.mark.parametrize(
         lambda: ClusteringSampling(8, 1, whitening=0.5),
         lambda: NearestNeighborSampling(4),
         lambda: NearestNeighborSampling(4, whitening=0.5),
+        lambda: NearestNeighborSampling(
+            4, whitening=0.5, search="faiss", num_lists=5, num_probes=2
+        ),
         lambda: CentroidSampling(8, 1),
     ],
-    ids=["clustering", "whitened", "nearest", "nearest whitened", "centroid"],
+    ids=[
+        "clustering",
+        "whitened",
+        "nearest",
+        "nearest whitened",
+        "nearest in lists",
+        "centroid",
+    ],
 )
 
 

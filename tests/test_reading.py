@@ -26,6 +26,9 @@ from tests.test_positive_sampler import (
 STRATEGIES = [
     lambda: NearestNeighborSampling(2),
     lambda: NearestNeighborSampling(2, whitening=1.0, rank_decay=0.5),
+    lambda: NearestNeighborSampling(
+        2, search="faiss", num_lists=3, num_probes=3
+    ),
     lambda: ClusteringSampling(3, 1),
     lambda: ClusteringSampling(3, 0),
     lambda: ConsensusSampling(3, 1, num_clusterings=3),

@@ -10,12 +10,12 @@ from ssps_plugin.clustering import SphericalKMeans, check_whole_number, top_k
 from ssps_plugin.clustering.assignment import nearest_centroids
 
 # Lists by the square root of the number of keys: the more, the fewer keys are
-# compared, and the longer the lists take to make.
-_LISTS_PER_ROOT = 4
-# K-means over that many keys a list, that many iterations: more of both made
-# the lists no better to search.
-_KEYS_PER_LIST = 32
-_NUM_ITERATIONS = 4
+# compared, and the longer an epoch's start takes. Groups of them by k-means
+# first, which would be faster, had a search compare several times as many keys.
+_LISTS_PER_ROOT = 8
+# K-means is over that many keys a list, with that many iterations.
+_KEYS_PER_LIST = 16
+_NUM_ITERATIONS = 3
 # What is asked of the search, and the keys from which it is estimated.
 _LEAST_RECALL = 0.95
 _SAMPLE_SIZE = 256
@@ -37,7 +37,7 @@ class InvertedLists(nn.Module):
     (faiss, keys in eight bits), and orders the best of them by their exact
     cosines. So it finds most of the nearest keys, not all.
 
-    Centroids are made by `train`, and stay. A key that changes goes into the
+    Centroids are made by `divide`, and stay. A key that changes goes into the
     list nearest to it. Which list each key is in belongs to the state; what
     faiss holds is made of that and of the keys when it is first needed, so a
     resumed run searches the same lists.
@@ -47,11 +47,11 @@ class InvertedLists(nn.Module):
     Arguments
     ---------
     num_lists : int, optional
-        At most this many lists, at least 1; by default 4 times the square root
+        At most this many lists, at least 1; by default 8 times the square root
         of the number of keys.
     num_probes : int, optional
         Lists to search, at least 1; by default the fewest that find 95 % of
-        the nearest keys, as `train` estimates it.
+        the nearest keys, as `divide` estimates it.
 
     Raises
     ------
@@ -67,7 +67,7 @@ class InvertedLists(nn.Module):
     >>> keys = torch.eye(4)
     >>> lists = InvertedLists(num_lists=2, num_probes=2)
     >>> lists.allocate(num_keys=4, dim=4)
-    >>> lists.train(keys, torch.ones(4).bool(), num_neighbors=1, seed=0)
+    >>> lists.divide(keys, torch.ones(4).bool(), num_neighbors=1, seed=0)
     (1.0, 1.0)
     >>> anchor = torch.tensor([[0.8, 0.6, 0.0, 0.0]])
     >>> own = torch.tensor([0])
@@ -104,7 +104,7 @@ class InvertedLists(nn.Module):
         self.register_buffer("_sizes", torch.ones(2, dtype=torch.long))
         # By what keys are multiplied before they are rounded.
         self.register_buffer("_scale", torch.ones(()))
-        # Made when first needed and not in `train`, after which the first
+        # Made when first needed and not in `divide`, after which the first
         # rank's lists may be copied to this one.
         self._index: Any = None
         self.register_load_state_dict_post_hook(_forget_index)
@@ -125,7 +125,7 @@ class InvertedLists(nn.Module):
         self._scale.fill_(1)
         self._index = None
 
-    def train(
+    def divide(
         self, keys: Tensor, is_listed: Tensor, num_neighbors: int, seed: int
     ) -> tuple[float, float]:
         """Divide keys into lists; with a process group, every rank must call.
@@ -180,7 +180,7 @@ class InvertedLists(nn.Module):
     ) -> float:
         """Choose how many lists to search, by the nearest of some keys.
 
-        `train` does it. Returns the estimated recall.
+        `divide` does it. Returns the estimated recall.
         """
         generator = torch.Generator().manual_seed(seed)
         rows = (self.list_of_key >= 0).nonzero().flatten()
@@ -262,8 +262,6 @@ class InvertedLists(nn.Module):
         rows : torch.Tensor
             `(batch, num_neighbors)` int64, the keys; of equal ones the first.
         """
-        import faiss  # takes half a second, and is not needed for exact search
-
         anchors = anchors.detach().float().contiguous()
         index = self._index = self._index or self._make_index(keys)
         by_list = anchors @ self.centroids[: int(self._sizes[0])].T
@@ -280,7 +278,7 @@ class InvertedLists(nn.Module):
         # the first comes first, wherever faiss has them.
         rows = torch.from_numpy(compared).sort(dim=1).values
         cosines = torch.full(rows.shape, -torch.inf)
-        faiss.fvec_inner_products_by_idx(
+        _faiss().fvec_inner_products_by_idx(
             _pointer(cosines),
             _pointer(anchors),
             _pointer(keys),
@@ -295,8 +293,7 @@ class InvertedLists(nn.Module):
 
     def _make_index(self, keys: Tensor) -> Any:
         """Put the keys into the lists of faiss that the state says."""
-        import faiss
-
+        faiss = _faiss()
         faiss.omp_set_num_threads(torch.get_num_threads())
         num_lists, dim = self.centroids.shape
         # One list more: of the keys that are not to be found. It is never
@@ -343,9 +340,14 @@ def _default_num_lists(num_keys: int) -> int:
 
 def _pointer(tensor: Tensor) -> Any:
     """Return where a contiguous tensor's numbers are, for faiss."""
+    return _faiss().swig_ptr(tensor.numpy())
+
+
+def _faiss() -> Any:
+    """Import faiss when it is needed: half a second for nobody else."""
     import faiss
 
-    return faiss.swig_ptr(tensor.numpy())
+    return faiss
 
 
 def _forget_index(lists: InvertedLists, _: Any = None) -> None:

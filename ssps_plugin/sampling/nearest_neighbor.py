@@ -44,7 +44,7 @@ class NearestNeighborSampling(SamplingStrategy):
         not all (see `InvertedLists`).
     num_lists, num_probes : int, optional
         With "faiss": into how many lists the queue is divided when an epoch
-        starts, and how many of them are searched. By default 4 times the
+        starts, and how many of them are searched. By default 8 times the
         square root of the slots, and the fewest that find 95 % of the nearest,
         as estimated when the epoch starts.
 
@@ -129,7 +129,7 @@ class NearestNeighborSampling(SamplingStrategy):
         self.keys[: queue.size] = self.whitening(references)
         self._hide_empty_slots(bank, queue)
         if self.lists is not None:
-            estimates = self.lists.train(
+            estimates = self.lists.divide(
                 self.keys, self.bias == 0, self.num_neighbors, seed + epoch
             )
             self.estimates.copy_(torch.tensor(estimates))
@@ -184,7 +184,7 @@ class NearestNeighborSampling(SamplingStrategy):
             num_neighbors = min(num_neighbors, len(keys))
             chunk = max(1, _MOST_SIMILARITIES // len(keys))
         else:
-            lists, keys = self._lists_of_all(bank, seed)
+            lists, keys = self._lists_of_all(self.lists, bank, seed)
             chunk = _CHUNK_ROWS
         for start in range(0, len(index), chunk):
             rows = slice(start, start + chunk)
@@ -198,14 +198,14 @@ class NearestNeighborSampling(SamplingStrategy):
                 yield rows, *lists.search(anchors, keys, own, num_neighbors)
 
     def _lists_of_all(
-        self, bank: ReferenceBank, seed: int
+        self, like: InvertedLists, bank: ReferenceBank, seed: int
     ) -> tuple[InvertedLists, Tensor]:
         """Return lists of all seen utterances, and the keys in them."""
         if self._everyone is None:
             keys = self.whitening(bank.references.float())
-            lists = InvertedLists(self.lists.num_lists, self.lists.num_probes)
+            lists = InvertedLists(like.num_lists, like.num_probes)
             lists.allocate(*keys.shape)
-            estimates = lists.train(keys, bank.seen, self.num_neighbors, seed)
+            estimates = lists.divide(keys, bank.seen, self.num_neighbors, seed)
             if not bool((self.bias == 0).any()):  # there is no queue
                 self.estimates.copy_(torch.tensor(estimates))
             self._everyone = lists, keys
@@ -253,10 +253,11 @@ class NearestNeighborSampling(SamplingStrategy):
         self._hide_empty_slots(bank, queue)
         if self.lists is not None:
             is_listed = self.bias == 0
-            is_emptied = (self.lists.list_of_key >= 0) & ~is_listed
-            is_emptied[slots] = True
+            # What was written, and slots that utterances left.
+            is_changed = (self.lists.list_of_key >= 0) & ~is_listed
+            is_changed[slots] = True
             self.lists.update(
-                is_emptied.nonzero().flatten(), self.keys, is_listed
+                is_changed.nonzero().flatten(), self.keys, is_listed
             )
 
     def _hide_empty_slots(

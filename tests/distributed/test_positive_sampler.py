@@ -18,6 +18,9 @@ STRATEGIES = {
     "clustering": lambda: ClusteringSampling(6, 1),
     "whitened": lambda: ClusteringSampling(6, 2, whitening=0.5),
     "nearest": lambda: NearestNeighborSampling(4),
+    "nearest in lists": lambda: NearestNeighborSampling(
+        4, search="faiss", num_lists=4, num_probes=2
+    ),
     "shared": lambda: SharedNeighborSampling(8, 0.1),
     "auto": lambda: ClusteringSampling(6, 1),
     "consensus": lambda: ConsensusSampling(6, 1, num_clusterings=3),

@@ -173,3 +173,89 @@ def test_another_epoch_draws_differently(make_memories):
 def test_no_neighbors_is_an_error():
     with pytest.raises(ValueError, match="num_neighbors of at least 1, got 0"):
         NearestNeighborSampling(0)
+
+
+# Of all lists, or of two of five.
+IN_LISTS = {
+    "all": {"search": "faiss", "num_lists": 5, "num_probes": 5},
+    "two": {"search": "faiss", "num_lists": 5, "num_probes": 2},
+}
+
+
+@pytest.mark.parametrize("num_neighbors", [1, 4])
+@pytest.mark.parametrize("whitening", [0.0, 0.5])
+@pytest.mark.parametrize("rank_decay", [0.0, 0.4])
+def test_a_search_of_all_lists_draws_as_the_exact_one(
+    make_memories, num_neighbors, whitening, rank_decay
+):
+    memories = make_memories(NUM, QUEUED)
+    exact, listed = (
+        memories.prepare(
+            NearestNeighborSampling(
+                num_neighbors, whitening, rank_decay, **options
+            )
+        )
+        for options in ({}, IN_LISTS["all"])
+    )
+    for epoch in range(5):
+        drawn = memories.draw(listed, epoch=epoch)
+        assert torch.equal(drawn, memories.draw(exact, epoch=epoch))
+
+
+@pytest.mark.parametrize("lists", IN_LISTS)
+def test_lists_follow_what_a_step_writes(make_memories, lists):
+    memories = make_memories(NUM, QUEUED, size=31)  # wraps around
+    listed = memories.prepare(NearestNeighborSampling(4, **IN_LISTS[lists]))
+    exact = memories.prepare(NearestNeighborSampling(4))
+    generator = torch.Generator().manual_seed(3)
+    for epoch in range(30):
+        index = torch.randint(NUM, (9,), generator=generator)
+        references = torch.randn(9, 6, generator=generator)
+        references = torch.nn.functional.normalize(references, dim=1)
+        valid = torch.rand(9, generator=generator) > 0.2
+        memories.bank.write(index, references, valid)
+        rows = torch.randn(1, 9, 1, generator=generator)
+        slots = memories.queue.enqueue(index, rows, valid)
+        for strategy in (listed, exact):
+            strategy.on_enqueued(slots, index, memories.bank, memories.queue)
+        drawn = memories.draw(listed, epoch=epoch)
+        found = drawn >= 0
+        assert torch.isin(drawn[found], memories.queue.utterances).all()
+        assert not (drawn == torch.arange(NUM)).any()
+        if lists == "all":
+            assert torch.equal(drawn, memories.draw(exact, epoch=epoch))
+    assert found.float().mean() > 0.9
+
+
+def test_the_recall_of_a_search_in_lists_is_logged_and_of_the_exact_nothing(
+    make_memories,
+):
+    memories = make_memories(NUM, QUEUED)
+    strategy = NearestNeighborSampling(3, **IN_LISTS["two"])
+    assert strategy.metrics() == {}
+    metrics = memories.prepare(strategy).metrics()
+    assert metrics["searched_lists"] == pytest.approx(0.4)
+    assert 0.3 < metrics["search_recall"] < 1
+    assert memories.prepare(NearestNeighborSampling(3)).metrics() == {}
+
+
+@pytest.mark.parametrize(
+    ("options", "match"),
+    [
+        ({"search": "hnsw"}, "search exact or faiss, got 'hnsw'"),
+        ({"num_lists": 9}, "search faiss only, got 9 and None with exact"),
+        ({"search": "faiss", "num_probes": 0}, "num_probes of at least 1"),
+    ],
+)
+def test_a_search_that_does_not_exist_is_an_error(options, match):
+    with pytest.raises(ValueError, match=match):
+        NearestNeighborSampling(1, **options)
+
+
+def test_a_search_by_faiss_on_a_gpu_is_refused_with_what_to_change():
+    cuda = torch.device("cuda", 0)
+    NearestNeighborSampling(1).check_device(cuda)
+    strategy = NearestNeighborSampling(1, search="faiss")
+    strategy.check_device(torch.device("cpu"))
+    with pytest.raises(ValueError, match="got faiss and cuda:0: change search"):
+        strategy.check_device(cuda)
