@@ -21,7 +21,7 @@ class SplitAttentivePooling(AttentiveStatisticsPooling):
     `W1 x + W2 mean + W3 std`, where the last two are the same for all frames
     and are computed once. Without `lengths` there is no mask either. On a CPU,
     mean and variance are then two passes of sums: `torch.var_mean` takes four
-    times as long there, 4 % of a step of a small ECAPA-TDNN.
+    times as long there, 3 to 4 % of a step of a small ECAPA-TDNN.
 
     Parameters and their names are the same; results differ by rounding, some
     1e-14 of their size in float64. `split_attentive_pooling` turns
