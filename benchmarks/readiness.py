@@ -27,10 +27,22 @@ from torch import Tensor
 from ssps_plugin import SharedNeighborSampling
 from ssps_plugin.memory import PositiveQueue, ReferenceBank
 from ssps_plugin.report.run import Run
-from ssps_plugin.sampling import effective_rank
 from ssps_plugin.training import AtomicCheckpointer
 
 EDGES = (0.0, 0.05, 0.08, 0.1, 0.125, 0.15, 0.2, 0.25, 1.01)
+
+
+def effective_rank(references: Tensor) -> float:
+    """Return exp of the entropy of the shares of the principal axes."""
+    variance = torch.linalg.eigvalsh(torch.cov(references.T)).clamp(min=1e-12)
+    shares = variance / variance.sum()
+    return float(torch.exp(-(shares * shares.log()).sum()))
+
+
+def mutual_nearest(lists: Tensor) -> float:
+    """Return which fraction of the nearest neighbours are so mutually."""
+    nearest = lists[:, 1].long()
+    return float((nearest[nearest] == torch.arange(len(lists))).double().mean())
 
 
 def row_of(
@@ -55,8 +67,8 @@ def row_of(
     right = 100 * float(is_right.double().mean())
     return (
         f"{100 * strategy.lists.kept():.1f} | "
-        f"{100 * strategy.lists.mutual():.1f} | "
-        f"{effective_rank(bank.read_seen()[1]):.1f} | "
+        f"{100 * mutual_nearest(strategy.lists.present):.1f} | "
+        f"{effective_rank(bank.references.float()):.1f} | "
         f"{' | '.join(cells)} | {right:.1f} / {own:.1f}"
     )
 
@@ -97,7 +109,7 @@ def main() -> None:
         bank = sampler.bank
         if not bool(bank.seen.any()):
             continue
-        strategy.observe(bank)
+        strategy.prepare(bank, queue, sampler.seed, sampler.epoch)
         if strategy.lists.are_of_two_epochs:
             cells = row_of(strategy, bank, speakers, recordings)
             print(f"| {sampler.epoch} | {cells} |", flush=True)

@@ -34,7 +34,6 @@ from ssps_plugin.sampling import (
     SamplingStrategy,
     Schedule,
     check_whole_number,
-    effective_rank,
 )
 
 logger = get_logger(__name__)
@@ -148,7 +147,6 @@ class PositiveSampler(nn.Module):
     _epoch: Tensor
     _fingerprint: Tensor
     _counts: Tensor
-    _effective_rank: Tensor
 
     def __init__(
         self,
@@ -230,8 +228,6 @@ class PositiveSampler(nn.Module):
         # Over the epoch: anchors, those with a pseudo-positive, and rows that
         # were not remembered.
         self.register_buffer("_counts", torch.zeros(3, dtype=torch.long))
-        # Of the references that the epoch began with; 0: of none.
-        self.register_buffer("_effective_rank", torch.zeros(()))
         self._host_epoch: int | None = None
         #: Of the last step, all ranks: anchors' and drawn utterances (or -1).
         self.last_draw: tuple[Tensor, Tensor] | None = None
@@ -331,7 +327,6 @@ class PositiveSampler(nn.Module):
         self.coverage.allocate(len(utterances), self.bank.dim)
         self._fingerprint.copy_(_as_tensor(utterances.fingerprint))
         self._counts.zero_()
-        self._effective_rank.zero_()
         self.to(device)
 
     def _bound(self) -> UtteranceIndex:
@@ -517,8 +512,6 @@ class PositiveSampler(nn.Module):
         broadcast_buffers(self.coverage)
 
     def _observe_references(self) -> None:
-        references = self.bank.read_seen()[1]
-        self._effective_rank.fill_(effective_rank(references))
         self.strategy.observe(self.bank)
         self.coverage.observe(self.bank)
 
@@ -993,10 +986,8 @@ class PositiveSampler(nn.Module):
             coverage: fraction of anchors with a pseudo-positive. queue_fill:
             fraction of slots in use, where there is a queue. seen: fraction of
             utterances with a reference. not_remembered: rows that were not
-            finite. effective_rank: over how many directions the references
-            are spread that the epoch began with. Then those of the coverage,
-            where it is not always 1, and the strategy's own. Empty in epochs
-            that remember nothing.
+            finite. Then those of the coverage, where it is not always 1, and
+            the strategy's own. Empty in epochs that remember nothing.
         """
         if not self._has_reached(self.first_fill_epoch):
             return {}
@@ -1008,8 +999,6 @@ class PositiveSampler(nn.Module):
         if not self.reads_partners:
             row["queue_fill"] = float(self.queue.num_filled()) / self.queue.size
         row["seen"] = float(self.bank.seen.float().mean())
-        if bool(self._effective_rank):
-            row["effective_rank"] = float(self._effective_rank)
         ssps_epoch = (self.epoch or 0) - self.start_epoch
         row |= self.coverage.metrics(ssps_epoch)
         return row | self.strategy.metrics()

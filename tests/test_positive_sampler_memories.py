@@ -56,25 +56,6 @@ def test_metrics_are_fractions_of_slots_and_of_utterances():
     }
 
 
-def test_the_effective_rank_is_of_what_the_epoch_began_with():
-    sampler = PositiveSampler(NearestNeighborSampling(1), 8, 3, 1, 2)
-    sampler.bind(list("abcdef"))
-    sampler.begin_epoch(1)
-    axes = torch.cat([torch.eye(3), -torch.eye(3)])
-    sampler(list("abcdef"), axes, torch.ones(6, 1))
-    assert "effective_rank" not in sampler.metrics()
-    sampler.begin_epoch(2)
-    assert sampler.metrics()["effective_rank"] == pytest.approx(3)
-    sampler(list("abcdef"), torch.eye(3)[[0] * 6], torch.ones(6, 1))
-    assert sampler.metrics()["effective_rank"] == pytest.approx(3)
-    resumed = PositiveSampler(NearestNeighborSampling(1), 8, 3, 1, 2)
-    resumed.bind(list("abcdef"))
-    resumed.load_state_dict(sampler.state_dict())
-    assert resumed.metrics() == sampler.metrics()
-    sampler.reset()
-    assert not bool(sampler.state_dict()["_effective_rank"])
-
-
 def test_other_utterances_may_be_bound_until_an_epoch_has_begun():
     sampler = sampler_of(["a", "b"])
     sampler.bind(["a", "b", "c"])

@@ -1,11 +1,10 @@
-"""Spherical k-means, the nearest of clusters and of rows, and the top-k."""
+"""Spherical k-means, the nearest clusters of each cluster, and the top-k."""
 
 from ssps_plugin.clustering.spherical_kmeans import (
     Clustering,
     SphericalKMeans,
     check_whole_number,
     nearest_clusters,
-    nearest_rows,
 )
 from ssps_plugin.clustering.top_k import top_k
 
@@ -14,6 +13,5 @@ __all__ = [
     "SphericalKMeans",
     "check_whole_number",
     "nearest_clusters",
-    "nearest_rows",
     "top_k",
 ]

@@ -277,44 +277,15 @@ def nearest_clusters(centroids: Tensor, num_neighbors: int) -> Tensor:
             f"clusters, got {num_neighbors}: lower num_neighbors or raise "
             "num_clusters."
         )
-    return nearest_rows(centroids, num_neighbors)
-
-
-def nearest_rows(rows: Tensor, num_neighbors: int) -> Tensor:
-    """Find the nearest other rows of each row, by cosine.
-
-    With a process group every rank must call. Each searches for its share of
-    the rows, and all return the same.
-
-    Arguments
-    ---------
-    rows : torch.Tensor
-        `(num, dim)` float32, L2-normalised; the same on all ranks.
-    num_neighbors : int
-        How many to find for each, in [0, num).
-
-    Returns
-    -------
-    torch.Tensor
-        `(num, num_neighbors)` int64, the nearest first; never the row itself.
-
-    Example
-    -------
-    >>> nearest_rows(torch.tensor([[1.0, 0.0], [0.8, 0.6], [0.0, 1.0]]), 1)
-    tensor([[1],
-            [0],
-            [1]])
-    """
-    num = rows.shape[0]
-    num_tile_rows = tile_rows(rows, num)
+    num_rows = tile_rows(centroids, num_clusters)
     # One buffer: new memory of this size costs as much as the search.
-    buffer = rows.new_empty((num_tile_rows, num))
-    own = share_of_rank(torch.arange(num, device=rows.device))
+    buffer = centroids.new_empty((num_rows, num_clusters))
+    own = share_of_rank(torch.arange(num_clusters, device=centroids.device))
     chunks = []
-    for index in own.split(num_tile_rows):
-        similarities = buffer[: len(index)]  # (index, num)
-        torch.mm(rows[index], rows.t(), out=similarities)
-        similarities.scatter_(1, index[:, None], -torch.inf)
+    for rows in own.split(num_rows):
+        similarities = buffer[: len(rows)]  # (rows, num_clusters)
+        torch.mm(centroids[rows], centroids.t(), out=similarities)
+        similarities.scatter_(1, rows[:, None], -torch.inf)
         chunks.append(top_k(similarities, num_neighbors)[1])
     return gather_rows(torch.cat(chunks))[0]
 

@@ -1,6 +1,5 @@
 """What the strategies that cluster share: their sizes, which may change."""
 
-import math
 from typing import Any
 
 import torch
@@ -14,7 +13,6 @@ from ssps_plugin.clustering import (
 )
 from ssps_plugin.memory import PositiveQueue, ReferenceBank
 from ssps_plugin.sampling.schedule import Schedule, make_schedule
-from ssps_plugin.sampling.signs import reciprocal_fraction
 from ssps_plugin.sampling.strategy import SamplingStrategy
 
 # From this many utterances on, clustering is slow enough for a progress bar.
@@ -55,7 +53,6 @@ class ClusterStrategy(SamplingStrategy):
 
     present_clusters: Tensor
     present_neighbors: Tensor
-    cluster_agreement: Tensor
 
     has_clusters = True
     has_confidence = True
@@ -99,9 +96,6 @@ class ClusterStrategy(SamplingStrategy):
             self.register_buffer(
                 name, torch.tensor(size), persistent=self.is_scheduled
             )
-        # Adjusted Rand index; -inf where there was nothing to compare with.
-        unknown = torch.tensor(-math.inf)
-        self.register_buffer("cluster_agreement", unknown)
         self.register_load_state_dict_post_hook(_take_up_sizes)
 
     def _all_sizes(self) -> list[tuple[int, int]]:
@@ -147,7 +141,6 @@ class ClusterStrategy(SamplingStrategy):
             num_utterances, "utterances of the training set", self.max_clusters
         )
         self.set_epoch(0)
-        self.cluster_agreement.fill_(-math.inf)
 
     def all_clusters(self) -> Tensor:
         """Return the cluster of every utterance, -1 for none.
@@ -159,29 +152,14 @@ class ClusterStrategy(SamplingStrategy):
         """
         raise NotImplementedError
 
-    def present_cluster_neighbors(self) -> Tensor:
-        """Return the clusters that each cluster's members draw from.
-
-        Returns
-        -------
-        torch.Tensor
-            `(num_clusterings, num_clusters, max(1, num_neighbors))` int64.
-        """
-        raise NotImplementedError
-
     def cluster_of(self, index: Tensor) -> Tensor:
         """Return the cluster of every utterance, `(batch,)`, -1 for none."""
         return self.all_clusters()[index].long()
 
     def metrics(self) -> dict[str, float]:
-        """Return the sizes of the clusters, and what they say of the space.
+        """Return the smallest, median and largest size, and empty clusters.
 
-        The smallest, median and largest size, and empty clusters;
-        reciprocal_clusters: fraction of the clusters that are the nearest of
-        the nearest to them; cluster_agreement: adjusted Rand index of this
-        epoch's clusters and those of the epoch before (of several clusterings:
-        of each and the next). Where K or M changes over the epochs, the
-        present ones, too.
+        Where K or M changes over the epochs, the present ones, too.
         """
         sizes = self._sizes()
         if not bool(sizes.any()):
@@ -192,11 +170,6 @@ class ClusterStrategy(SamplingStrategy):
             "cluster_size_max": float(sizes.max()),
             "empty_clusters": float((sizes == 0).sum()),
         }
-        if self.num_neighbors:
-            row["reciprocal_clusters"] = self._reciprocal_fraction()
-        agreement = float(self.cluster_agreement)
-        if math.isfinite(agreement):
-            row["cluster_agreement"] = agreement
         if self.is_scheduled:
             row["num_clusters"] = float(self.num_clusters)
             row["num_neighbors"] = float(self.num_neighbors)
@@ -237,10 +210,6 @@ class ClusterStrategy(SamplingStrategy):
         clusters = self.all_clusters()
         clustered = clusters[clusters >= 0]
         return clustered.bincount(minlength=self.num_clusters)
-
-    def _reciprocal_fraction(self) -> float:
-        nearest = self.present_cluster_neighbors()[:, :, 0]
-        return sum(map(reciprocal_fraction, nearest)) / len(nearest)
 
     def _read_space(self, bank: ReferenceBank) -> tuple[Tensor, Tensor]:
         """Return the utterances seen, and their references as clustered.

@@ -11,7 +11,6 @@ from ssps_plugin.sampling.cluster_draws import ClusterDraws
 from ssps_plugin.sampling.cluster_strategy import ClusterStrategy
 from ssps_plugin.sampling.draw import draw_ranks
 from ssps_plugin.sampling.schedule import Schedule
-from ssps_plugin.sampling.signs import adjusted_rand_index
 from ssps_plugin.sampling.strategy import Anchors
 
 # References compared with centroids at once.
@@ -137,12 +136,8 @@ class ClusteringSampling(ClusterStrategy):
         )
         centroids, neighbors = self._present()
         centroids.copy_(clustering.centroids)
-        former = self.clusters.clone()
         self.clusters.fill_(-1)
         self.clusters[seen] = clustering.labels
-        if bool((former >= 0).any()):
-            agreement = adjusted_rand_index(former, self.clusters)
-            self.cluster_agreement.fill_(agreement)
         neighbors.copy_(self._find_neighbors(centroids))
         _forget_draws(self)
 
@@ -204,10 +199,6 @@ class ClusteringSampling(ClusterStrategy):
     def all_clusters(self) -> Tensor:
         """Return the cluster of every utterance, `(num_utterances,)` int64."""
         return self.clusters
-
-    def present_cluster_neighbors(self) -> Tensor:
-        """Return the clusters that each cluster's members draw from."""
-        return self._present()[1][None]
 
     def index_ranges(self) -> dict[str, tuple[int, int]]:
         """Return in which range, start and stop, each buffer of indices is."""

@@ -11,7 +11,6 @@ from ssps_plugin.memory import PositiveQueue, ReferenceBank
 from ssps_plugin.sampling.cluster_strategy import ClusterStrategy
 from ssps_plugin.sampling.draw import draw_uniform, is_number
 from ssps_plugin.sampling.schedule import Schedule
-from ssps_plugin.sampling.signs import adjusted_rand_index
 from ssps_plugin.sampling.strategy import Anchors
 from ssps_plugin.sampling.vote_draws import VoteDraws
 
@@ -135,18 +134,14 @@ class ConsensusSampling(ClusterStrategy):
                 progress=self._shows_progress(seen),
             )
             self.labels[number, seen] = clustering.labels.int()
-            self.present_cluster_neighbors()[number].copy_(
+            self._present_neighbors()[number].copy_(
                 self._find_neighbors(clustering.centroids)
             )
-        pairs = list(zip(self.labels[:-1], self.labels[1:], strict=True))
-        if pairs:
-            agreements = [adjusted_rand_index(*pair) for pair in pairs]
-            self.cluster_agreement.fill_(sum(agreements) / len(pairs))
         self.drawn_votes.zero_()
         _forget_draws(self)
 
-    def present_cluster_neighbors(self) -> Tensor:
-        """Return the neighbours of each clustering's present clusters."""
+    def _present_neighbors(self) -> Tensor:
+        """Return the neighbours of the present K and M."""
         num_ranks = max(1, self.num_neighbors)
         return self.neighbors[:, : self.num_clusters, :num_ranks]
 
@@ -224,7 +219,7 @@ class ConsensusSampling(ClusterStrategy):
         """
         votes = torch.zeros_like(index)
         for labels, neighbors in zip(
-            self.labels, self.present_cluster_neighbors(), strict=True
+            self.labels, self._present_neighbors(), strict=True
         ):
             own, other = labels[index].long(), labels[candidates].long()
             near = (neighbors[own.clamp(min=0)] == other[:, None]).any(1)
@@ -265,7 +260,7 @@ class ConsensusSampling(ClusterStrategy):
     def _make_draws(self, vote_power: float) -> VoteDraws:
         return VoteDraws(
             self.labels,
-            self.present_cluster_neighbors(),
+            self._present_neighbors(),
             vote_power,
             self.share_cluster or not self.num_neighbors,
         )

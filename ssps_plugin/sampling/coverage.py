@@ -156,18 +156,16 @@ class Coverage(nn.Module):
         return used
 
     def metrics(self, ssps_epoch: int) -> dict[str, float]:
-        """Return `confident`, the fraction asked for, and signs of the lists.
+        """Return `confident`, the fraction asked for, and `kept_neighbors`.
 
-        With "auto": `kept_neighbors`, the fraction of nearest neighbours that
-        were so in the epoch before, and `mutual_neighbors`, the fraction of
-        utterances that are the nearest of the nearest to them.
+        `kept_neighbors` is the fraction of nearest neighbours that were so in
+        the epoch before, with "auto".
         """
         row: dict[str, float] = {}
         if self.is_limited and ssps_epoch >= 0:
             row["confident"] = self.fraction(ssps_epoch)
         if self.is_auto and self.lists.are_of_two_epochs:
             row["kept_neighbors"] = self.lists.kept()
-            row["mutual_neighbors"] = self.lists.mutual()
         return row
 
     def index_ranges(self) -> dict[str, tuple[int, int]]:

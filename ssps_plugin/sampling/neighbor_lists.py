@@ -4,10 +4,9 @@ import torch
 from speechbrain.utils.logger import get_logger
 from torch import Tensor, nn
 
-from ssps_plugin.clustering import nearest_rows
+from ssps_plugin.clustering import top_k
 from ssps_plugin.memory import ReferenceBank
 from ssps_plugin.sampling.parts import split_by_places
-from ssps_plugin.sampling.signs import reciprocal_fraction
 from ssps_plugin.sampling.strategy import Whitening
 
 logger = get_logger(__name__)
@@ -16,6 +15,8 @@ logger = get_logger(__name__)
 #: a draw is sure enough.
 NUM_NEIGHBORS = 20
 MIN_OVERLAP = 0.1
+# Of some utterances to all, while the nearest are searched: 512 MB.
+_MOST_SIMILARITIES = 1 << 27
 # Lists are meant to be short for the corpus: at most this part of it.
 _LONGEST_PART = 1 / 20
 # Utterances whose two lists are compared at once: 60 MB.
@@ -102,8 +103,7 @@ class NeighborLists(nn.Module):
     def renew(self, index: Tensor, references: Tensor) -> None:
         """Search the nearest neighbours; what was present becomes former.
 
-        Where nothing has moved, no epoch has passed, and the lists stay. With a
-        process group every rank must call: each searches for its share.
+        Where nothing has moved, no epoch has passed, and the lists stay.
 
         Arguments
         ---------
@@ -111,12 +111,19 @@ class NeighborLists(nn.Module):
             `(num,)` int64, the utterances that have a reference, more than
             `num_neighbors`.
         references : torch.Tensor
-            `(num, dim)` float32, L2-normalised: they are compared by cosine.
+            `(num, dim)`, L2-normalised: they are compared by cosine.
         """
         found = torch.full_like(self.present, -1)
         found[index, 0] = index.int()
-        nearest = nearest_rows(references, self.num_neighbors)
-        found[index, 1:] = index[nearest].int()
+        chunk = max(1, _MOST_SIMILARITIES // len(index))
+        for start in range(0, len(index), chunk):
+            rows = torch.arange(
+                start, min(start + chunk, len(index)), device=index.device
+            )
+            cosines = references[rows] @ references.T
+            cosines.scatter_(1, rows[:, None], -torch.inf)
+            _, nearest = top_k(cosines, self.num_neighbors)
+            found[index[rows], 1:] = index[nearest].int()
         if not torch.equal(found, self.present):
             self.former.copy_(self.present)
             self.present.copy_(found)
@@ -153,10 +160,6 @@ class NeighborLists(nn.Module):
         ):
             num_kept += int(_count_equal(one, other).sum())
         return num_kept / (len(present) * self.num_neighbors)
-
-    def mutual(self) -> float:
-        """Return how many are the nearest of what is nearest to them."""
-        return reciprocal_fraction(self.present[:, 1])
 
     def find_sharing(
         self, min_overlap: float, most: int

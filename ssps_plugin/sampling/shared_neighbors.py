@@ -170,9 +170,7 @@ class SharedNeighborSampling(SamplingStrategy):
         with_candidates: fraction of the utterances that have one. candidates:
         how many those have. overlap: the largest of each utterance, on
         average. kept_neighbors: fraction of the neighbours that were so in the
-        epoch before. mutual_neighbors: fraction of the utterances that are the
-        nearest of the nearest to them. Empty before there are lists of two
-        epochs.
+        epoch before. Empty before there are lists of two epochs.
         """
         if not self.lists.are_of_two_epochs:
             return {}
@@ -184,7 +182,6 @@ class SharedNeighborSampling(SamplingStrategy):
             "candidates": float(num.sum()) / max(1, int(has_one.sum())),
             "overlap": float(overlap.double().mean()),
             "kept_neighbors": self.lists.kept(),
-            "mutual_neighbors": self.lists.mutual(),
         }
 
     def index_ranges(self) -> dict[str, tuple[int, int]]:

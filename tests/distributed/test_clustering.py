@@ -10,7 +10,6 @@ from ssps_plugin.clustering import (
     nearest_clusters,
     spherical_kmeans,
 )
-from ssps_plugin.sampling.neighbor_lists import NeighborLists
 
 # The GPU's path runs on a CPU too: it is the one without pruning.
 PATHS = pytest.mark.parametrize("pruning", [True, False], ids=["cpu", "gpu"])
@@ -156,21 +155,6 @@ def test_a_rank_searches_neighbours_of_its_share_of_the_clusters(run_ranks):
         assert found == expected
         assert num_rows in (512, 513)
         assert of_one_cluster == (1, 0)
-
-
-def lists_of_two_epochs(rank):
-    lists = NeighborLists(4)
-    lists.allocate(205)
-    index = torch.arange(205)[:201]
-    for seed in (0, 1):
-        lists.renew(index, random_points(201, 8, seed))
-    return lists.present.tolist(), lists.former.tolist()
-
-
-def test_ranks_share_the_search_of_neighbour_lists(run_ranks):
-    expected = lists_of_two_epochs(0)
-    assert run_ranks(lists_of_two_epochs) == [expected, expected]
-    assert expected[0] != expected[1]
 
 
 def prepared_buffers(rank, whitening):

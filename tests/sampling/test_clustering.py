@@ -4,7 +4,6 @@ import math
 
 import pytest
 import torch
-from sklearn.metrics import adjusted_rand_score
 
 from ssps_plugin import (
     CentroidSampling,
@@ -168,25 +167,7 @@ def test_the_highest_numbered_cluster_may_be_empty(make_memories):
         "cluster_size_median": 0.0,
         "cluster_size_max": 3.0,
         "empty_clusters": 2.0,
-        "reciprocal_clusters": 0.0,  # 0 → 1 → 3 → 0, 2 → 0
     }
-
-
-def test_clusters_of_two_epochs_are_compared(make_memories):
-    memories = make_memories(NUM, range(NUM))
-    strategy = memories.prepare(ClusteringSampling(5, 1), epoch=1)
-    assert "cluster_agreement" not in strategy.metrics()
-    former = strategy.clusters.clone()
-    strategy.prepare(memories.bank, memories.queue, 0, 2)
-    expected = adjusted_rand_score(former.numpy(), strategy.clusters.numpy())
-    found = strategy.metrics()["cluster_agreement"]
-    assert found == pytest.approx(expected, abs=1e-6)
-    assert 0 < found < 1
-    taken_up = memories.prepare(ClusteringSampling(5, 1))
-    taken_up.load_state_dict(strategy.state_dict())
-    assert taken_up.metrics() == strategy.metrics()
-    strategy.allocate(NUM, strategy.centroids.shape[1], memories.queue)
-    assert not strategy.metrics()
 
 
 def test_a_draw_does_not_depend_on_the_batch_it_falls_into(make_memories):

@@ -4,7 +4,6 @@ import math
 
 import pytest
 import torch
-from sklearn.metrics import adjusted_rand_score
 
 from ssps_plugin import ClusteringSampling, ConsensusSampling
 from ssps_plugin.sampling.vote_draws import VoteDraws
@@ -255,27 +254,6 @@ def test_the_votes_that_are_logged_are_those_of_what_was_drawn(make_memories):
     assert strategy.metrics()["votes"] == pytest.approx(total / num / 4)
     strategy.prepare(memories.bank, memories.queue, seed=0, epoch=2)
     assert "votes" not in strategy.metrics()
-
-
-def test_the_agreement_is_that_of_each_clustering_and_the_next(make_memories):
-    memories = make_memories(NUM, QUEUED)
-    strategy = memories.prepare(consensus(6))
-    labels = strategy.labels.numpy()
-    pairs = zip(labels[:-1], labels[1:], strict=True)
-    expected = [adjusted_rand_score(one, other) for one, other in pairs]
-    metrics = strategy.metrics()
-    assert metrics["cluster_agreement"] == pytest.approx(
-        sum(expected) / 3, abs=1e-6
-    )
-    nearest = strategy.neighbors[:, :, 0]
-    mutual = [
-        int(row[row[cluster]]) == cluster
-        for row in nearest
-        for cluster in range(6)
-    ]
-    assert metrics["reciprocal_clusters"] == pytest.approx(
-        sum(mutual) / len(mutual)
-    )
 
 
 def test_clusterings_taken_up_inside_an_epoch_are_drawn_from(make_memories):

@@ -48,7 +48,9 @@ def overlap_by_loop(lists, one, other):
     return total
 
 
-def test_lists_hold_the_nearest_and_the_utterance_itself():
+@pytest.mark.parametrize("most", [7, 1 << 25])
+def test_lists_hold_the_nearest_and_the_utterance_itself(most, monkeypatch):
+    monkeypatch.setattr(neighbor_lists, "_MOST_SIMILARITIES", most * NUM)
     seen = [range(NUM), [u for u in range(NUM) if u % 3]]
     lists = make_lists(seen)
     for table, epoch in ((lists.former, 0), (lists.present, 1)):
