@@ -28,7 +28,13 @@ ALLOWED = {
     "sampling": {"clustering", "memory"},
     "positive_sampler": {"distributed", "memory", "sampling"},
     "dataio": {"atomic_write", "distributed", "progress"},
-    "evaluation": {"atomic_write", "dataio", "distributed", "progress"},
+    "evaluation": {
+        "atomic_write",
+        "clustering",  # agreement of labelings
+        "dataio",
+        "distributed",
+        "progress",
+    },
     "pretrained": {
         "atomic_write",
         "dataio",
