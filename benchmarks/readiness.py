@@ -7,10 +7,13 @@
 
 For every epoch of a run that kept its checkpoints, and its references: what is
 known without labels (neighbours that were so an epoch ago, mutual nearest
-neighbours, effective rank of the references), and then, by the overlap of each
-utterance with the one that it shares most neighbours with, how many are in
-that range and how many of those are right, in percent. Right is the same
-speaker, the own recording included; how many are of it is last.
+neighbours, effective rank of the references; of clusters, the adjusted Rand
+index of this epoch's and the last epoch's, and of those from other random
+members, and for how many utterances the neighbouring cluster is mutual). Then,
+by the overlap of each utterance with the one that it shares most neighbours
+with, how many are in that range and how many of those are right, in percent.
+Right is the same speaker, the own recording included; how many are of it is
+last.
 
 This reads the speakers and recordings of the training manifest, which training
 never does.
@@ -24,29 +27,18 @@ from one_core import use_one_core
 from run_labels import read_run
 from torch import Tensor
 
-from ssps_plugin import SharedNeighborSampling
+from ssps_plugin import ConsensusSampling, SharedNeighborSampling
 from ssps_plugin.memory import PositiveQueue, ReferenceBank
 from ssps_plugin.report.run import Run
+from ssps_plugin.sampling import effective_rank
 from ssps_plugin.training import AtomicCheckpointer
 
 EDGES = (0.0, 0.05, 0.08, 0.1, 0.125, 0.15, 0.2, 0.25, 1.01)
 
 
-def effective_rank(references: Tensor) -> float:
-    """Return exp of the entropy of the shares of the principal axes."""
-    variance = torch.linalg.eigvalsh(torch.cov(references.T)).clamp(min=1e-12)
-    shares = variance / variance.sum()
-    return float(torch.exp(-(shares * shares.log()).sum()))
-
-
-def mutual_nearest(lists: Tensor) -> float:
-    """Return which fraction of the nearest neighbours are so mutually."""
-    nearest = lists[:, 1].long()
-    return float((nearest[nearest] == torch.arange(len(lists))).double().mean())
-
-
 def row_of(
     strategy: SharedNeighborSampling,
+    consensus: ConsensusSampling,
     bank: ReferenceBank,
     speakers: Tensor,
     recordings: Tensor,
@@ -63,12 +55,16 @@ def row_of(
         right = 100 * float(is_right[inside].double().mean())
         share = 100 * float(inside.double().mean())
         cells.append(f"{share:.0f}: {right:.0f}" if inside.any() else "–")
+    signs = strategy.metrics() | consensus.metrics()
     own = 100 * float((is_own & is_right).double().mean())
     right = 100 * float(is_right.double().mean())
     return (
-        f"{100 * strategy.lists.kept():.1f} | "
-        f"{100 * mutual_nearest(strategy.lists.present):.1f} | "
-        f"{effective_rank(bank.references.float()):.1f} | "
+        f"{100 * signs['kept_neighbors']:.1f} | "
+        f"{100 * signs['mutual_neighbors']:.1f} | "
+        f"{effective_rank(bank.read_seen()[1]):.1f} | "
+        f"{100 * signs['cluster_agreement']:.1f} | "
+        f"{100 * signs['clusterings_agree']:.1f} | "
+        f"{100 * signs['reciprocal_clusters']:.1f} | "
         f"{' | '.join(cells)} | {right:.1f} / {own:.1f}"
     )
 
@@ -78,6 +74,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("run", help="the output folder of a run with SSPS")
     parser.add_argument("--num_neighbors", type=int, default=20)
+    parser.add_argument(
+        "--num_clusters", type=int, help="a sixth of the utterances"
+    )
     parser.add_argument("--whitening", type=float, default=1.0)
     options = parser.parse_args()
     use_one_core()
@@ -89,14 +88,20 @@ def main() -> None:
     strategy = SharedNeighborSampling(
         options.num_neighbors, whitening=options.whitening
     )
+    num_clusters = options.num_clusters or len(speakers) // 6
+    consensus = ConsensusSampling(
+        num_clusters, 1, num_clusterings=3, whitening=options.whitening
+    )
     queue = PositiveQueue(1, 1)
     queue.allocate(len(speakers))
-    strategy.allocate(len(speakers), sampler.bank.dim, queue)
+    for one in (strategy, consensus):
+        one.allocate(len(speakers), sampler.bank.dim, queue)
     ranges = [
         f"{low}–{high}" for low, high in zip(EDGES, EDGES[1:-1], strict=False)
     ]
-    heads = ["epoch", "kept", "mutual", "rank", *ranges, f"{EDGES[-2]}–"]
-    print(f"{run.name}: {len(speakers)} utterances\n")
+    signs = ["kept", "mutual", "rank", "epochs", "seeds", "reciprocal"]
+    heads = ["epoch", *signs, *ranges, f"{EDGES[-2]}–"]
+    print(f"{run.name}: {len(speakers)} utterances, K {num_clusters}\n")
     print(f"| {' | '.join([*heads, 'right / own'])} |")
     print("| --- " * (len(heads) + 1) + "|")
     checkpoints = sorted(
@@ -109,9 +114,11 @@ def main() -> None:
         bank = sampler.bank
         if not bool(bank.seen.any()):
             continue
-        strategy.prepare(bank, queue, sampler.seed, sampler.epoch)
+        for one in (strategy, consensus):
+            one.observe(bank)
+            one.prepare(bank, queue, sampler.seed, sampler.epoch)
         if strategy.lists.are_of_two_epochs:
-            cells = row_of(strategy, bank, speakers, recordings)
+            cells = row_of(strategy, consensus, bank, speakers, recordings)
             print(f"| {sampler.epoch} | {cells} |", flush=True)
 
 

@@ -34,6 +34,7 @@ from ssps_plugin.sampling import (
     SamplingStrategy,
     Schedule,
     check_whole_number,
+    effective_rank,
 )
 
 logger = get_logger(__name__)
@@ -368,7 +369,8 @@ class PositiveSampler(nn.Module):
                     "manifest it was trained on, or start in another "
                     "output_folder."
                 )
-            missing = sorted(own.keys() - saved.keys())
+            optional = {f"strategy.{n}" for n in self.strategy.optional_entries}
+            missing = sorted(own.keys() - saved.keys() - optional)
             if missing:
                 raise RuntimeError(
                     "Expected the whole state of a PositiveSampler, got one "
@@ -985,9 +987,10 @@ class PositiveSampler(nn.Module):
         dict of str to float
             coverage: fraction of anchors with a pseudo-positive. queue_fill:
             fraction of slots in use, where there is a queue. seen: fraction of
-            utterances with a reference. not_remembered: rows that were not
-            finite. Then those of the coverage, where it is not always 1, and
-            the strategy's own. Empty in epochs that remember nothing.
+            utterances with a reference. effective_rank: on how many directions
+            the references lie. not_remembered: rows that were not finite. Then
+            those of the coverage, where it is not always 1, and the strategy's
+            own. Empty in epochs that remember nothing.
         """
         if not self._has_reached(self.first_fill_epoch):
             return {}
@@ -999,6 +1002,8 @@ class PositiveSampler(nn.Module):
         if not self.reads_partners:
             row["queue_fill"] = float(self.queue.num_filled()) / self.queue.size
         row["seen"] = float(self.bank.seen.float().mean())
+        with self._full_precision():
+            row["effective_rank"] = effective_rank(self.bank.read_seen()[1])
         ssps_epoch = (self.epoch or 0) - self.start_epoch
         row |= self.coverage.metrics(ssps_epoch)
         return row | self.strategy.metrics()

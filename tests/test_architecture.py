@@ -29,7 +29,13 @@ ALLOWED = {
     "positive_sampler": {"distributed", "memory", "sampling"},
     # Noise and rooms that are made, where there is no corpus of them.
     "dataio": {"atomic_write", "distributed", "progress", "simulation"},
-    "evaluation": {"atomic_write", "dataio", "distributed", "progress"},
+    "evaluation": {
+        "atomic_write",
+        "clustering",  # agreement of labelings
+        "dataio",
+        "distributed",
+        "progress",
+    },
     "pretrained": {
         "atomic_write",
         "dataio",

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from ssps_plugin import NearestNeighborSampling, PositiveSampler
+from ssps_plugin.sampling import effective_rank
 
 NAN = float("nan")
 
@@ -53,7 +54,20 @@ def test_metrics_are_fractions_of_slots_and_of_utterances():
         "not_remembered": 0.0,
         "queue_fill": 2 / 4,
         "seen": pytest.approx(2 / 5),
+        "effective_rank": 0.0,  # both references are the same
     }
+
+
+def test_the_effective_rank_is_logged_from_the_fill_on_of_what_was_seen():
+    sampler = sampler_of(list("abcdefgh"))
+    sampler.begin_epoch(1)
+    assert sampler.metrics()["effective_rank"] == 0.0
+    index, angles = torch.tensor([1, 2, 5]), torch.tensor([0.0, 1.0, 2.5])
+    references = torch.stack([angles.cos(), angles.sin()], dim=1)
+    sampler.bank.write(index, references)
+    found = sampler.metrics()["effective_rank"]
+    assert found == pytest.approx(effective_rank(references))
+    assert 1 < found < 2
 
 
 def test_other_utterances_may_be_bound_until_an_epoch_has_begun():

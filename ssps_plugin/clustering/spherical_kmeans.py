@@ -1,4 +1,4 @@
-"""Spherical k-means, and the clusters nearest to each cluster."""
+"""Spherical k-means, and the points nearest to each point."""
 
 import numbers
 from collections.abc import Callable
@@ -277,14 +277,45 @@ def nearest_clusters(centroids: Tensor, num_neighbors: int) -> Tensor:
             f"clusters, got {num_neighbors}: lower num_neighbors or raise "
             "num_clusters."
         )
-    num_rows = tile_rows(centroids, num_clusters)
+    return nearest_others(centroids, num_neighbors)
+
+
+def nearest_others(points: Tensor, num_neighbors: int) -> Tensor:
+    """Find the nearest other points of each point, by cosine.
+
+    All are compared with all, some at once. With a process group every rank
+    must call: each searches for its share of the points, and all return the
+    same.
+
+    Arguments
+    ---------
+    points : torch.Tensor
+        `(num_points, dim)` float32, L2-normalised; the same on all ranks.
+    num_neighbors : int
+        How many to find for each, in [0, num_points).
+
+    Returns
+    -------
+    torch.Tensor
+        `(num_points, num_neighbors)` int64, the nearest first; never the
+        point itself.
+
+    Example
+    -------
+    >>> nearest_others(torch.tensor([[1.0, 0.0], [0.8, 0.6], [0.0, 1.0]]), 1)
+    tensor([[1],
+            [0],
+            [1]])
+    """
+    num_points = len(points)
+    num_rows = tile_rows(points, num_points)
     # One buffer: new memory of this size costs as much as the search.
-    buffer = centroids.new_empty((num_rows, num_clusters))
-    own = share_of_rank(torch.arange(num_clusters, device=centroids.device))
+    buffer = points.new_empty((num_rows, num_points))
+    own = share_of_rank(torch.arange(num_points, device=points.device))
     chunks = []
     for rows in own.split(num_rows):
-        similarities = buffer[: len(rows)]  # (rows, num_clusters)
-        torch.mm(centroids[rows], centroids.t(), out=similarities)
+        similarities = buffer[: len(rows)]  # (rows, num_points)
+        torch.mm(points[rows], points.t(), out=similarities)
         similarities.scatter_(1, rows[:, None], -torch.inf)
         chunks.append(top_k(similarities, num_neighbors)[1])
     return gather_rows(torch.cat(chunks))[0]

@@ -1,5 +1,6 @@
 """Speaker verification: embeddings, trials, scores, error rates, results."""
 
+from ssps_plugin.clustering import normalized_mutual_information
 from ssps_plugin.evaluation.embeddings import extract_embeddings
 from ssps_plugin.evaluation.error_rates import (
     DetectionCurve,
@@ -13,7 +14,6 @@ from ssps_plugin.evaluation.results import (
     write_results,
     write_scores,
 )
-from ssps_plugin.evaluation.sampling_report import normalized_mutual_information
 from ssps_plugin.evaluation.scoring import cosine_scores
 from ssps_plugin.evaluation.trial_list import (
     TrialList,

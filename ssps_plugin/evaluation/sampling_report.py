@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ssps_plugin.clustering import normalized_mutual_information
 from ssps_plugin.dataio.dataset import read_column
 
 
@@ -147,70 +148,3 @@ def _number_labels(labels: list[str]) -> Tensor | None:
         label: number for number, label in enumerate(dict.fromkeys(labels))
     }
     return torch.tensor([numbers[label] for label in labels])
-
-
-def normalized_mutual_information(a: Tensor, b: Tensor) -> float:
-    """Compute the normalised mutual information of two labelings, in [0, 1].
-
-    Mutual information over the arithmetic mean of the two entropies, as
-    scikit-learn's default. Only pairs of labels that occur are counted, so
-    there is no table of clusters × speakers.
-
-    Arguments
-    ---------
-    a : torch.Tensor
-        `(utterances,)`, integers of any value, for example clusters.
-    b : torch.Tensor
-        `(utterances,)`, integers of any value, for example speakers.
-
-    Returns
-    -------
-    float
-        1 if the labelings are the same up to names (also if both are
-        constant), 0 if they are independent.
-
-    Raises
-    ------
-    ValueError
-        The shapes differ or are not `(utterances,)` with utterances > 0.
-
-    Example
-    -------
-    >>> clusters = torch.tensor([5, 5, 2, 2])
-    >>> normalized_mutual_information(clusters, torch.tensor([0, 0, 1, 1]))
-    1.0
-    >>> normalized_mutual_information(clusters, torch.tensor([0, 1, 0, 1]))
-    0.0
-    """
-    if a.ndim != 1 or a.shape != b.shape or not len(a):
-        raise ValueError(
-            "Expected two labelings of one shape (utterances,), not empty, "
-            f"got {tuple(a.shape)} and {tuple(b.shape)}: give one label of "
-            "each kind per utterance."
-        )
-    a, counts_a = _compact(a)
-    b, counts_b = _compact(b.to(a.device))
-    if len(counts_a) == len(counts_b) == 1:
-        return 1.0
-    joint, counts = torch.unique(a * len(counts_b) + b, return_counts=True)
-    of_a = counts_a[joint // len(counts_b)]
-    of_b = counts_b[joint % len(counts_b)]
-    # The ratio of two exact integers: 1, and a log of 0, for independence.
-    ratio = (counts * len(a)).double() / (of_a * of_b).double()
-    information = float((counts * ratio.log()).sum() / len(a))
-    mean_entropy = 0.5 * (_entropy(counts_a) + _entropy(counts_b))
-    return min(1.0, max(0.0, information / mean_entropy))
-
-
-def _compact(labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Rename labels to 0, 1, 2, … and count how often each occurs."""
-    _, compact, counts = torch.unique(
-        labels, return_inverse=True, return_counts=True
-    )
-    return compact, counts
-
-
-def _entropy(counts: Tensor) -> float:
-    """Compute the entropy, in nats, of the distribution given by counts."""
-    total = counts.sum()
-    return float((counts * (total / counts.double()).log()).sum() / total)

@@ -16,6 +16,13 @@ _OF_DRAWS = {
     "overlap": "mean overlap",
     "kept_neighbors": "neighbours kept",
 }
+# What is known without labels of the space that it draws in.
+_OF_SPACE = {
+    "mutual_neighbors": "mutual nearest neighbours",
+    "reciprocal_clusters": "reciprocal neighbour clusters",
+    "cluster_agreement": "clusters agree with the epoch before",
+    "clusterings_agree": "clusterings agree",
+}
 
 
 @dataclass(frozen=True)
@@ -149,14 +156,25 @@ def headline_cards(one: Collected) -> list[Card]:
         )
     covered = as_number(last.get("coverage"))
     if covered is not None:
-        note = f"epoch {run.last_epoch}"
-        for key, name in _OF_DRAWS.items():
-            value = as_number(last.get(key))
-            if value is not None:
-                note += f"; {name} {100 * value:.1f} %"
+        note = f"epoch {run.last_epoch}{_percentages(last, _OF_DRAWS)}"
         cards.append(Card("Anchors covered", f"{100 * covered:.1f} %", note))
+    rank = as_number(last.get("effective_rank"))
+    if rank is not None:
+        note = f"directions that references lie on, epoch {run.last_epoch}"
+        note += _percentages(last, _OF_SPACE)
+        cards.append(Card("Effective rank", f"{rank:.1f}", note))
     cards.append(Card("Epochs", _epochs(run), _progress(run)))
     return cards
+
+
+def _percentages(row: dict[str, Any], names: dict[str, str]) -> str:
+    """Return the parts of a note that are there, each after a semicolon."""
+    values = {name: as_number(row.get(key)) for key, name in names.items()}
+    return "".join(
+        f"; {name} {100 * value:.1f} %"
+        for name, value in values.items()
+        if value is not None
+    )
 
 
 def headline_table(collected: list[Collected]) -> list[list[str]]:

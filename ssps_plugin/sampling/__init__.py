@@ -12,6 +12,7 @@ from ssps_plugin.sampling.schedule import (
     make_schedule,
 )
 from ssps_plugin.sampling.shared_neighbors import SharedNeighborSampling
+from ssps_plugin.sampling.signs import effective_rank
 from ssps_plugin.sampling.strategy import Anchors, SamplingStrategy
 
 __all__ = [
@@ -27,5 +28,6 @@ __all__ = [
     "Schedule",
     "SharedNeighborSampling",
     "check_whole_number",
+    "effective_rank",
     "make_schedule",
 ]

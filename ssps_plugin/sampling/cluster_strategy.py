@@ -8,6 +8,7 @@ from torch import Tensor
 
 from ssps_plugin.clustering import (
     SphericalKMeans,
+    adjusted_rand_index,
     check_whole_number,
     nearest_clusters,
 )
@@ -19,6 +20,8 @@ from ssps_plugin.sampling.strategy import SamplingStrategy
 _MANY_UTTERANCES = 100_000
 # Above this fraction, one of two or three clusters holds nearly everything.
 _MOST = 0.9
+# Less than any adjusted Rand index.
+_UNKNOWN = -1.0
 
 
 class ClusterStrategy(SamplingStrategy):
@@ -53,9 +56,11 @@ class ClusterStrategy(SamplingStrategy):
 
     present_clusters: Tensor
     present_neighbors: Tensor
+    cluster_agreement: Tensor
 
     has_clusters = True
     has_confidence = True
+    optional_entries = ("cluster_agreement",)
 
     def __init__(
         self,
@@ -96,6 +101,10 @@ class ClusterStrategy(SamplingStrategy):
             self.register_buffer(
                 name, torch.tensor(size), persistent=self.is_scheduled
             )
+        # Of the present clustering and that of the epoch before; _UNKNOWN
+        # without one.
+        self.register_buffer("cluster_agreement", torch.tensor(_UNKNOWN))
+        self.register_load_state_dict_pre_hook(_complete_state)
         self.register_load_state_dict_post_hook(_take_up_sizes)
 
     def _all_sizes(self) -> list[tuple[int, int]]:
@@ -140,6 +149,7 @@ class ClusterStrategy(SamplingStrategy):
         self._check_enough(
             num_utterances, "utterances of the training set", self.max_clusters
         )
+        self.cluster_agreement.fill_(_UNKNOWN)
         self.set_epoch(0)
 
     def all_clusters(self) -> Tensor:
@@ -152,14 +162,32 @@ class ClusterStrategy(SamplingStrategy):
         """
         raise NotImplementedError
 
+    def _compare_clusters(self, former: Tensor) -> None:
+        """Take note of how far a former clustering agrees with the present.
+
+        Arguments
+        ---------
+        former : torch.Tensor
+            `(num_utterances,)`, an integer dtype, -1 for none.
+        """
+        present = self.all_clusters()
+        both = (former >= 0) & (present >= 0)
+        agreement = _UNKNOWN
+        if bool(both.any()):
+            agreement = adjusted_rand_index(former[both], present[both])
+        self.cluster_agreement.fill_(agreement)
+
     def cluster_of(self, index: Tensor) -> Tensor:
         """Return the cluster of every utterance, `(batch,)`, -1 for none."""
         return self.all_clusters()[index].long()
 
     def metrics(self) -> dict[str, float]:
-        """Return the smallest, median and largest size, and empty clusters.
+        """Return what is known without labels of the present clusters.
 
-        Where K or M changes over the epochs, the present ones, too.
+        The smallest, median and largest size, and empty clusters.
+        cluster_agreement: the adjusted Rand index of this clustering and that
+        of the epoch before, once there was one. Where K or M changes over the
+        epochs, the present ones.
         """
         sizes = self._sizes()
         if not bool(sizes.any()):
@@ -170,6 +198,9 @@ class ClusterStrategy(SamplingStrategy):
             "cluster_size_max": float(sizes.max()),
             "empty_clusters": float((sizes == 0).sum()),
         }
+        agreement = float(self.cluster_agreement)
+        if agreement > _UNKNOWN:
+            row["cluster_agreement"] = agreement
         if self.is_scheduled:
             row["num_clusters"] = float(self.num_clusters)
             row["num_neighbors"] = float(self.num_neighbors)
@@ -262,6 +293,14 @@ def _check_whole_numbers(
     is_list = hasattr(value, "__iter__") and not isinstance(value, str)
     for number in value if is_list else [value]:
         check_whole_number(name, number, at_least)
+
+
+def _complete_state(
+    strategy: ClusterStrategy, state: dict[str, Any], prefix: str, *_: Any
+) -> None:
+    """Take up a state that was saved before the agreement was known."""
+    unknown = torch.full_like(strategy.cluster_agreement, _UNKNOWN)
+    state.setdefault(f"{prefix}cluster_agreement", unknown)
 
 
 def _take_up_sizes(strategy: ClusterStrategy, _: Any = None) -> None:

@@ -11,6 +11,7 @@ from ssps_plugin.sampling.cluster_draws import ClusterDraws
 from ssps_plugin.sampling.cluster_strategy import ClusterStrategy
 from ssps_plugin.sampling.draw import draw_ranks
 from ssps_plugin.sampling.schedule import Schedule
+from ssps_plugin.sampling.signs import reciprocal_clusters
 from ssps_plugin.sampling.strategy import Anchors
 
 # References compared with centroids at once.
@@ -136,8 +137,10 @@ class ClusteringSampling(ClusterStrategy):
         )
         centroids, neighbors = self._present()
         centroids.copy_(clustering.centroids)
+        former = self.clusters.clone()
         self.clusters.fill_(-1)
         self.clusters[seen] = clustering.labels
+        self._compare_clusters(former)
         neighbors.copy_(self._find_neighbors(centroids))
         _forget_draws(self)
 
@@ -199,6 +202,20 @@ class ClusteringSampling(ClusterStrategy):
     def all_clusters(self) -> Tensor:
         """Return the cluster of every utterance, `(num_utterances,)` int64."""
         return self.clusters
+
+    def metrics(self) -> dict[str, float]:
+        """Return what is known without labels of the present clusters.
+
+        Beside what all clusterings have, reciprocal_clusters: the fraction of
+        utterances whose neighbouring cluster, the nearest, has theirs for its
+        nearest one; not where M is 0.
+        """
+        row = super().metrics()
+        if row and self.num_neighbors:
+            row["reciprocal_clusters"] = reciprocal_clusters(
+                self.clusters, self._present()[1]
+            )
+        return row
 
     def index_ranges(self) -> dict[str, tuple[int, int]]:
         """Return in which range, start and stop, each buffer of indices is."""

@@ -1,16 +1,19 @@
 """Consensus: a pseudo-positive that several clusterings agree on. Ours."""
 
 import math
+from itertools import pairwise
+from statistics import fmean
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from ssps_plugin.clustering import check_whole_number
+from ssps_plugin.clustering import adjusted_rand_index, check_whole_number
 from ssps_plugin.memory import PositiveQueue, ReferenceBank
 from ssps_plugin.sampling.cluster_strategy import ClusterStrategy
 from ssps_plugin.sampling.draw import draw_uniform, is_number
 from ssps_plugin.sampling.schedule import Schedule
+from ssps_plugin.sampling.signs import reciprocal_clusters
 from ssps_plugin.sampling.strategy import Anchors
 from ssps_plugin.sampling.vote_draws import VoteDraws
 
@@ -126,6 +129,7 @@ class ConsensusSampling(ClusterStrategy):
     ) -> None:
         """Cluster the references seen so far several times."""
         seen, references = self._read_space(bank)
+        former = self.labels[0].clone()
         self.labels.fill_(-1)
         for number in range(self.num_clusterings):
             clustering = self.kmeans.fit(
@@ -137,6 +141,7 @@ class ConsensusSampling(ClusterStrategy):
             self._present_neighbors()[number].copy_(
                 self._find_neighbors(clustering.centroids)
             )
+        self._compare_clusters(former)
         self.drawn_votes.zero_()
         _forget_draws(self)
 
@@ -231,16 +236,38 @@ class ConsensusSampling(ClusterStrategy):
         return self.labels[0]
 
     def metrics(self) -> dict[str, float]:
-        """Return the sizes of the first clustering's clusters, and `votes`.
+        """Return what is known without labels of the present clusters.
 
-        `votes` is the mean of what was drawn so far, as a fraction of the
-        clusterings.
+        Sizes, and cluster_agreement with the epoch before, are of the first
+        clustering. clusterings_agree: the adjusted Rand index of each
+        clustering and the next, on average. reciprocal_clusters: as of
+        `ClusteringSampling`, the mean over the clusterings. votes: of what was
+        drawn so far, on average, as a fraction of the clusterings.
         """
         row = super().metrics()
+        if row:
+            row |= self._clustering_signs()
         votes, num_drawn = self.drawn_votes.tolist()
         if num_drawn:
             row["votes"] = votes / (num_drawn * self.num_clusterings)
         return row
+
+    def _clustering_signs(self) -> dict[str, float]:
+        signs = {}
+        clustered = self.labels[0] >= 0
+        if self.num_clusterings > 1:
+            signs["clusterings_agree"] = fmean(
+                adjusted_rand_index(one[clustered], other[clustered])
+                for one, other in pairwise(self.labels)
+            )
+        if self.num_neighbors:
+            signs["reciprocal_clusters"] = fmean(
+                reciprocal_clusters(labels, neighbors)
+                for labels, neighbors in zip(
+                    self.labels, self._present_neighbors(), strict=True
+                )
+            )
+        return signs
 
     def index_ranges(self) -> dict[str, tuple[int, int]]:
         """Return in which range, start and stop, each buffer of indices is."""

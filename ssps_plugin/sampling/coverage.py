@@ -156,16 +156,16 @@ class Coverage(nn.Module):
         return used
 
     def metrics(self, ssps_epoch: int) -> dict[str, float]:
-        """Return `confident`, the fraction asked for, and `kept_neighbors`.
+        """Return `confident`, the fraction asked for, and signs of the lists.
 
-        `kept_neighbors` is the fraction of nearest neighbours that were so in
-        the epoch before, with "auto".
+        Those are in the epochs of "auto" that have lists of two epochs; see
+        `NeighborLists.metrics`.
         """
         row: dict[str, float] = {}
         if self.is_limited and ssps_epoch >= 0:
             row["confident"] = self.fraction(ssps_epoch)
-        if self.is_auto and self.lists.are_of_two_epochs:
-            row["kept_neighbors"] = self.lists.kept()
+        if self.is_auto:
+            row |= self.lists.metrics()
         return row
 
     def index_ranges(self) -> dict[str, tuple[int, int]]:

@@ -4,9 +4,10 @@ import torch
 from speechbrain.utils.logger import get_logger
 from torch import Tensor, nn
 
-from ssps_plugin.clustering import top_k
+from ssps_plugin.clustering import nearest_others
 from ssps_plugin.memory import ReferenceBank
 from ssps_plugin.sampling.parts import split_by_places
+from ssps_plugin.sampling.signs import mutual_neighbors
 from ssps_plugin.sampling.strategy import Whitening
 
 logger = get_logger(__name__)
@@ -15,8 +16,6 @@ logger = get_logger(__name__)
 #: a draw is sure enough.
 NUM_NEIGHBORS = 20
 MIN_OVERLAP = 0.1
-# Of some utterances to all, while the nearest are searched: 512 MB.
-_MOST_SIMILARITIES = 1 << 27
 # Lists are meant to be short for the corpus: at most this part of it.
 _LONGEST_PART = 1 / 20
 # Utterances whose two lists are compared at once: 60 MB.
@@ -103,7 +102,8 @@ class NeighborLists(nn.Module):
     def renew(self, index: Tensor, references: Tensor) -> None:
         """Search the nearest neighbours; what was present becomes former.
 
-        Where nothing has moved, no epoch has passed, and the lists stay.
+        Where nothing has moved, no epoch has passed, and the lists stay. With
+        a process group, every rank must call, and each searches for its share.
 
         Arguments
         ---------
@@ -111,19 +111,12 @@ class NeighborLists(nn.Module):
             `(num,)` int64, the utterances that have a reference, more than
             `num_neighbors`.
         references : torch.Tensor
-            `(num, dim)`, L2-normalised: they are compared by cosine.
+            `(num, dim)` float32, L2-normalised: they are compared by cosine.
         """
         found = torch.full_like(self.present, -1)
         found[index, 0] = index.int()
-        chunk = max(1, _MOST_SIMILARITIES // len(index))
-        for start in range(0, len(index), chunk):
-            rows = torch.arange(
-                start, min(start + chunk, len(index)), device=index.device
-            )
-            cosines = references[rows] @ references.T
-            cosines.scatter_(1, rows[:, None], -torch.inf)
-            _, nearest = top_k(cosines, self.num_neighbors)
-            found[index[rows], 1:] = index[nearest].int()
+        nearest = nearest_others(references, self.num_neighbors)
+        found[index, 1:] = index[nearest].int()
         if not torch.equal(found, self.present):
             self.former.copy_(self.present)
             self.present.copy_(found)
@@ -160,6 +153,20 @@ class NeighborLists(nn.Module):
         ):
             num_kept += int(_count_equal(one, other).sum())
         return num_kept / (len(present) * self.num_neighbors)
+
+    def metrics(self) -> dict[str, float]:
+        """Return what is known without labels of lists of two epochs.
+
+        kept_neighbors: fraction of the neighbours that were so an epoch ago.
+        mutual_neighbors: fraction of the nearest neighbours that are so both
+        ways, now. Empty before there are lists of two epochs.
+        """
+        if not self.are_of_two_epochs:
+            return {}
+        return {
+            "kept_neighbors": self.kept(),
+            "mutual_neighbors": mutual_neighbors(self.present),
+        }
 
     def find_sharing(
         self, min_overlap: float, most: int
@@ -235,6 +242,8 @@ def renew_lists(
     lists: NeighborLists, whitening: Whitening, bank: ReferenceBank
 ) -> None:
     """Bring neighbour lists up to an epoch's references, whitened.
+
+    With a process group, every rank must call: they share the search.
 
     Of too few references, and of those of a collapsed encoder, nothing can be
     told: then the lists are emptied.

@@ -169,8 +169,8 @@ class SharedNeighborSampling(SamplingStrategy):
 
         with_candidates: fraction of the utterances that have one. candidates:
         how many those have. overlap: the largest of each utterance, on
-        average. kept_neighbors: fraction of the neighbours that were so in the
-        epoch before. Empty before there are lists of two epochs.
+        average. kept_neighbors, mutual_neighbors: see `NeighborLists.metrics`.
+        Empty before there are lists of two epochs.
         """
         if not self.lists.are_of_two_epochs:
             return {}
@@ -181,7 +181,7 @@ class SharedNeighborSampling(SamplingStrategy):
             "with_candidates": float(has_one.double().mean()),
             "candidates": float(num.sum()) / max(1, int(has_one.sum())),
             "overlap": float(overlap.double().mean()),
-            "kept_neighbors": self.lists.kept(),
+            **self.lists.metrics(),
         }
 
     def index_ranges(self) -> dict[str, tuple[int, int]]:

@@ -1,6 +1,7 @@
 """Base class of the sampling strategies, and the whitening they share."""
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -81,6 +82,8 @@ class SamplingStrategy(nn.Module):
     #: How many epochs before SSPS starts are remembered: of the last one, or
     #: more where the strategy compares epochs.
     num_fill_epochs = 1
+    #: Entries of the state that one of an earlier version may lack.
+    optional_entries: tuple[str, ...] = ()
 
     def __init__(self, whitening: float, rank_decay: float) -> None:
         super().__init__()
@@ -243,6 +246,51 @@ class SamplingStrategy(nn.Module):
         return {}
 
 
+class PrincipalAxes(NamedTuple):
+    """What references vary along.
+
+    Arguments
+    ---------
+    mean : torch.Tensor
+        `(dim,)` float64.
+    variance : torch.Tensor
+        `(dim,)` float64, along each axis, ascending; rounding may make the
+        least ones negative.
+    axes : torch.Tensor
+        `(dim, dim)` float64, an axis in each column.
+    """
+
+    mean: Tensor
+    variance: Tensor
+    axes: Tensor
+
+
+def principal_axes(references: Tensor) -> PrincipalAxes | None:
+    """Find the principal axes of references, in chunks.
+
+    Arguments
+    ---------
+    references : torch.Tensor
+        `(num, dim)`, any float dtype, at least one.
+
+    Returns
+    -------
+    PrincipalAxes or None
+        None where all references are the same, up to rounding.
+    """
+    total = references.sum(0, dtype=torch.float64)
+    mean = total / len(references)
+    dim = references.shape[1]
+    covariance = torch.zeros(dim, dim, device=mean.device).double()
+    for chunk in references.split(_CHUNK_ROWS):
+        centred = chunk.float() - mean.float()
+        covariance += (centred.T @ centred).double()
+    variance, axes = torch.linalg.eigh(covariance / len(references))
+    if float(variance[-1]) < _NO_VARIANCE * max(float(mean @ mean), 1e-12):
+        return None
+    return PrincipalAxes(mean, variance, axes)
+
+
 class Whitening(nn.Module):
     """Damp the dominant axes of the references before comparing them.
 
@@ -300,18 +348,12 @@ class Whitening(nn.Module):
         """
         if self.power == 0.0:
             return
-        total = references.sum(0, dtype=torch.float64)
-        mean = total / len(references)
-        dim = references.shape[1]
-        covariance = torch.zeros(dim, dim, device=mean.device).double()
-        for chunk in references.split(_CHUNK_ROWS):
-            centred = chunk.float() - mean.float()
-            covariance += (centred.T @ centred).double()
-        variance, axes = torch.linalg.eigh(covariance / len(references))
-        if float(variance[-1]) < _NO_VARIANCE * max(float(mean @ mean), 1e-12):
+        space = principal_axes(references)
+        if space is None:
             self.mean.zero_()
-            self.transform.copy_(torch.eye(dim))
+            self.transform.copy_(torch.eye(len(self.mean)))
             return
+        mean, variance, axes = space
         variance = variance.clamp(min=float(variance[-1]) * _SMALLEST_VARIANCE)
         scale = variance.clamp(min=1e-30) ** (-self.power / 2)
         self.mean.copy_(mean)

@@ -8,8 +8,10 @@ import torch
 from ssps_plugin import (
     CentroidSampling,
     ClusteringSampling,
+    ConsensusSampling,
     PositiveSampler,
 )
+from ssps_plugin.clustering import adjusted_rand_index
 from ssps_plugin.memory import PositiveQueue
 from ssps_plugin.sampling.cluster_draws import ClusterDraws
 
@@ -167,7 +169,72 @@ def test_the_highest_numbered_cluster_may_be_empty(make_memories):
         "cluster_size_median": 0.0,
         "cluster_size_max": 3.0,
         "empty_clusters": 2.0,
+        # 0's neighbour is 1, but 1's is 3.
+        "reciprocal_clusters": 0.0,
     }
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: ClusteringSampling(8, 2),
+        lambda: ConsensusSampling(8, 2, num_clusterings=3),
+    ],
+    ids=["clustering", "consensus"],
+)
+def test_clusters_are_compared_with_those_of_the_epoch_before(
+    make_memories, make
+):
+    memories = make_memories(NUM, QUEUED)
+    memories.bank._seen[:3] = False
+    strategy = memories.prepare(make())
+    assert "cluster_agreement" not in strategy.metrics()
+    former = strategy.all_clusters().clone()
+    memories.bank._seen[:3] = True
+    memories.bank._seen[NUM - 2 : NUM] = False
+    strategy.prepare(memories.bank, memories.queue, seed=0, epoch=2)
+    seen = slice(3, NUM - 2)  # in both epochs
+    expected = adjusted_rand_index(former[seen], strategy.all_clusters()[seen])
+    assert strategy.metrics()["cluster_agreement"] == pytest.approx(expected)
+    assert expected < 1
+    resumed = make()
+    resumed.allocate(NUM, 6, memories.queue)
+    resumed.load_state_dict(strategy.state_dict())
+    assert resumed.metrics() == strategy.metrics()
+    # Nothing moved, and the same members to start from.
+    strategy.prepare(memories.bank, memories.queue, seed=0, epoch=2)
+    assert strategy.metrics()["cluster_agreement"] == 1.0
+    memories.prepare(strategy)  # begins anew
+    assert "cluster_agreement" not in strategy.metrics()
+
+
+def test_a_state_without_the_agreement_is_taken_up(make_memories):
+    memories = make_memories(NUM, QUEUED)
+    strategy = memories.prepare(ClusteringSampling(8, 2))
+    strategy.prepare(memories.bank, memories.queue, seed=0, epoch=2)
+    state = strategy.state_dict()
+    del state["cluster_agreement"]
+    strategy.load_state_dict(state)
+    assert "cluster_agreement" not in strategy.metrics()
+    del state["clusters"]
+    with pytest.raises(RuntimeError, match='Missing key.* "clusters"\\.'):
+        strategy.load_state_dict(state)
+
+
+@pytest.mark.parametrize("num_neighbors", [0, 1, 3])
+def test_reciprocal_clusters_are_those_of_the_definition(
+    make_memories, num_neighbors
+):
+    memories = make_memories(NUM, QUEUED)
+    strategy = memories.prepare(ClusteringSampling(9, num_neighbors))
+    if num_neighbors == 0:
+        assert "reciprocal_clusters" not in strategy.metrics()
+        return
+    nearest = [clusters_by_rank(strategy, c)[0] for c in range(9)]
+    mutual = [nearest[nearest[c]] == c for c in strategy.clusters.tolist()]
+    found = strategy.metrics()["reciprocal_clusters"]
+    assert found == pytest.approx(sum(mutual) / NUM)
+    assert 0 < found < 1
 
 
 def test_a_draw_does_not_depend_on_the_batch_it_falls_into(make_memories):

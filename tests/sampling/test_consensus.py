@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from ssps_plugin import ClusteringSampling, ConsensusSampling
+from ssps_plugin.clustering import adjusted_rand_index
 from ssps_plugin.sampling.vote_draws import VoteDraws
 
 NUM = 30
@@ -254,6 +255,33 @@ def test_the_votes_that_are_logged_are_those_of_what_was_drawn(make_memories):
     assert strategy.metrics()["votes"] == pytest.approx(total / num / 4)
     strategy.prepare(memories.bank, memories.queue, seed=0, epoch=2)
     assert "votes" not in strategy.metrics()
+
+
+@pytest.mark.parametrize("num_neighbors", [0, 2])
+def test_signs_are_means_over_the_clusterings(make_memories, num_neighbors):
+    memories = make_memories(NUM, QUEUED)
+    memories.bank._seen[4] = False
+    strategy = memories.prepare(consensus(6, num_neighbors))
+    labels = strategy.labels[:, memories.bank.seen]
+    agree = [adjusted_rand_index(labels[i], labels[i + 1]) for i in range(3)]
+    metrics = strategy.metrics()
+    assert metrics["clusterings_agree"] == pytest.approx(sum(agree) / 3)
+    assert 0 < metrics["clusterings_agree"] < 1
+    if num_neighbors == 0:
+        assert "reciprocal_clusters" not in metrics
+        return
+    mutual = 0
+    for own, neighbors in zip(labels, strategy.neighbors, strict=True):
+        nearest = neighbors[:, 0].tolist()
+        mutual += sum(nearest[nearest[c]] == c for c in own.tolist())
+    expected = mutual / labels.numel()
+    assert metrics["reciprocal_clusters"] == pytest.approx(expected)
+
+
+def test_one_clustering_has_no_other_to_agree_with(make_memories):
+    memories = make_memories(NUM, QUEUED)
+    strategy = memories.prepare(consensus(6, num_clusterings=1))
+    assert "clusterings_agree" not in strategy.metrics()
 
 
 def test_clusterings_taken_up_inside_an_epoch_are_drawn_from(make_memories):

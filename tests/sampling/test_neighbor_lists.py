@@ -1,11 +1,15 @@
 """Neighbour lists and overlaps against their definitions, by slow loops."""
 
+import copy
+
 import pytest
 import torch
 import torch.nn.functional as F
 
+from ssps_plugin.clustering import spherical_kmeans
 from ssps_plugin.sampling import neighbor_lists
 from ssps_plugin.sampling.neighbor_lists import NeighborLists
+from ssps_plugin.sampling.signs import mutual_neighbors
 
 NUM, LENGTH = 40, 4
 
@@ -48,9 +52,9 @@ def overlap_by_loop(lists, one, other):
     return total
 
 
-@pytest.mark.parametrize("most", [7, 1 << 25])
-def test_lists_hold_the_nearest_and_the_utterance_itself(most, monkeypatch):
-    monkeypatch.setattr(neighbor_lists, "_MOST_SIMILARITIES", most * NUM)
+@pytest.mark.parametrize("rows", [7, 512])
+def test_lists_hold_the_nearest_and_the_utterance_itself(rows, monkeypatch):
+    monkeypatch.setattr(spherical_kmeans, "tile_rows", lambda *_: rows)
     seen = [range(NUM), [u for u in range(NUM) if u % 3]]
     lists = make_lists(seen)
     for table, epoch in ((lists.former, 0), (lists.present, 1)):
@@ -106,7 +110,9 @@ def test_all_that_share_enough_are_found(
     assert num_found > 0
 
 
-def test_what_is_kept_is_counted():
+@pytest.mark.parametrize("rows", [7, 1 << 14])
+def test_what_is_kept_is_counted(rows, monkeypatch):
+    monkeypatch.setattr(neighbor_lists, "_CHUNK_ROWS", rows)
     lists = make_lists()
     kept = [
         len(set(lists.present[u].tolist()) & set(lists.former[u].tolist())) - 1
@@ -114,6 +120,35 @@ def test_what_is_kept_is_counted():
     ]
     assert lists.kept() == pytest.approx(sum(kept) / NUM / (LENGTH - 1))
     assert make_lists([range(NUM)]).kept() == 0.0
+    assert lists.metrics()["kept_neighbors"] == lists.kept()
+    mutual = mutual_neighbors(lists.present)
+    assert lists.metrics()["mutual_neighbors"] == mutual > 0
+    assert make_lists([range(NUM)]).metrics() == {}
+
+
+def test_only_of_utterances_in_both_epochs_what_is_kept_is_counted():
+    part = range(3, NUM - 5)
+    lists = make_lists([range(3, NUM), range(NUM - 5)])
+    kept = [
+        len(set(lists.present[u].tolist()) & set(lists.former[u].tolist())) - 1
+        for u in part
+    ]
+    expected = sum(kept) / len(part) / (LENGTH - 1)
+    assert lists.kept() == pytest.approx(expected)
+
+
+def test_the_table_of_overlaps_is_on_the_lists_device_and_not_saved():
+    lists = make_lists()
+    assert set(lists.state_dict()) == {"present", "former"}
+    moved = copy.deepcopy(lists).to("meta")
+    every = torch.arange(NUM, device="meta")
+    found = moved.overlap(every, every)  # a table left behind would raise
+    assert (found.device.type, found.dtype) == ("meta", torch.float32)
+    restored = NeighborLists(LENGTH - 1)
+    restored.allocate(NUM)
+    restored.load_state_dict(lists.state_dict())
+    one, other = torch.arange(NUM), torch.arange(NUM).flip(0)
+    assert torch.equal(restored.overlap(one, other), lists.overlap(one, other))
 
 
 def test_where_nothing_moved_no_epoch_has_passed():

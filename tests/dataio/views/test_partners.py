@@ -174,6 +174,11 @@ def test_a_partner_that_cannot_be_read_is_counted_and_the_own_file_used(
         ({"views": 3}, "Expected from 0 to 2 partner_crops of 'views', got 3"),
         ({"views": 2}, "leave crops of both"),
         ({"views": 0}, "leave crops of both"),
+        (1, "numbers of crops by group, such as {views: 1}, got 1: change"),
+        (["views"], r"by group, .*got \['views'\]: change partner_crops"),
+        ({"views": 1.0}, "by group, .*got {'views': 1.0}"),
+        ({"views": "1"}, "by group, .*got {'views': '1'}"),
+        ({"views": True}, "by group, .*got {'views': True}"),
     ],
 )
 def test_crops_that_are_not_there_are_refused(dataset, partner_crops, message):
