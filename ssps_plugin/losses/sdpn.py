@@ -53,7 +53,7 @@ class SDPNLoss(nn.Module):
         A number out of range.
 
     Source: Y. Chen et al., SDPN, ICASSP 2025 (arXiv 2308.02774); the last
-    term, arXiv 2505.13826, of which the weight is not known to us. KoLeo:
+    term, arXiv 2505.13826, whose weight is not known to us. KoLeo:
     A. Sablayrolles et al., ICLR 2019 (arXiv 1806.03198). Differs: nearest
     neighbours are looked for in the joint batch of the ranks.
 

@@ -155,7 +155,7 @@ def test_gradients_that_would_never_be_stepped_on_are_refused(corpus, tmp_path):
         )
 
 
-@pytest.mark.parametrize("name", ["simclr", "moco", "vicreg", "swav", "sdpn"])
+@pytest.mark.parametrize("name", ["simclr", "moco", "vicreg", "swav"])
 def test_a_collapsed_model_is_named(name, corpus, tmp_path, monkeypatch):
     forward = SSLBrain.compute_forward
 

@@ -174,7 +174,7 @@ def test_another_strategy_is_set_on_the_command_line(
     assert ("cluster_size_min" in last) == (name == "moco")
 
 
-@pytest.mark.parametrize("name", ["dino", "sdpn", "swav", "vicreg"])
+@pytest.mark.parametrize("name", ["dino", "swav", "vicreg"])
 def test_bfloat16_trains_with_ssps(name, corpus, tmp_path):
     options = {
         "data_folder": corpus,
