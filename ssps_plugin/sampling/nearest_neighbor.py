@@ -122,6 +122,7 @@ class NearestNeighborSampling(SamplingStrategy):
         self, bank: ReferenceBank, queue: PositiveQueue, seed: int, epoch: int
     ) -> None:
         """Transform the reference of every slot of the queue."""
+        self.end_preparation()
         if self.whitening.power > 0:
             self.whitening.fit(bank.read_seen()[1])
         utterances = queue.utterances
