@@ -95,11 +95,11 @@ class Queue:
         self.listed = NearestNeighborSampling(
             max(NUM_NEIGHBORS), search="faiss"
         )
-        for strategy in (self.exact, self.listed):
-            strategy.allocate(size, DIM, self.queue)
+        self.exact.allocate(size, DIM, self.queue)
         self.exact.prepare(self.bank, self.queue, seed=0, epoch=1)
         # One memory of keys for both: they are the same.
         self.listed.keys, self.listed.bias = self.exact.keys, self.exact.bias
+        self.listed.lists.allocate(*self.exact.keys.shape)
         start = time.perf_counter()
         self.divide_seconds, _ = cpu_seconds(self.divide)
         print(f"lists made in {time.perf_counter() - start:.0f} s", flush=True)

@@ -21,6 +21,7 @@ DISTRIBUTIONS = {
     "yaml": "pyyaml",
     "espeakng_loader": "espeakng-loader",
     "sklearn": "scikit-learn",
+    "faiss": "faiss-cpu",
 }
 
 

@@ -11,7 +11,9 @@ _SETTINGS = {
     "bank": "reference_dim",
     "coverage": "coverage",
     "partner_table": "pseudo_positives",
-    "strategy": "the strategy and its num_clusters, num_neighbors, whitening",
+    "strategy": (
+        "the strategy and its num_clusters, num_neighbors, whitening, num_lists"
+    ),
 }
 
 

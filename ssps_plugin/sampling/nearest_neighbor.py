@@ -45,7 +45,7 @@ class NearestNeighborSampling(SamplingStrategy):
     num_lists, num_probes : int, optional
         With "faiss": into how many lists the queue is divided when an epoch
         starts, and how many of them are searched. By default 8 times the
-        square root of the slots, and the fewest that find 95 % of the nearest,
+        square root of the slots, and the fewest that find 96 % of the nearest,
         as estimated when the epoch starts.
 
     Raises
@@ -122,6 +122,7 @@ class NearestNeighborSampling(SamplingStrategy):
         self, bank: ReferenceBank, queue: PositiveQueue, seed: int, epoch: int
     ) -> None:
         """Transform the reference of every slot of the queue."""
+        self.end_preparation()
         if self.whitening.power > 0:
             self.whitening.fit(bank.read_seen()[1])
         utterances = queue.utterances

@@ -157,7 +157,7 @@ def test_a_warm_start_takes_up_all_that_the_plain_twin_trained(
     ("name", "strategy"),
     [
         ("moco", "CentroidSampling {num_clusters: 6, num_neighbors: 1}"),
-        ("dino", "NearestNeighborSampling {num_neighbors: 3}"),
+        ("dino", "NearestNeighborSampling {num_neighbors: 3, search: faiss}"),
     ],
 )
 def test_another_strategy_is_set_on_the_command_line(
@@ -172,6 +172,7 @@ def test_another_strategy_is_set_on_the_command_line(
     # A centroid is no utterance; nearest neighbours make no clusters.
     assert ("speaker_accuracy" in last) == (name == "dino")
     assert ("cluster_size_min" in last) == (name == "moco")
+    assert ("search_recall" in last) == (name == "dino")
 
 
 @pytest.mark.parametrize("name", ["dino", "swav", "vicreg"])
