@@ -1,6 +1,6 @@
 """SSPS-NN's search in lists (faiss) against the exact one, on one core.
 
-    python benchmarks/search.py                  # up to VoxCeleb2's size, 8 GB
+    python benchmarks/search.py                  # half an hour, up to 8 GB
     python benchmarks/search.py --sizes 25000    # one queue, a minute
 
 References are made like embeddings of VoxCeleb2's 5 994 speakers in 145 569
