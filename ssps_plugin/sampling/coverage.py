@@ -21,11 +21,10 @@ class Coverage(nn.Module):
 
     As published, all are. A fraction below 1 covers the utterances of which
     the strategy is surest. "auto" needs no fraction: a draw is used if anchor
-    and drawn utterance share at least a tenth of their 20 nearest neighbours,
-    of this epoch and of the one before (`NeighborLists`). With SimCLR on three
-    corpora, from the second epoch on, few utterances of different speakers do;
-    so few anchors are covered where speakers are hardly told apart, and nearly
-    all where they are. What was measured is in docs/beyond.md.
+    and drawn utterance share at least 8 % of their 20 nearest neighbours,
+    of this epoch and of the one before (`NeighborLists`). Utterances of one
+    speaker do much more often than others; so few anchors are covered where
+    speakers are hardly told apart, and nearly all where they are. What was measured is in docs/beyond.md.
 
     Arguments
     ---------

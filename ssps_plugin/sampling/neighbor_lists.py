@@ -15,7 +15,7 @@ logger = get_logger(__name__)
 #: What was measured: the neighbours on a list, and the least overlap by which
 #: a draw is sure enough.
 NUM_NEIGHBORS = 20
-MIN_OVERLAP = 0.1
+MIN_OVERLAP = 0.08
 # Lists are meant to be short for the corpus: at most this part of it.
 _LONGEST_PART = 1 / 20
 # Utterances whose two lists are compared at once: 60 MB.

@@ -32,7 +32,7 @@ class SharedNeighborSampling(SamplingStrategy):
     without labels, and alike on three corpora (docs/beyond.md).
 
     Lists are meant to be short for the corpus: of 20 among some hundred
-    utterances, a tenth is shared by chance.
+    utterances, as much is shared by chance.
 
     It is ours, not published. Lists of two epochs are needed, so the two
     epochs before SSPS starts fill the memories. After a warm start, and where
@@ -62,7 +62,7 @@ class SharedNeighborSampling(SamplingStrategy):
 
     Example
     -------
-    >>> strategy = SharedNeighborSampling(num_neighbors=20, min_overlap=0.1)
+    >>> strategy = SharedNeighborSampling(num_neighbors=20, min_overlap=0.08)
     """
 
     has_confidence = True
