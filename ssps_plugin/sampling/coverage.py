@@ -24,7 +24,8 @@ class Coverage(nn.Module):
     and drawn utterance share at least 8 % of their 20 nearest neighbours,
     of this epoch and of the one before (`NeighborLists`). Utterances of one
     speaker do much more often than others; so few anchors are covered where
-    speakers are hardly told apart, and nearly all where they are. What was measured is in docs/beyond.md.
+    speakers are hardly told apart, and nearly all where they are. What was
+    measured is in docs/beyond.md.
 
     Arguments
     ---------
