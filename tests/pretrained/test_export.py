@@ -207,7 +207,8 @@ def test_dino_exports_its_teacher_and_its_window(finished, tmp_path):
         features, f"{features}\n  window: !name:torch.hann_window"
     )
     text, number = re.subn(
-        r"(framework: &\S+) !new:\S+\n  embedding_model: (\S+)\n  projector:.*",
+        r"(framework: &\S+) !new:\S+\n  embedding_model: (\S+)"
+        r"\n  projector:.*\n  views_together:.*",
         r"\1 !new:ssps_plugin.frameworks.DINO"
         r"\n  embedding_model: \2"
         r"\n  head: !new:torch.nn.Linear [8, 4]"
