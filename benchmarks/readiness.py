@@ -20,18 +20,16 @@ never does.
 """
 
 import argparse
-import os
 
 import torch
 from one_core import use_one_core
-from run_labels import read_run
+from run_labels import load_epochs, read_run
 from torch import Tensor
 
 from ssps_plugin import ConsensusSampling, SharedNeighborSampling
 from ssps_plugin.memory import PositiveQueue, ReferenceBank
 from ssps_plugin.report.run import Run
 from ssps_plugin.sampling import effective_rank
-from ssps_plugin.training import AtomicCheckpointer
 
 EDGES = (0.0, 0.05, 0.08, 0.1, 0.125, 0.15, 0.2, 0.25, 1.01)
 
@@ -82,9 +80,6 @@ def main() -> None:
     use_one_core()
     run = Run(options.run)
     sampler, speakers, recordings = read_run(run, parser)
-    checkpointer = AtomicCheckpointer(
-        os.fspath(run.folder / "save"), {"sampler": sampler}
-    )
     strategy = SharedNeighborSampling(
         options.num_neighbors, whitening=options.whitening
     )
@@ -104,22 +99,14 @@ def main() -> None:
     print(f"{run.name}: {len(speakers)} utterances, K {num_clusters}\n")
     print(f"| {' | '.join([*heads, 'right / own'])} |")
     print("| --- " * (len(heads) + 1) + "|")
-    checkpoints = sorted(
-        checkpointer.list_checkpoints(), key=lambda one: one.meta["unixtime"]
-    )
-    for checkpoint in checkpoints:
-        if not checkpoint.meta.get("end-of-epoch", True):
-            continue
-        checkpointer.load_checkpoint(checkpoint)
+    for epoch in load_epochs(run, sampler):
         bank = sampler.bank
-        if not bool(bank.seen.any()):
-            continue
         for one in (strategy, consensus):
             one.observe(bank)
-            one.prepare(bank, queue, sampler.seed, sampler.epoch)
+            one.prepare(bank, queue, sampler.seed, epoch)
         if strategy.lists.are_of_two_epochs:
             cells = row_of(strategy, consensus, bank, speakers, recordings)
-            print(f"| {sampler.epoch} | {cells} |", flush=True)
+            print(f"| {epoch} | {cells} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,8 @@
-"""Speakers and recordings of a run's training set, for its draws only."""
+"""A run's references of every epoch, and the labels of its training set."""
 
 import argparse
+import os
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
@@ -10,6 +12,7 @@ from ssps_plugin.dataio.dataset import read_manifest
 from ssps_plugin.report.labels import labels_of_manifest, number_labels
 from ssps_plugin.report.pseudo_positives import Memories
 from ssps_plugin.report.run import Run
+from ssps_plugin.training import AtomicCheckpointer
 
 
 def read_run(
@@ -28,3 +31,22 @@ def read_run(
     speakers = torch.from_numpy(number_labels(labels.speakers))
     recordings = torch.from_numpy(number_labels(labels.recordings))
     return Memories(run, table).sampler, speakers, recordings
+
+
+def load_epochs(run: Run, sampler: PositiveSampler) -> Iterator[int]:
+    """Load the sampler's state after each epoch that was kept; yield which.
+
+    Epochs that remembered nothing are left out.
+    """
+    checkpointer = AtomicCheckpointer(
+        os.fspath(run.folder / "save"), {"sampler": sampler}
+    )
+    checkpoints = sorted(
+        checkpointer.list_checkpoints(), key=lambda one: one.meta["unixtime"]
+    )
+    for checkpoint in checkpoints:
+        if not checkpoint.meta.get("end-of-epoch", True):
+            continue
+        checkpointer.load_checkpoint(checkpoint)
+        if bool(sampler.bank.seen.any()):
+            yield sampler.epoch or 0
