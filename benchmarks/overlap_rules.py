@@ -11,9 +11,9 @@ popularity: the same, with each shared neighbour weighted by one over the lists
     that it is on.
 own: the overlap over the geometric mean of both utterances' overlap with
     themselves an epoch ago.
-second order: where the overlap is at least 0.08, of the utterances that have one
-    of 0.08 with either of the two (which are included), how many have it with
-    both; 0 if these are the two only.
+second order: where the overlap is at least 0.08, of the utterances that have
+    one of 0.08 with either of the two (which are included), how many have it
+    with both; 0 if these are the two only.
 both: second order by popularity's overlaps, from 0.065 on for the others.
 
 The last line is what chance alone makes of an overlap: pairs for each utterance
