@@ -1,22 +1,20 @@
 """MoCo: queries of the trained network against keys of its average."""
 
+from collections.abc import Iterable
+
 import torch
 from torch import Tensor, nn
 
 from ssps_plugin.distributed import JointBatch, is_distributed
-from ssps_plugin.frameworks.framework import (
-    EmbeddingModel,
-    Framework,
-    flatten_view_pair,
-)
+from ssps_plugin.frameworks.framework import EmbeddingModel, flatten_view_pair
 from ssps_plugin.frameworks.momentum import (
+    MomentumFramework,
     MomentumSchedule,
     make_momentum_copy,
-    update_momentum,
 )
 
 
-class MoCo(Framework):
+class MoCo(MomentumFramework):
     """MoCo: queries by the encoder, keys by its momentum copy.
 
     It is symmetric: both views are queries, each against the key of the other
@@ -109,27 +107,10 @@ class MoCo(Framework):
         """Whether there is no projector."""
         return isinstance(self.projector, nn.Identity)
 
-    @property
-    def final_momentum(self) -> float:
-        """Momentum at the end of its schedule; at 1 the keys do not move."""
-        return self.momentum(1.0)
-
-    def update(self, progress: float) -> None:
-        """Move the key network towards the query network, after a real step.
-
-        Arguments
-        ---------
-        progress : float
-            Fraction of the training that is done, in [0, 1].
-        """
-        momentum = self.momentum(progress)
-        for keys, queries in (
-            (self.key_embedding_model, self.embedding_model),
-            (self.key_projector, self.projector),
-        ):
-            update_momentum(
-                keys, queries, momentum, buffers=self.average_buffers
-            )
+    def momentum_pairs(self) -> Iterable[tuple[nn.Module, nn.Module]]:
+        """Return the key networks, and those of the queries."""
+        yield self.key_embedding_model, self.embedding_model
+        yield self.key_projector, self.projector
 
     def get_extra_state(self) -> Tensor:
         """Return the number of shuffles so far, 0-d int64."""

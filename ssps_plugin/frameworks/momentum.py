@@ -2,10 +2,13 @@
 
 import copy
 import math
+from collections.abc import Iterable
 from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
+
+from ssps_plugin.frameworks.framework import Framework
 
 Module = TypeVar("Module", bound=nn.Module)
 
@@ -91,6 +94,34 @@ def update_momentum(
         for old, new in pairs:
             if not old.is_floating_point():
                 old.copy_(new)
+
+
+class MomentumFramework(Framework):
+    """Base of frameworks with momentum networks, which follow trained ones."""
+
+    momentum: MomentumSchedule
+    average_buffers: bool
+
+    def momentum_pairs(self) -> Iterable[tuple[nn.Module, nn.Module]]:
+        """Return each momentum network, and the one that it follows."""
+        raise NotImplementedError
+
+    @property
+    def final_momentum(self) -> float:
+        """Momentum at the end of its schedule; at 1 nothing moves any more."""
+        return self.momentum(1.0)
+
+    def update(self, progress: float) -> None:
+        """Move the momentum networks, after a real step of the optimiser.
+
+        Arguments
+        ---------
+        progress : float
+            Fraction of the training that is done, in [0, 1].
+        """
+        momentum = self.momentum(progress)
+        for teacher, student in self.momentum_pairs():
+            update_momentum(teacher, student, momentum, self.average_buffers)
 
 
 def _lerp(

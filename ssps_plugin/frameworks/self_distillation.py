@@ -1,16 +1,18 @@
 """What DINO and SDPN share: a student and its momentum teacher."""
 
+from collections.abc import Iterable
+
 from torch import nn
 
-from ssps_plugin.frameworks.framework import EmbeddingModel, Framework
+from ssps_plugin.frameworks.framework import EmbeddingModel
 from ssps_plugin.frameworks.momentum import (
+    MomentumFramework,
     MomentumSchedule,
     make_momentum_copy,
-    update_momentum,
 )
 
 
-class SelfDistillation(Framework):
+class SelfDistillation(MomentumFramework):
     """Base of frameworks that train a student against its momentum teacher.
 
     The teacher is verified and exported.
@@ -48,22 +50,7 @@ class SelfDistillation(Framework):
         """The teacher's embedding model."""
         return self.teacher_model
 
-    @property
-    def final_momentum(self) -> float:
-        """Momentum at the end of its schedule; at 1 the teacher is fixed."""
-        return self.momentum(1.0)
-
-    def update(self, progress: float) -> None:
-        """Move the teacher towards the student, after a real step.
-
-        Arguments
-        ---------
-        progress : float
-            Fraction of the training that is done, in [0, 1].
-        """
-        momentum = self.momentum(progress)
-        for teacher, student in (
-            (self.teacher_model, self.embedding_model),
-            (self.teacher_head, self.head),
-        ):
-            update_momentum(teacher, student, momentum, self.average_buffers)
+    def momentum_pairs(self) -> Iterable[tuple[nn.Module, nn.Module]]:
+        """Return the teacher's networks, and the student's."""
+        yield self.teacher_model, self.embedding_model
+        yield self.teacher_head, self.head
