@@ -118,6 +118,18 @@ def test_a_reference_that_is_not_finite_covers_nobody_else_wrongly(
     assert torch.equal(again[others], drawn[others])
 
 
+def write_a_step(memories, generator):
+    """Write nine utterances, some not valid; return their slots and them."""
+    index = torch.randint(NUM, (9,), generator=generator)
+    references = torch.randn(9, 6, generator=generator)
+    references = torch.nn.functional.normalize(references, dim=1)
+    valid = torch.rand(9, generator=generator) > 0.2
+    memories.bank.write(index, references, valid)
+    rows = torch.randn(1, 9, 1, generator=generator)
+    slots = memories.queue.enqueue(index, rows, valid)
+    return slots, index
+
+
 @pytest.mark.parametrize("whitening", [0.0, 0.5])
 def test_what_a_step_writes_is_searched_as_if_prepared_anew(
     make_memories, whitening
@@ -126,13 +138,7 @@ def test_what_a_step_writes_is_searched_as_if_prepared_anew(
     strategy = memories.prepare(NearestNeighborSampling(4, whitening))
     generator = torch.Generator().manual_seed(3)
     for _ in range(30):
-        index = torch.randint(NUM, (9,), generator=generator)
-        references = torch.randn(9, 6, generator=generator)
-        references = torch.nn.functional.normalize(references, dim=1)
-        valid = torch.rand(9, generator=generator) > 0.2
-        memories.bank.write(index, references, valid)
-        rows = torch.randn(1, 9, 1, generator=generator)
-        slots = memories.queue.enqueue(index, rows, valid)
+        slots, index = write_a_step(memories, generator)
         strategy.on_enqueued(slots, index, memories.bank, memories.queue)
         filled = memories.queue.utterances >= 0
         utterances = memories.queue.utterances[filled]
@@ -209,13 +215,7 @@ def test_lists_follow_what_a_step_writes(make_memories, lists):
     exact = memories.prepare(NearestNeighborSampling(4))
     generator = torch.Generator().manual_seed(3)
     for epoch in range(30):
-        index = torch.randint(NUM, (9,), generator=generator)
-        references = torch.randn(9, 6, generator=generator)
-        references = torch.nn.functional.normalize(references, dim=1)
-        valid = torch.rand(9, generator=generator) > 0.2
-        memories.bank.write(index, references, valid)
-        rows = torch.randn(1, 9, 1, generator=generator)
-        slots = memories.queue.enqueue(index, rows, valid)
+        slots, index = write_a_step(memories, generator)
         for strategy in (listed, exact):
             strategy.on_enqueued(slots, index, memories.bank, memories.queue)
         drawn = memories.draw(listed, epoch=epoch)
