@@ -197,6 +197,9 @@ def test_two_ranks_train_as_one_process_with_the_joint_batch(name, tmp_path):
         ):
             halves, whole = shared.pop(metric, 0), alone.pop(metric, 0)
             assert halves == pytest.approx(whole, tolerance)
+        # Of references that are nearly alike, and the same to 0.02 (below).
+        rank, of_one = (row.pop("effective_rank", 0) for row in (shared, alone))
+        assert rank == pytest.approx(of_one, rel=0.02)
         assert shared == pytest.approx(alone, rel=1e-3)
     alone, shared = memories(tmp_path / "one"), memories(tmp_path / "two")
     for what, value in alone.items():
