@@ -32,6 +32,7 @@ from ssps_plugin.training.settings import (
     is_path,
     parse_value,
     pin_paths,
+    resolve_node,
     resolve_value,
     tag_of,
 )
@@ -54,6 +55,8 @@ _LEAST_OPTIONS = {
 }
 # A key's name in a reference, which may go on to a part of it: `<a[b]>`.
 _REFERENCE = re.compile(r"<(\w+)")
+# Tags whose value depends on when, or from where, they are resolved.
+_REFERENCES_ELSEWHERE = re.compile(r"!applyref:|!include:")
 _BACKENDS = ("nccl", "gloo", "mpi")
 
 
@@ -141,12 +144,20 @@ class Configuration:
         return hparams
 
     def save(self, folder: str | pathlib.Path) -> None:
-        """Write `hyperparams.yaml`, which loads without any override."""
+        """Write `hyperparams.yaml`, which loads without any override.
+
+        References to other keys stay, so that one who trains from it and
+        overrides a key reaches all that refers to the key. What depends on
+        the time or the place (`!applyref:`, `!include:`) is resolved.
+        """
+        text = self._text()
+        if _REFERENCES_ELSEWHERE.search(text.getvalue()):
+            text = resolve_references(text)
         with atomic_write(pathlib.Path(folder, "hyperparams.yaml")) as file:
             file.write(f"# Generated {datetime.date.today()} from:\n")
             file.write(f"# {self.hparams_file.absolute()}\n")
             file.write("# yamllint disable\n")
-            file.write(resolve_references(self._text()).read())
+            file.write(text.read())
 
     def apply_overlay(self, overlay: str | pathlib.Path) -> None:
         """Override the file by a YAML file; present overrides stay.
@@ -359,7 +370,7 @@ def read_saved_settings(path: str | pathlib.Path) -> dict[str, Any]:
             f"Expected keys and values (`key: value`) in {path}, got an empty "
             "file."
         )
-    return _plain_settings(tree)
+    return _plain_settings(_resolve_references_to_plain(tree))
 
 
 def read_saved_strategy(path: str | pathlib.Path) -> str | None:
@@ -384,10 +395,11 @@ def read_saved_strategy(path: str | pathlib.Path) -> str | None:
     >>> read_saved_strategy(path)
     'Mine'
     """
-    sampler = (_read_yaml(path) or {}).get("sampler")
+    tree = _read_yaml(path)
+    sampler = resolve_node(tree, tree.get("sampler"))
     if not isinstance(sampler, Mapping):
         return None
-    tag = tag_of(sampler.get("strategy"))
+    tag = tag_of(resolve_node(tree, sampler.get("strategy")))
     return tag.rpartition(".")[2] if tag else None
 
 
@@ -503,6 +515,36 @@ def _plain_settings(tree: Mapping[str, Any]) -> dict[str, Any]:
         for key, value in tree.items()
         if _is_plain(value)
     }
+
+
+def _resolve_references_to_plain(
+    tree: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Return a file's keys, references to plain values resolved.
+
+    Sums and products of references are HyperPyYAML's; nothing is built.
+    """
+    kept = {key: value for key, value in tree.items() if _refers_plainly(value)}
+    while lost := [
+        key
+        for key, value in kept.items()
+        if not kept.keys() >= set(_references_below(value))
+    ]:
+        for key in lost:
+            del kept[key]
+    if not any(next(_references_below(v), None) for v in kept.values()):
+        return dict(tree)
+    text = io.StringIO()
+    _yaml().dump(kept, text)
+    text.seek(0)
+    return {**tree, **_yaml().load(resolve_references(text))}
+
+
+def _refers_plainly(value: Any) -> bool:
+    """Whether a value is plain, a reference, or a list of such."""
+    if isinstance(value, list):
+        return tag_of(value) is None and all(map(_refers_plainly, value))
+    return _is_plain(value) or tag_of(value) == "!ref"
 
 
 def _keys_needed(tree: Mapping[str, Any], keys: Collection[str]) -> set[str]:

@@ -274,6 +274,24 @@ def resolve_value(tree: Mapping[str, Any], key: str) -> Any:
     return _resolve_node(tree, tree[key], {key})
 
 
+def resolve_node(tree: Mapping[str, Any], node: Any) -> Any:
+    """Return a node of a YAML file, through references to keys.
+
+    Arguments
+    ---------
+    tree : mapping
+        A file as ruamel.yaml reads it.
+    node : object
+        A value anywhere in it.
+
+    Returns
+    -------
+    object
+        As `resolve_value` returns it.
+    """
+    return _resolve_node(tree, node, set())
+
+
 def pin_paths(tree: Any) -> None:
     """Replace references to paths by what they are, in place.
 

@@ -1,12 +1,17 @@
 """The command line, what overrides a YAML file, and its overlays."""
 
+import os
 import pathlib
 
 import pytest
 import torch
 
 from ssps_plugin import ClusteringSampling, NearestNeighborSampling
-from ssps_plugin.training.configuration import parse_configuration
+from ssps_plugin.training.configuration import (
+    parse_configuration,
+    read_saved_settings,
+    read_saved_strategy,
+)
 
 ROOT = pathlib.Path(__file__).parents[2]
 SSPS_YAML = str(ROOT / "hparams" / "simclr_ssps.yaml")
@@ -59,6 +64,46 @@ def loaded(tmp_path, *argv):
     configuration.save(tmp_path)
     saved = str(tmp_path / "hyperparams.yaml")
     return configuration.load(), parse_configuration([saved]).load()
+
+
+def test_a_key_typed_for_a_saved_file_reaches_all_that_refers_to_it(tmp_path):
+    loaded(tmp_path, "--num_epochs", "109", "--seed", "7")
+    saved = str(tmp_path / "hyperparams.yaml")
+    again = parse_configuration([saved, "--num_epochs", "130", "--seed", "8"])
+    hparams = again.load()
+    assert hparams["epoch_counter"].limit == 130
+    assert hparams["ssps_schedule_epochs"] == 130 - 101 + 1
+    assert hparams["sampler"].seed == hparams["seed"] == 8
+    # Sums of references and paths are read without building anything.
+    settings = read_saved_settings(saved)
+    assert settings == parse_configuration([saved]).settings()
+    assert settings["ssps_schedule_epochs"] == 109 - 101 + 1
+    assert settings["save_folder"] == f"{tmp_path}/out/save"
+
+
+def test_what_depends_on_the_place_is_resolved_when_it_is_saved(tmp_path):
+    (tmp_path / "more.yaml").write_text("lr: 0.5\n")
+    path = tmp_path / "x.yaml"
+    path.write_text(
+        "seed: 1\noverlay: null\nfolder: !applyref:os.getcwd []\n"
+        "more: !include:more.yaml\nagain: !ref <seed> * 2\n"
+    )
+    out = tmp_path / "out"
+    out.mkdir()
+    parse_configuration([str(path)]).save(out)
+    settings = read_saved_settings(out / "hyperparams.yaml")
+    assert settings["folder"] == os.getcwd()
+    assert parse_configuration([str(out / "hyperparams.yaml")]).load()[
+        "more"
+    ] == {"lr": 0.5}
+
+
+def test_the_strategy_of_a_saved_file_is_found_through_a_reference(tmp_path):
+    path = tmp_path / "hyperparams.yaml"
+    path.write_text(
+        "mine: !new:ssps.Mine {}\nsampler: !new:S {strategy: !ref <mine>}\n"
+    )
+    assert read_saved_strategy(path) == "Mine"
 
 
 def test_an_object_of_another_class_takes_the_place_of_the_present_one(
