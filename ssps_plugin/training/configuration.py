@@ -22,6 +22,7 @@ import ruamel.yaml
 import speechbrain as sb
 import torch
 from hyperpyyaml import load_hyperpyyaml, resolve_references
+from ruamel.yaml.comments import CommentedMap
 from ruamel.yaml.scalarstring import LiteralScalarString
 from speechbrain.utils.run_opts import HELP_TEXTS, RunOptions
 
@@ -411,7 +412,8 @@ def apply_overrides(
     A mapping changes those keys that it has, as in HyperPyYAML. One with a tag
     of its own (`!new:`, `!name:`) that differs from the present one's is
     another object: it replaces the present one with all of its arguments.
-    (HyperPyYAML would merge the arguments, and keep the present tag.)
+    (HyperPyYAML would merge the arguments, and keep the present tag.) One
+    without a tag gives arguments to an object that had none.
 
     Arguments
     ---------
@@ -440,6 +442,9 @@ def apply_overrides(
             and tag_of(value) in (None, tag_of(present))
         ):
             apply_overrides(present, value)
+        elif present is not None and _are_arguments_of_none(value, present):
+            tree[key] = CommentedMap(value)
+            tree[key].yaml_set_ctag(present.tag)
         else:
             tree[key] = value
 

@@ -341,6 +341,8 @@ def _check_node(
     if _is_object(present):
         if value is not None and not _is_object(value):
             raise error
+        if key in _NULL_VALUES and tag_of(value) is tag_of(present) is None:
+            raise error  # arguments, but of no object
         _check_arguments(key, value, present, tree, got, change)
         return value
     if isinstance(present, list):
@@ -443,7 +445,10 @@ def _describe_kind(key: str, present: Any) -> str:
     if present is None or _is_reference(present):
         return "a value"
     if _is_object(present):
-        return "an object (!new:…) or its arguments ({name: value})"
+        # Where there is null, there is nothing to give arguments to.
+        is_null = present is _NULL_VALUES.get(key)
+        arguments = "" if is_null else " or its arguments ({name: value})"
+        return f"an object (!new:…){arguments}"
     if isinstance(present, list):
         items = " such as " + repr(list(present))
         return "a list" + ("" if any(map(_is_object, present)) else items)

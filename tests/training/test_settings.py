@@ -10,8 +10,10 @@ from hypothesis import strategies as st
 
 from ssps_plugin.training.configuration import (
     Configuration,
+    apply_overrides,
     parse_configuration,
 )
+from ssps_plugin.training.settings import parse_value, tag_of
 
 ROOT = pathlib.Path(__file__).parents[2]
 SSPS_YAML = str(ROOT / "hparams" / "simclr_ssps.yaml")
@@ -197,6 +199,8 @@ def test_a_reference_may_be_typed():
         ),
         *(("sampler", text, "object") for text in ("5", "[1]", "x")),
         *(("projector", text, "object") for text in ("5", "mlp")),
+        ("projector", "{dims: [8, 8]}", r"an object \(!new:…\) or null"),
+        ("clip_gradients", "{max_norm: 1}", r"an object \(!new:…\) or null"),
         ("experiment", "null", "text"),
         ("sampler", "{queue_size: many}", "a number for queue_size"),
         ("sampler", "{strategy: {num_clusters: x}}", "number for num_clusters"),
@@ -296,6 +300,17 @@ def test_what_cannot_be_built_names_file_and_overrides():
     configuration = parsed("--sampler", "{queue_sise: 5}", yaml_file=SSPS_YAML)
     with pytest.raises(ValueError, match=r"simclr_ssps\.yaml.*\(sampler\)"):
         configuration.load()
+
+
+def test_arguments_may_be_given_to_an_object_that_has_none():
+    configuration = parsed("--margin", "{margin: 0.5}", yaml_file=SSPS_YAML)
+    with pytest.raises(ValueError, match=r"NoMargin.*argument 'margin'"):
+        configuration.load()
+    margin = "!new:ssps_plugin.losses.AdditiveMargin"
+    tree = {"margin": parse_value("margin", margin, {"margin": None})}
+    apply_overrides(tree, {"margin": {"margin": 0.5}})
+    assert tree["margin"] == {"margin": 0.5}
+    assert tag_of(tree["margin"]) == margin
 
 
 @pytest.mark.parametrize(
