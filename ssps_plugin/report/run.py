@@ -10,7 +10,10 @@ from typing import Any
 
 from ssps_plugin.dataio.dataset import Table, read_manifest
 from ssps_plugin.evaluation.results import History
-from ssps_plugin.evaluation.trial_lookup import find_trial_list
+from ssps_plugin.evaluation.trial_lookup import (
+    find_trial_list,
+    resolve_trial_list,
+)
 from ssps_plugin.training.configuration import read_saved_settings
 
 _SSPS_SUFFIX = "_ssps"
@@ -193,9 +196,24 @@ class Run:
             given = given[0] if given else None
         named = (self.results.get("trial_list"), given)
         found = [self.find(one) for one in named if one is not None]
+        found.append(self._list_of_name(given))
         found.append(find_trial_list(self._data_folder()))
         found.append(self.find(self.settings.get("made_trials", "trials.txt")))
         return next((one for one in found if one and one.is_file()), None)
+
+    def _list_of_name(self, given: object) -> pathlib.Path | None:
+        """Return an official list, or a downloaded one; None if it is none."""
+        if given is None:
+            return None
+        folders = [self._data_folder()]
+        if (trials_folder := self.trials_folder()) is not None:
+            folders.insert(0, os.fspath(trials_folder))
+        try:
+            return resolve_trial_list(
+                str(given), folders, self.folder / "trials"
+            )
+        except (OSError, ValueError):
+            return None
 
     def trials_folder(self) -> pathlib.Path | None:
         """Return the folder that names of the trials start from, or None."""

@@ -5,6 +5,7 @@ import shutil
 
 import pytest
 
+from ssps_plugin.evaluation.trial_lookup import resolve_trial_list
 from ssps_plugin.report.run import Run, find_twin, find_twin_among
 from tests.report.conftest import write_run
 
@@ -82,6 +83,16 @@ def test_file_beside_is_found_after_the_run_was_moved(tmp_path):
     shutil.move(folder, moved)
     assert Run(moved).find(folder / "train.csv") == moved / "train.csv"
     assert Run(moved).find(folder / "other.csv") is None
+
+
+@pytest.mark.parametrize("given", ["voxceleb1-e", "https://x.org/a/list.txt"])
+def test_a_named_list_of_an_unfinished_run_is_found(tmp_path, given):
+    folder = write_run(tmp_path / "a", settings=f"trials: {given}\n")
+    assert Run(folder).trial_list() is None
+    path = resolve_trial_list(given, [], folder / "trials")
+    path.parent.mkdir(parents=True)
+    path.write_text("1 a b\n")
+    assert Run(folder).trial_list() == path
 
 
 def test_twin_is_the_plain_run_of_the_same_seed_beside(tmp_path):
