@@ -38,6 +38,7 @@ from ssps_plugin.dataio import (
     add_crop_groups,
     load_manifest,
 )
+from ssps_plugin.dataio.augmentation import Augmentation
 from ssps_plugin.dataio.corpus.folders import link_data_folders
 from ssps_plugin.dataio.corpus.kept_manifest import keep_manifest
 from ssps_plugin.dataio.dataset import read_column
@@ -375,6 +376,14 @@ def log_augmentation(hparams: dict[str, Any]) -> None:
             "published results on VoxCeleb use both (MUSAN, simulated RIRs). "
             "Without a download: --noise_folder synthetic --rir_folder "
             "simulated."
+        )
+    own_class = not isinstance(hparams["augmentation"], Augmentation)
+    if own_class and hparams.get("augment_on") == "device":
+        logger.warning(
+            "augment_on: device does nothing: it is an argument of "
+            "ssps_plugin.dataio.augmentation.Augmentation, and augmentation "
+            "is %s. Workers augment.",
+            type(hparams["augmentation"]).__name__,
         )
     # An augmentation of one's own need not have notes.
     for note in getattr(hparams["augmentation"], "notes", []):

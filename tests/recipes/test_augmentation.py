@@ -22,8 +22,9 @@ from ssps_plugin.training import brain
 from tests.recipes.running import SMALL, recipe, run
 
 
-def logged_of(caplog, noise_folder, augmentation):
+def logged_of(caplog, noise_folder, augmentation, augment_on="workers"):
     hparams = {
+        "augment_on": augment_on,
         "data_folder": "corpus",
         "minivox_folder": "minivox",
         "noise_folder": noise_folder,
@@ -51,6 +52,19 @@ def test_no_augmentation_is_warned_of(caplog):
 
 def test_an_augmentation_of_ones_own_needs_no_notes(tmp_path, caplog):
     assert logged_of(caplog, tmp_path, lambda samples, rng: samples) == ""
+
+
+def test_where_to_augment_is_no_matter_of_an_augmentation_of_ones_own(
+    tmp_path, caplog
+):
+    class Mine:
+        def __call__(self, samples, rng):
+            return samples
+
+    logged = logged_of(caplog, tmp_path, Mine(), "device")
+    assert "augment_on: device does nothing" in logged and "is Mine" in logged
+    caplog.clear()
+    assert "nothing" not in logged_of(caplog, None, Augmentation(), "device")
 
 
 @pytest.fixture

@@ -101,12 +101,10 @@ class BatchAugmentation:
         if augmentation.augment_on != "device" or not augmentation.drawn_names:
             return None
         rate = augmentation.sample_rate
-        longest = max(
-            length
-            for group in groups
-            if group.augmented
-            for length in group.lengths(rate)
-        )
+        augmented = [group for group in groups if group.augmented]
+        if not augmented:
+            return None
+        longest = max(max(group.lengths(rate)) for group in augmented)
         return cls(augmentation, longest, device)
 
     def __call__(self, batch: Any, key: str) -> Tensor:

@@ -267,6 +267,15 @@ def test_an_augmentation_of_ones_own_is_left_to_the_workers():
     assert BatchAugmentation.of(None, GROUPS, "cpu") is None
 
 
+def test_where_no_view_is_augmented_the_device_does_nothing(files):
+    augmentation = Augmentation(
+        noise_folder=files / "musan", augment_on="device"
+    )
+    clean = [CropGroup("views", 0.2, 2, augmented=False)]
+    assert BatchAugmentation.of(augmentation, GROUPS, "cpu") is not None
+    assert BatchAugmentation.of(augmentation, clean, "cpu") is None
+
+
 def test_another_place_is_an_error_that_names_the_key():
     with pytest.raises(ValueError, match="got gpu: change augment_on"):
         Augmentation(augment_on="gpu")
