@@ -125,9 +125,13 @@ class NearestNeighborSampling(SamplingStrategy):
         self.end_preparation()
         if self.whitening.power > 0:
             self.whitening.fit(bank.read_seen()[1])
-        utterances = queue.utterances
-        references = bank.references[utterances.clamp(min=0)].float()
-        self.keys[: queue.size] = self.whitening(references)
+        chunks = zip(
+            self.keys[: queue.size].split(_CHUNK_ROWS),
+            queue.utterances.clamp(min=0).split(_CHUNK_ROWS),
+            strict=True,
+        )
+        for keys, utterances in chunks:
+            keys.copy_(self.whitening(bank.references[utterances].float()))
         self._hide_empty_slots(bank, queue)
         if self.lists is not None:
             estimates = self.lists.divide(
