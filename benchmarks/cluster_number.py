@@ -12,7 +12,7 @@ reference is to its own centroid than to the next (cosines, in hundredths); and
 for each M, one partner drawn for every utterance, and in percent how many of
 the pairs have an overlap of neighbour lists of at least `--min_overlap`. With
 labels, the same pairs: how many are right and of another recording, and of the
-own recording.
+own recording. Overlaps need the epoch before, too.
 
 This reads the speakers and recordings of the training manifest, which training
 never does.
@@ -89,6 +89,7 @@ def main() -> None:
     print(f"| {' | '.join(columns)} |")
     print("| --- " * len(columns) + "|")
     former: Tensor | None = None
+    kept: list[int] = []
     for epoch in load_epochs(run, sampler):
         shared.observe(sampler.bank)
         references = sampler.bank.references.float()
@@ -96,6 +97,8 @@ def main() -> None:
         points = whitening(references)
         for size in SIZES if epoch in options.epochs else ():
             num_clusters = len(points) // size
+            if num_clusters <= max(NUM_NEIGHBORS):
+                continue
             kmeans = SphericalKMeans(num_clusters)
             one, other = (kmeans.fit(points, seed) for seed in (epoch, -epoch))
             cells = [adjusted_rand_index(one.labels, other.labels)]
@@ -123,6 +126,9 @@ def main() -> None:
                 row.append(", ".join(map(percent, shares)))
             print(f"| {epoch} | {num_clusters} | {' | '.join(row)} |")
         former = points
+        kept.append(epoch)
+    if missing := sorted(set(options.epochs) - set(kept)):
+        print(f"\nNo checkpoint of epochs {missing}, but of {kept}.")
 
 
 if __name__ == "__main__":

@@ -199,11 +199,15 @@ class PositiveSampler(nn.Module):
             )
         #: Whether partners are read, and nothing is queued or substituted.
         self.reads_partners = pseudo_positives == "read"
-        if self.reads_partners and not strategy.selects_partners:
+        selects = strategy.selects_partners and _has_own(
+            strategy, "select_partners"
+        )
+        if self.reads_partners and not selects:
             raise ValueError(
                 "Expected a strategy that selects utterances to read, got "
                 f"{type(strategy).__name__}, which selects no utterances: set "
-                "pseudo_positives to queue, or use ClusteringSampling."
+                "pseudo_positives to queue, use ClusteringSampling, or give it "
+                "a method select_partners."
             )
         self.coverage = Coverage(coverage, schedule_epochs, strategy)
         self.layout = PositiveLayout(num_targets, positive_dim)
@@ -241,6 +245,11 @@ class PositiveSampler(nn.Module):
     def has_clusters(self) -> bool:
         """Whether `cluster_of` knows clusters."""
         return self.strategy.has_clusters
+
+    @property
+    def covers_nothing(self) -> bool:
+        """Whether coverage is 0 throughout: references are only recorded."""
+        return self.coverage.is_none
 
     @property
     def device(self) -> torch.device:
@@ -574,12 +583,34 @@ class PositiveSampler(nn.Module):
                 strict=True,
             ):
                 anchors = Anchors(index, reference.float(), self.seed, epoch)
-                drawn = self.strategy.select_partners(anchors, self.bank)
+                drawn = self._checked_partners(
+                    index, self.strategy.select_partners(anchors, self.bank)
+                )
                 is_used = self.coverage.uses(index, drawn)
                 partners[index] = torch.where(is_used, drawn, -1)
         self.partner_table.write(partners)
         broadcast_buffers(self.partner_table)
         self.partner_table.publish()
+
+    def _checked_partners(self, index: Tensor, drawn: Any) -> Tensor:
+        """Check what a strategy selected, which may be one of a user's own."""
+        num = len(self._bound())
+        is_fit = isinstance(drawn, Tensor) and drawn.shape == index.shape
+        is_fit = is_fit and not drawn.is_floating_point()
+        if not is_fit or bool(((drawn < -1) | (drawn >= num)).any()):
+            got = (
+                f"{drawn.dtype} of shape {tuple(drawn.shape)}"
+                + (f" from {drawn.min()} to {drawn.max()}" if is_fit else "")
+                if isinstance(drawn, Tensor)
+                else repr(drawn)
+            )
+            raise ValueError(
+                f"Expected of select_partners, for {len(index)} anchors, as "
+                f"many integers from -1 (none) to {num - 1}, got {got}: change "
+                f"{type(self.strategy).__name__}."
+            )
+        drawn = drawn.to(index.device, torch.long)
+        return torch.where(drawn == index, -1, drawn)
 
     def _explain_unfilled(self) -> str:
         if self.start_epoch == 1:
@@ -654,8 +685,8 @@ class PositiveSampler(nn.Module):
         why = part.explain_holding_back()
         if not self.reads_partners and self.queue.size < len(self._bound()):
             why += (
-                f" and is in the queue (queue_size {self.queue.size}, of "
-                f"{len(self._bound())} utterances)"
+                f", or is not among the {self.queue.size} utterances of the "
+                f"queue (queue_size), of {len(self._bound())}"
             )
         if self._asked_coverage(self.epoch or 0) < 1:
             why += ", or because coverage asks for no more"
@@ -665,6 +696,14 @@ class PositiveSampler(nn.Module):
             100 * coverage,
             f"; the others kept their own, since {why}" if coverage < 1 else "",
         )
+        last = self.last_reference_epoch
+        if coverage == 0 and last is not None and self._has_reached(last):
+            logger.warning(
+                "SSPS will substitute nothing: nobody was found, and no "
+                "references are made after epoch %d to find somebody by. "
+                "Raise last_reference_epoch, or leave it out.",
+                last,
+            )
 
     def _find_fault(self) -> str | None:
         """Say what is wrong with references or clusters, and what to try."""
@@ -1011,6 +1050,13 @@ class PositiveSampler(nn.Module):
     def figures(self) -> dict[str, float]:
         """Return `metrics()`, under the name that it had in 0.1.0's README."""
         return self.metrics()
+
+
+def _has_own(strategy: SamplingStrategy, method: str) -> bool:
+    """Whether a strategy has a method that the base class only names."""
+    return getattr(type(strategy), method) is not getattr(
+        SamplingStrategy, method
+    )
 
 
 def _checked_epoch(epoch: Any) -> int:

@@ -31,6 +31,10 @@ class Sampler(Protocol):
         """Whether a step of the present epoch remembers its references."""
 
     @property
+    def covers_nothing(self) -> bool:
+        """Whether nothing is substituted in any epoch, whatever is on."""
+
+    @property
     def reads_partners(self) -> bool:
         """Whether views are read from partners, and nothing substituted."""
 
@@ -111,6 +115,7 @@ class SameUtterancePositives(nn.Module):
     start_epoch = None
     remembering = False
     renews_references = False
+    covers_nothing = True
     reads_partners = False
     needs_reference = False
     substituting = False

@@ -178,6 +178,17 @@ def test_what_is_out_of_range_and_a_strategy_that_is_never_sure_are_refused():
     with pytest.raises(ValueError, match="got Unsure, which does not: set"):
         sampler_of(Unsure(), coverage=0.5)
     sampler_of(Unsure())
+    # Where none is covered, nobody asks who is sure.
+    assert sampler_of(Unsure(), coverage=0.0).covers_nothing
+
+
+class Silent(Unsure):
+    has_confidence = True
+
+
+def test_a_strategy_that_only_says_that_it_is_sure_is_refused():
+    with pytest.raises(ValueError, match="got Silent, which does not"):
+        sampler_of(Silent(), coverage=0.5)
 
 
 MANY = 400
@@ -330,7 +341,10 @@ def test_a_queue_that_is_too_short_is_named(caplog):
             for part in torch.arange(MANY).split(50):
                 sampler(part, grouped(epoch)[part], torch.zeros(50, 1))
         sampler.end_epoch()
-    assert "in the queue (queue_size 50, of 400 utterances)" in caplog.text
+    assert (
+        "among the 50 utterances of the queue (queue_size), of 400"
+        in caplog.text
+    )
 
 
 def test_after_a_bind_that_failed_nothing_is_bound():
@@ -388,6 +402,15 @@ def test_a_strategy_that_holds_back_needs_nothing_more_for_auto():
     for epoch in (1, 2, 3):
         drawn = epoch_of(sampler, epoch)
     assert bool((drawn >= 0).any())
+
+
+def test_references_that_are_never_renewed_again_are_warned_of(caplog):
+    sampler = automatic(last_reference_epoch=2)
+    for epoch in (2, 3):  # lists of one epoch, as after a warm start
+        epoch_of(sampler, epoch)
+    sampler.end_epoch()
+    assert "SSPS will substitute nothing" in caplog.text
+    assert "Raise last_reference_epoch" in caplog.text
 
 
 def test_where_auto_cannot_be_is_refused():

@@ -12,6 +12,7 @@ from ssps_plugin import (
     NearestNeighborSampling,
     PositiveSampler,
 )
+from ssps_plugin.sampling import SamplingStrategy
 from tests.test_positive_sampler import (
     DIM,
     IDS,
@@ -148,3 +149,46 @@ def test_partners_are_refused_of_a_queue_and_before_bind():
     )
     with pytest.raises(RuntimeError, match="never bound"):
         _ = unbound.partners
+
+
+class Own(NearestNeighborSampling):
+    """Returns what it is made with."""
+
+    def __init__(self, partners):
+        super().__init__(1)
+        self.found = partners
+
+    def select_partners(self, anchors, bank):
+        return self.found(anchors.index)
+
+
+@pytest.mark.parametrize(
+    ("found", "message"),
+    [
+        (lambda index: index + NUM, f"to {NUM - 1}, got torch.int64 .*Own"),
+        (lambda index: index - 2, "from -2"),
+        (lambda index: index[:-1], r"got torch.int64 of shape"),
+        (lambda index: index.float(), "got torch.float32"),
+        (lambda index: index.tolist(), r"got \[0, 1"),
+        (lambda index: None, "got None"),
+    ],
+)
+def test_partners_of_a_strategy_of_ones_own_are_checked(found, message):
+    with pytest.raises(ValueError, match=message):
+        filled(reading(Own(found))).begin_epoch(2)
+
+
+def test_the_own_utterance_is_no_partner_and_int32_will_do():
+    sampler = filled(reading(Own(lambda index: (index // 2 * 2).int())))
+    sampler.begin_epoch(2)
+    expected = [-1 if u % 2 == 0 else u - 1 for u in range(NUM)]
+    assert sampler.partners.tolist() == expected
+
+
+def test_a_strategy_that_only_names_the_method_does_not_select():
+    class Mine(SamplingStrategy):
+        def __init__(self):
+            super().__init__(0.0, 0.0)
+
+    with pytest.raises(ValueError, match="give it a method select_partners"):
+        reading(Mine())

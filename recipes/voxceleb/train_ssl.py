@@ -55,6 +55,7 @@ from ssps_plugin.evaluation.scoring import Cohort, draw_cohort
 from ssps_plugin.simulation import make_minivox
 from ssps_plugin.training.brain import SSLBrain
 from ssps_plugin.training.checks import (
+    check_batch_of_rank,
     check_dimensions,
     check_same_experiment,
     check_ssl_folder,
@@ -113,6 +114,7 @@ def train(configuration: Configuration) -> None:
     check_dimensions(
         hparams["framework"], hparams["sampler"], hparams["sample_rate"]
     )
+    check_batch_of_rank(hparams)
     check_weights_to_start_from(hparams)
     open_output_folder(configuration)
     check_start_epoch(hparams)
@@ -347,6 +349,11 @@ def warn_unusual_settings(hparams: dict[str, Any]) -> None:
             num_epochs,
             sampler.start_epoch,
         )
+    if hparams.get("partner_crops") and not sampler.reads_partners:
+        logger.warning(
+            "partner_crops does nothing with pseudo_positives queue: nothing "
+            "is cut from another file"
+        )
     if not sampler.enabled and hparams.get("mask_false_negatives"):
         logger.warning(
             "mask_false_negatives does nothing without SSPS: there are no "
@@ -377,17 +384,25 @@ def log_augmentation(hparams: dict[str, Any]) -> None:
             "Without a download: --noise_folder synthetic --rir_folder "
             "simulated."
         )
-    own_class = not isinstance(hparams["augmentation"], Augmentation)
-    if own_class and hparams.get("augment_on") == "device":
-        logger.warning(
-            "augment_on: device does nothing: it is an argument of "
-            "ssps_plugin.dataio.augmentation.Augmentation, and augmentation "
-            "is %s. Workers augment.",
-            type(hparams["augmentation"]).__name__,
-        )
+    if hparams.get("augment_on") == "device":
+        warn_of_device(hparams["augmentation"], given)
     # An augmentation of one's own need not have notes.
     for note in getattr(hparams["augmentation"], "notes", []):
         logger.info(note)
+
+
+def warn_of_device(augmentation: Any, folders: tuple[Any, Any]) -> None:
+    """Warn where augment_on: device does nothing."""
+    reason = None
+    if not isinstance(augmentation, Augmentation):
+        reason = (
+            "it is an argument of ssps_plugin.dataio.Augmentation, and "
+            f"augmentation is {type(augmentation).__name__}. Workers augment."
+        )
+    elif folders == (None, None):
+        reason = "there is neither noise_folder nor rir_folder."
+    if reason is not None:
+        logger.warning("augment_on: device does nothing: %s", reason)
 
 
 def warn_missing_manifest(manifest: str) -> None:
@@ -500,10 +515,24 @@ def training_data(
         views = PartnerViewSampler(
             train_data, partners=sampler.partners, **options
         )
+        check_first_view(hparams, views.first_is_partners)
     else:
         views = ViewSampler(**options)
     add_crop_groups(train_data, views, hparams.get("max_unreadable", 0.01))
     return train_data, views.failures
+
+
+def check_first_view(hparams: dict[str, Any], is_partners: bool) -> None:
+    """Check that a reference out of the first view is the utterance's own."""
+    if is_partners and hparams.get("reference_from") == "view":
+        first, *others = (group.key for group in hparams["crop_groups"])
+        raise ValueError(
+            "Expected a first view of the utterance itself with reference_from "
+            f"view, got partner_crops {hparams.get('partner_crops')}, which "
+            f"cuts {first} from the partner's file: change reference_from to "
+            "clean, or partner_crops"
+            + (f" to {{{others[0]}: 1}}." if others else ".")
+        )
 
 
 def warn_short_utterances(train_data: Any, groups: list[CropGroup]) -> None:

@@ -162,6 +162,12 @@ class Trials:
         **options
             As for `hold_out_trials`.
         """
+        if self.trials_folder and not pathlib.Path(self.trials_folder).is_dir():
+            raise FileNotFoundError(
+                "Expected the folder that names of trials start from, got "
+                f"{self.trials_folder}, which is no folder: change "
+                "trials_folder, or leave it out."
+            )
         if not self.names and self.paths == [self.made]:
             self._set_damaged_aside()
         if not self.paths and hold_out_trials(
@@ -205,14 +211,19 @@ class Trials:
                 "a manifest of one's own.)"
             )
         if self.default.note:
-            logger.info(self.default.note)
+            log = logger.info if self.default.names else logger.warning
+            log(self.default.note)
         self.verifications = []
         for path in self.paths:
             if self._is_optional(path) and not path.is_file():
                 continue  # `download` has said why
             try:
+                # A list that was made is of the corpus that is trained on.
+                is_made = not self.names and self.data_folder is not None
                 verification = Verification(
-                    path, self.folder, sample_rate=self.sample_rate
+                    path,
+                    str(self.data_folder) if is_made else self.folder,
+                    sample_rate=self.sample_rate,
                 )
             except (FileNotFoundError, AudioError, ValueError) as error:
                 if not self._is_optional(path):

@@ -84,11 +84,14 @@ def find_default_trials(
     folders = [one for one in (data_folder, trials_folder) if one is not None]
     found = next(filter(None, map(find_trial_list, folders)), None)
     folder = trials_folder or data_folder
-    if found is None and (
-        trials_folder is None
-        or VOXCELEB1_TEST_SPEAKERS - _speakers_in(trials_folder)
-    ):
-        return DefaultTrials()
+    if found is None:
+        if trials_folder is None:
+            return DefaultTrials()
+        missing = VOXCELEB1_TEST_SPEAKERS - _speakers_in(trials_folder)
+        if missing:
+            return DefaultTrials(
+                note=_note_without_list(trials_folder, missing)
+            )
     first = "voxceleb1-o" if found is None else os.fspath(found)
     name = first if found is None else _official_name(found)
     if name is None or folder is None:
@@ -103,6 +106,22 @@ def find_default_trials(
         f"Trials: {first}, which verifies epochs. By default, VoxCeleb1-E and "
         f"-H are scored at the end, since all speakers of VoxCeleb1 are in "
         f"{os.fspath(folder)}.",
+    )
+
+
+def _note_without_list(folder: PathLike, missing: Collection[str]) -> str:
+    """Say why no list is taken by default, though there is a folder."""
+    num = len(VOXCELEB1_TEST_SPEAKERS)
+    present = (
+        f"{num - len(missing)} of the {num} speakers of VoxCeleb1's test part "
+        f"(not {', '.join(sorted(missing)[:3])}"
+        + (", ...)" if len(missing) > 3 else ")")
+        if len(missing) < num
+        else "none of the speakers of VoxCeleb1's test part"
+    )
+    return (
+        f"trials_folder is not used: {os.fspath(folder)} has no trial list "
+        f"(trials.txt, veri_test.txt) and {present}. Name a list in trials."
     )
 
 

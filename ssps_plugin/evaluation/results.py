@@ -6,7 +6,7 @@ import json
 import math
 import os
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -586,6 +586,27 @@ def write_verification(
     return results
 
 
+def _warn_nothing_drawn(
+    rows: Sequence[Mapping[str, Any]], start_epoch: int
+) -> None:
+    """Warn if no epoch of SSPS substituted anything, though it was to."""
+    asked = [
+        row["coverage"]
+        for row in rows
+        if row["epoch"] >= start_epoch
+        and "coverage" in row
+        and row.get("confident") != 0
+    ]
+    if asked and max(asked) == 0:
+        logger.warning(
+            "SSPS was on in %d epochs and substituted nothing in any: what was "
+            "trained is the run without it. The log says of each epoch why; "
+            "draws by shared neighbours need references of two epochs "
+            "(reference_interval, last_reference_epoch).",
+            len(asked),
+        )
+
+
 def summarize_training(
     folder: str | os.PathLike[str],
     history: History,
@@ -608,6 +629,8 @@ def summarize_training(
     if not history.rows:
         return
     plot_curves(history.rows, Path(folder, "curves.png"), start_epoch)
+    if start_epoch is not None:
+        _warn_nothing_drawn(history.rows, start_epoch)
     if start_epoch is None or result is None or result.eer is None:
         return
     last_epoch = history.rows[-1]["epoch"]

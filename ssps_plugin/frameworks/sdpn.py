@@ -73,7 +73,8 @@ class SDPN(SelfDistillation):
                 "Expected groups of views, (batch, num_views, samples) each, "
                 "the teacher's first and then the student's, got shapes "
                 f"{[tuple(group.shape) for group in views]}: change "
-                "crop_groups to two groups with num_crops of at least 1."
+                "num_global_crops or num_local_crops to at least 1, or "
+                "crop_groups to two groups."
             )
         batch, num_global = views[0].shape[:2]
         # (batch, num_views, samples) -> (num_views * batch, samples)

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from ssps_plugin.distributed import mean_over_joint_batch, sum_over_ranks
 from ssps_plugin.losses.objective_module import ObjectiveModule
+from ssps_plugin.losses.ranges import is_above, is_from_to
 
 logger = get_logger(__name__)
 
@@ -50,7 +51,7 @@ class DINOLoss(nn.Module):
 
     def __init__(self, student_temperature: float = 0.1) -> None:
         super().__init__()
-        if student_temperature <= 0:
+        if not is_above(0, student_temperature):
             raise ValueError(
                 f"Expected student_temperature > 0, got {student_temperature}: "
                 "change student_temperature."
@@ -165,13 +166,17 @@ class DINOCentering(ObjectiveModule):
         warmup_epochs: int = 0,
     ) -> None:
         super().__init__()
-        if temperature <= 0 or not 0 <= momentum < 1:
+        if not is_above(0, temperature) or (
+            not is_from_to(0, 1, momentum) or momentum == 1
+        ):
             raise ValueError(
                 "Expected temperature > 0 and momentum in [0, 1), got "
                 f"{temperature} and {momentum}: change teacher_temperature or "
                 "center_momentum."
             )
-        if warmup_temperature is not None and warmup_temperature <= 0:
+        if warmup_temperature is not None and not is_above(
+            0, warmup_temperature
+        ):
             raise ValueError(
                 f"Expected warmup_temperature > 0, got {warmup_temperature}: "
                 "change warmup_teacher_temperature."

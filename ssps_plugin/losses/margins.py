@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from ssps_plugin.distributed import sum_over_ranks
 from ssps_plugin.losses.objective_module import ObjectiveModule
+from ssps_plugin.losses.ranges import is_above, is_from_to
 
 # The angle has no derivative where the cosine is 1.
 _SMALLEST_SQUARED_SINE = 1e-7
@@ -197,7 +198,7 @@ class MultiplicativeAngularMargin(Margin):
 
     def __init__(self, factor: float = 1.5) -> None:
         super().__init__()
-        if not 1 <= factor <= 4:
+        if not is_from_to(1, 4, factor):
             raise ValueError(
                 f"Expected factor between 1 and 4, got {factor}: change margin."
             )
@@ -268,7 +269,7 @@ class AdaptiveMargin(Margin):
         super().__init__()
         _check_range("margin", margin, math.pi / 2)
         _check_range("momentum", momentum, 1.0)
-        if concentration <= 0:
+        if not is_above(0, concentration):
             raise ValueError(
                 f"Expected concentration > 0, got {concentration}: change "
                 "margin."
@@ -394,7 +395,7 @@ def _keep_own_state(
 
 
 def _check_range(name: str, value: float, limit: float) -> None:
-    if not 0 <= value <= limit:
+    if not is_from_to(0, limit, value):
         raise ValueError(
             f"Expected {name} between 0 and {limit:.4g}, got {value}: change "
             "margin."

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from ssps_plugin.distributed import JointBatch, world_size
 from ssps_plugin.losses.margins import Margin
 from ssps_plugin.losses.objective_module import check_pairs
+from ssps_plugin.losses.ranges import is_above
 
 
 class NTXentLoss(nn.Module):
@@ -38,7 +39,7 @@ class NTXentLoss(nn.Module):
 
     def __init__(self, temperature: float = 0.03) -> None:
         super().__init__()
-        if temperature <= 0:
+        if not is_above(0, temperature):
             raise ValueError(
                 f"Expected temperature > 0, got {temperature}: change "
                 "temperature."

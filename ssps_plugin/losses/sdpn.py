@@ -10,6 +10,7 @@ from ssps_plugin.distributed import (
     mean_over_joint_batch,
     sum_over_ranks_with_gradient,
 )
+from ssps_plugin.losses.ranges import is_above, is_from_to
 from ssps_plugin.losses.swav import sinkhorn_codes
 from ssps_plugin.losses.vicreg import without_diagonal
 
@@ -80,8 +81,10 @@ class SDPNLoss(nn.Module):
         dimension_weight: float = 0.0,
     ) -> None:
         super().__init__()
-        least = min(temperature, sharpening_temperature)
-        if not least > 0 or num_iterations < 1:
+        temperatures = temperature, sharpening_temperature
+        if not is_above(0, *temperatures) or not is_from_to(
+            1, math.inf, num_iterations
+        ):
             raise ValueError(
                 "Expected temperature > 0, sharpening_temperature > 0 and "
                 f"num_iterations >= 1, got {temperature}, "
@@ -94,7 +97,7 @@ class SDPNLoss(nn.Module):
             ("diversity_weight", diversity_weight),
             ("dimension_weight", dimension_weight),
         ):
-            if not weight >= 0:
+            if not is_from_to(0, math.inf, weight):
                 raise ValueError(
                     f"Expected {name} >= 0, got {weight}: change {name}."
                 )

@@ -1,5 +1,7 @@
 """SwAV's loss, its codes by Sinkhorn-Knopp, and its queue of features."""
 
+import math
+
 import torch
 from torch import Tensor, nn
 
@@ -10,6 +12,7 @@ from ssps_plugin.distributed import (
     share_of_rank,
 )
 from ssps_plugin.losses.objective_module import ObjectiveModule, check_pairs
+from ssps_plugin.losses.ranges import is_above, is_from_to
 
 # Rows of the queue's first dimension.
 _ANCHORS, _POSITIVES = 0, 1
@@ -60,7 +63,9 @@ class SwAVLoss(nn.Module):
         num_iterations: int = 3,
     ) -> None:
         super().__init__()
-        if temperature <= 0 or epsilon <= 0 or num_iterations < 1:
+        if not is_above(0, temperature, epsilon) or not is_from_to(
+            1, math.inf, num_iterations
+        ):
             raise ValueError(
                 "Expected temperature > 0, epsilon > 0 and num_iterations >= "
                 f"1, got {temperature}, {epsilon} and {num_iterations}: change "

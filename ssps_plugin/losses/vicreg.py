@@ -1,11 +1,14 @@
 """VICReg's loss: invariance, variance and covariance."""
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ssps_plugin.distributed import JointBatch
 from ssps_plugin.losses.objective_module import check_pairs
+from ssps_plugin.losses.ranges import is_from_to
 
 # Under the square root of the variances, which has no finite slope at 0.
 _VARIANCE_OFFSET = 1e-4
@@ -58,7 +61,7 @@ class VICRegLoss(nn.Module):
             ("variance_weight", variance_weight),
             ("covariance_weight", covariance_weight),
         ):
-            if weight < 0:
+            if not is_from_to(0, math.inf, weight):
                 raise ValueError(
                     f"Expected {name} >= 0, got {weight}: change {name}."
                 )

@@ -143,6 +143,8 @@ def _describe_draws(memories: Memories, draws: Draws) -> str:
             " This run substitutes centroids; what is compared and played is "
             "the utterance nearest to the centroid."
         )
+    if memories.sampler.reads_partners:
+        return text + " The second view was cut from what was drawn."
     return text + (
         " An anchor's step in training may have drawn another utterance, since "
         "the queue has moved on."

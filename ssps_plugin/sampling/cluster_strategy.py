@@ -85,10 +85,18 @@ class ClusterStrategy(SamplingStrategy):
         )
         self.own_cluster_below = own_cluster_below
         sizes = self._all_sizes()
-        self.max_clusters = max(num for num, _ in sizes)
-        self.max_neighbors = max(num for _, num in sizes)
-        #: Whether K or M changes over the epochs.
-        self.is_scheduled = len(set(sizes)) > 1
+        all_clusters, all_neighbors = (
+            {round(number) for number in schedule.bounds()}
+            for schedule in (self._clusters_of_epoch, self._neighbors_of_epoch)
+        )
+        self.max_clusters, self.max_neighbors = (
+            max(all_clusters),
+            max(all_neighbors),
+        )
+        #: Whether K or M changes over the epochs, or would over more of them.
+        self.is_scheduled = (
+            len(set(sizes)) > 1 or len(all_clusters) * len(all_neighbors) > 1
+        )
         #: K and M of the present epoch.
         self.num_clusters, self.num_neighbors = sizes[0]
         self.kmeans = SphericalKMeans(
@@ -113,6 +121,11 @@ class ClusterStrategy(SamplingStrategy):
         num_epochs = max(schedule.num_epochs for schedule in schedules)
         sizes = [self._sizes_of(epoch) for epoch in range(num_epochs)]
         for num_clusters, num_neighbors in sizes:
+            if num_clusters < 1:
+                raise ValueError(
+                    "Expected num_clusters of at least 1 in every epoch, got "
+                    f"{num_clusters}: change num_clusters."
+                )
             if not 0 <= num_neighbors < num_clusters:
                 raise ValueError(
                     f"Expected num_neighbors in [0, {num_clusters}), at least "
@@ -123,8 +136,8 @@ class ClusterStrategy(SamplingStrategy):
         return sizes
 
     def _sizes_of(self, epoch: int) -> tuple[int, int]:
-        num_clusters = round(self._clusters_of_epoch(epoch))
-        num_neighbors = round(self._neighbors_of_epoch(epoch))
+        num_clusters = round(self._clusters_of_epoch.at(epoch))
+        num_neighbors = round(self._neighbors_of_epoch.at(epoch))
         if num_clusters < self.own_cluster_below:
             num_neighbors = 0
         return num_clusters, num_neighbors

@@ -58,7 +58,8 @@ class Coverage(nn.Module):
             coverage = 1.0
         self._of_epoch = _checked_schedule(coverage, schedule_epochs, strategy)
         #: Whether, in any epoch, only the surest utterances are covered.
-        self.is_limited = min(self._of_epoch.values()) < 1
+        of_epochs = [*self._of_epoch.values(), *self._of_epoch.bounds()]
+        self.is_limited = min(of_epochs) < 1
         if self.is_limited:  # else there is nothing to be saved
             self.register_buffer(
                 "_is_confident", torch.ones(0, dtype=torch.bool)
@@ -80,13 +81,18 @@ class Coverage(nn.Module):
         return self.is_limited or self.is_auto
 
     @property
+    def is_none(self) -> bool:
+        """Whether no draw is used in any epoch: the run without SSPS."""
+        return max(self._of_epoch.values()) == 0
+
+    @property
     def num_fill_epochs(self) -> int:
         """How many epochs before SSPS starts have to be remembered."""
         return 2 if self.is_auto else 1
 
     def fraction(self, ssps_epoch: int) -> float:
         """Return which fraction an SSPS epoch, from 0, may cover at most."""
-        return self._of_epoch(ssps_epoch)
+        return self._of_epoch.at(ssps_epoch)
 
     def allocate(self, num_utterances: int, reference_dim: int) -> None:
         """Forget what was sure; raise a ValueError for too few utterances."""
@@ -196,7 +202,11 @@ def _checked_schedule(
             f"Expected coverage in [0, 1], got {coverage!r}: change coverage "
             "(1.0 as published, 0.0 substitutes nothing)."
         )
-    if min(values) < 1 and not strategy.has_confidence:
+    is_sure = strategy.has_confidence and (
+        type(strategy).confidence is not SamplingStrategy.confidence
+    )
+    # Where none is covered, nobody asks who is sure.
+    if any(0 < value < 1 for value in values) and not is_sure:
         raise ValueError(
             "Expected a strategy that says how sure it is with coverage "
             f"{coverage!r}, got {type(strategy).__name__}, which does not: set "

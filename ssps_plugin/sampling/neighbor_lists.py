@@ -20,6 +20,8 @@ MIN_OVERLAP = 0.08
 _LONGEST_PART = 1 / 20
 # Utterances whose two lists are compared at once: 60 MB.
 _CHUNK_ROWS = 1 << 14
+# The least cosine of copies, whose references differ by rounding only.
+_COPY = 1 - 1e-6
 # Shared neighbours counted at once: 32 MB a list.
 _MOST_PLACES = 1 << 22
 
@@ -102,7 +104,9 @@ class NeighborLists(nn.Module):
     def renew(self, index: Tensor, references: Tensor) -> None:
         """Search the nearest neighbours; what was present becomes former.
 
-        Where nothing has moved, no epoch has passed, and the lists stay. With
+        Where nothing has moved, no epoch has passed, and the lists stay. More
+        than `num_neighbors` copies of one reference (silent files, say) have
+        no list: it would be of each other, and all of them on all lists. With
         a process group, every rank must call, and each searches for its share.
 
         Arguments
@@ -117,6 +121,8 @@ class NeighborLists(nn.Module):
         found[index, 0] = index.int()
         nearest = nearest_others(references, self.num_neighbors)
         found[index, 1:] = index[nearest].int()
+        farthest = (references * references[nearest[:, -1]]).sum(1)
+        found[index[farthest > _COPY]] = -1
         if not torch.equal(found, self.present):
             self.former.copy_(self.present)
             self.present.copy_(found)

@@ -4,6 +4,7 @@ Ours, not published: draws may become wider, and be made for more anchors, as
 the space gets better.
 """
 
+import math
 from typing import Any
 
 from ssps_plugin.clustering import check_whole_number
@@ -35,6 +36,18 @@ class Schedule:
         """Return the number of an epoch of SSPS, from 0."""
         raise NotImplementedError
 
+    def at(self, epoch: int) -> float:
+        """Return the number of an epoch, that of the last one from there on."""
+        return self(min(max(epoch, 0), self.num_epochs - 1))
+
+    def bounds(self) -> list[float]:
+        """Return numbers of which the largest is the largest of all epochs.
+
+        A state is of their sizes, so that a training may be resumed over more
+        epochs than it was begun for.
+        """
+        return self.values()
+
     def values(self) -> list[float]:
         """Return the numbers of all epochs in which they may change."""
         return [self(epoch) for epoch in range(self.num_epochs)]
@@ -50,6 +63,10 @@ class _FirstToLast(Schedule):
                     f"{value!r}: change {name}."
                 )
         self.first, self.last = first, last
+
+    def bounds(self) -> list[float]:
+        """Return the numbers between which it goes, over however many."""
+        return [self.first, self.last]
 
     def __repr__(self) -> str:
         """Return how it was made."""
@@ -157,6 +174,18 @@ def make_schedule(
     [0.5]
     """
     if isinstance(value, Schedule):
+        if not hasattr(value, "num_epochs"):
+            raise ValueError(
+                f"Expected a schedule with num_epochs as {name}, got "
+                f"{type(value).__name__} without: call "
+                "super().__init__(num_epochs) in it."
+            )
+        found = value.values()
+        if not all(is_number(one) and math.isfinite(one) for one in found):
+            raise ValueError(
+                f"Expected finite numbers of a schedule as {name}, got {found} "
+                f"from {type(value).__name__}: change {name}."
+            )
         return value
     if is_number(value):
         return LinearSchedule(value, value, num_epochs=1)
@@ -172,6 +201,7 @@ def make_schedule(
             "epochs from the first number to the last, got none: change "
             "schedule_epochs."
         )
+    check_whole_number("schedule_epochs", num_epochs)
     kind = GeometricSchedule if geometric else LinearSchedule
     # None are left where SSPS starts after the last epoch.
     return kind(value[0], value[1], max(1, num_epochs))

@@ -278,7 +278,13 @@ def principal_axes(references: Tensor) -> PrincipalAxes | None:
     PrincipalAxes or None
         None where all references are the same, up to rounding.
     """
-    total = references.sum(0, dtype=torch.float64)
+    # Chunk by chunk: a sum in float64 would copy all of them.
+    total = torch.stack(
+        [
+            chunk.sum(0, dtype=torch.float64)
+            for chunk in references.split(_CHUNK_ROWS)
+        ]
+    ).sum(0)
     mean = total / len(references)
     dim = references.shape[1]
     covariance = torch.zeros(dim, dim, device=mean.device).double()

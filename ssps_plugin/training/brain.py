@@ -249,12 +249,14 @@ class SSLBrain(sb.Brain):
         is_needed = sampler.needs_reference or stage != sb.Stage.TRAIN
         reference = None
         if is_needed and self._reference_from == "clean":
-            # One that is only checked must not touch batch statistics.
+            # One that is only checked, or never of use, must not touch batch
+            # statistics.
             in_eval_mode = self.hparams.reference_in_eval_mode
+            is_idle = not sampler.renews_references or sampler.covers_nothing
             reference = reference_representation(
                 self.embed,
                 batch.reference.data,
-                in_eval_mode=in_eval_mode or not sampler.renews_references,
+                in_eval_mode=in_eval_mode or is_idle,
                 precision=self._reference_precision,
             )
         views = views_of(

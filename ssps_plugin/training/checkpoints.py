@@ -45,6 +45,8 @@ _DAMAGED_PREFIX = "DAMAGED+"
 _NUMBER = "number"
 # How PyTorch's message begins when a state is of another module.
 _MISFIT = "Error(s) in loading state_dict"
+# How it begins, or goes on, where an optimiser's groups are others.
+_GROUPS_MISFIT = "loaded state dict"
 # Its message names every entry, of which the first few say what is wrong.
 _SHOWN_CHARACTERS = 300
 _BLOCK_BYTES = 1 << 20
@@ -375,8 +377,11 @@ class AtomicCheckpointer(Checkpointer):
         self.custom_load_hooks = {**self._hooks(_load_data), **own_hooks}
         try:
             super().load_checkpoint(checkpoint)
-        except (KeyError, RuntimeError) as error:
-            if isinstance(error, RuntimeError) and _MISFIT not in str(error):
+        except (KeyError, RuntimeError, ValueError) as error:
+            told_by = (_MISFIT, _GROUPS_MISFIT)
+            if not isinstance(error, KeyError) and not any(
+                words in str(error) for words in told_by
+            ):
                 raise
             first = " ".join(str(error).split())[:_SHOWN_CHARACTERS]
             raise RuntimeError(

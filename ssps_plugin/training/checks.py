@@ -11,7 +11,8 @@ import torch
 from speechbrain.utils.logger import get_logger
 from torch import Tensor, nn
 
-from ssps_plugin.frameworks import Framework
+from ssps_plugin.distributed import world_size
+from ssps_plugin.frameworks import SDPN, Framework
 from ssps_plugin.reference import check_reference_precision
 from ssps_plugin.training.configuration import read_saved_settings
 
@@ -264,6 +265,43 @@ def check_run_options(brain: sb.Brain) -> None:
             "Expected max_grad_norm above 0, got "
             f"{brain.max_grad_norm}, by which SpeechBrain would reverse "
             "the gradient: change max_grad_norm; .inf clips nothing."
+        )
+
+
+def check_batch_of_rank(hparams: Mapping[str, Any]) -> None:
+    """Check that no pass in train mode sees a single utterance.
+
+    Batch statistics of one row are none. Views that are encoded together are
+    several rows of an utterance.
+
+    Arguments
+    ---------
+    hparams : mapping
+        A recipe's values: `global_batch_size`, `framework`, and, with SSPS,
+        `sampler` and `reference_in_eval_mode`.
+
+    Raises
+    ------
+    ValueError
+        A process has one utterance of a step, and a pass of its own for it.
+    """
+    framework, sampler = hparams["framework"], hparams["sampler"]
+    num_ranks = world_size()
+    if hparams["global_batch_size"] // num_ranks > 1:
+        return
+    reasons = []
+    if isinstance(framework, SDPN):
+        reasons.append("SDPN's teacher sees one view of an utterance")
+    if not getattr(framework, "views_together", True):
+        reasons.append("views_together is False")
+    if sampler.enabled and not hparams.get("reference_in_eval_mode", True):
+        reasons.append("reference_in_eval_mode is False")
+    if reasons:
+        raise ValueError(
+            "Expected at least 2 utterances of a step in each of "
+            f"{num_ranks} processes, since {' and '.join(reasons)}, got "
+            f"global_batch_size {hparams['global_batch_size']}: change "
+            "global_batch_size, or use fewer processes."
         )
 
 

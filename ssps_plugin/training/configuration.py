@@ -225,6 +225,24 @@ class Configuration:
         """Return the keys that the overlays applied so far have."""
         return {key for path in self.overlays for key in _read_yaml(path)}
 
+    def warn_unused(self, keys: Collection[str]) -> None:
+        """Warn of keys that nothing refers to any more.
+
+        Arguments
+        ---------
+        keys : collection of str
+            Keys that were typed.
+        """
+        before, now = _read_yaml(self.hparams_file), self._tree()
+        lost = set(_references_below(before)) - set(_references_below(now))
+        for key in keys:
+            if key in lost:
+                self.warnings.append(
+                    f"{key} does nothing: the object of {self.hparams_file} "
+                    "that takes it was replaced by an overlay or by another "
+                    "key, in which it is not."
+                )
+
     def check_values(self) -> None:
         """Check that paths are text and that numbers are in range.
 
@@ -335,6 +353,7 @@ def parse_configuration(
         overlays = overlay if isinstance(overlay, list) else [overlay]
         for one in reversed(overlays):
             configuration.apply_overlay(one)
+    configuration.warn_unused(values)
     return configuration
 
 

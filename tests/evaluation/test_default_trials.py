@@ -1,5 +1,7 @@
 """Default trials: the corpus's own list, or VoxCeleb1-O, -E and -H."""
 
+import shutil
+
 import pytest
 
 from ssps_plugin.evaluation import default_trials
@@ -114,3 +116,16 @@ def test_without_voxceleb1_there_is_nothing(voxceleb2, tmp_path):
     other = write_speakers(tmp_path / "other", ["anna", "ben"])
     for folder in (None, other, tmp_path / "gone"):
         assert find_default_trials(voxceleb2, folder).names == ()
+
+
+def test_a_folder_without_a_list_says_whose_speakers_it_has(
+    voxceleb1, voxceleb2, tmp_path
+):
+    shutil.rmtree(voxceleb1 / "vox1_test_wav" / "wav" / "id10270")
+    default = find_default_trials(voxceleb2, voxceleb1)
+    assert not default.names
+    assert "1 of the 2 speakers" in default.note
+    assert "(not id10270)" in default.note
+    (tmp_path / "empty").mkdir()
+    note = find_default_trials(voxceleb2, tmp_path / "empty").note
+    assert "none of the speakers" in note and "Name a list" in note

@@ -17,6 +17,7 @@ from ssps_plugin.evaluation.results import (
     History,
     package_commit,
     results_folder,
+    summarize_training,
     verification_results,
     write_results,
     write_scores,
@@ -377,3 +378,26 @@ def test_no_commit_when_installed_within_somebodys_repository(package_copy):
 def test_no_commit_without_git(package_copy, monkeypatch):
     monkeypatch.setenv("PATH", str(package_copy.parent))
     assert package_commit() is None
+
+
+@pytest.mark.parametrize(
+    ("coverages", "confident", "is_warned"),
+    [
+        ([0.0, 0.0, 0.0], None, True),
+        ([0.0, 0.0, 0.1], None, False),
+        ([0.0, 0.0, 0.0], 0.0, False),
+    ],
+)
+def test_ssps_that_substituted_nothing_is_warned_of(
+    tmp_path, caplog, coverages, confident, is_warned
+):
+    history = History(tmp_path / "history.json")
+    for epoch, coverage in enumerate(coverages, 1):
+        row = {"epoch": epoch, "loss": 1.0, "coverage": coverage}
+        if confident is not None:
+            row["confident"] = confident
+        history.rows.append(row)
+    summarize_training(tmp_path, history, start_epoch=2)
+    assert ("on in 2 epochs and substituted nothing" in caplog.text) == (
+        is_warned
+    )

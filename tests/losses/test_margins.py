@@ -394,8 +394,12 @@ def test_a_single_view_of_norm_zero_stays_finite():
 def test_adaptive_values_out_of_range_are_an_error():
     with pytest.raises(ValueError, match="Expected margin between 0"):
         AdaptiveMargin(-0.1)
-    with pytest.raises(ValueError, match="Expected concentration > 0"):
-        AdaptiveMargin(concentration=0.0)
+    for value in (0.0, math.nan, math.inf, None, "1"):
+        with pytest.raises(ValueError, match="Expected concentration > 0"):
+            AdaptiveMargin(concentration=value)
+    for value in (math.nan, None):
+        with pytest.raises(ValueError, match="Expected margin between 0"):
+            AdditiveMargin(value)
     with pytest.raises(ValueError, match="Expected momentum between 0"):
         AdaptiveMargin(momentum=-0.1)
 

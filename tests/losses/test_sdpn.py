@@ -345,7 +345,9 @@ def test_a_batch_of_one_is_an_error():
     "setting",
     [
         {"temperature": 0.0},
+        {"temperature": math.inf},
         {"sharpening_temperature": -1.0},
+        {"sharpening_temperature": math.nan},
         {"num_iterations": 0},
         {"entropy_weight": -0.1},
         {"diversity_weight": math.nan},

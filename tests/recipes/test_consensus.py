@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from tests.recipes.running import ROOT, history, newest_checkpoint, run
+from tests.recipes.test_frameworks import FRAMEWORKS
 from tests.recipes.test_reading import READ, losses
 
 OVERLAY = re.search(
@@ -51,14 +52,18 @@ def test_the_documented_overlay_trains_and_resumes_inside_an_epoch(
     assert json.loads((again / "results.json").read_text())["coverage"] > 0
 
 
-@pytest.mark.parametrize("way", ["queue", "read"])
+@pytest.mark.parametrize(
+    ("name", "way"),
+    [("simclr", "queue"), ("simclr", "read"), ("dino", "queue")],
+)
 def test_a_run_of_coverage_0_is_the_plain_run_bit_for_bit(
-    way, corpus, tmp_path
+    name, way, corpus, tmp_path
 ):
     options = {"data_folder": corpus, "num_epochs": 3}
-    run("simclr.yaml", tmp_path / "plain", **options)
+    options |= FRAMEWORKS.get(name, {})
+    run(f"{name}.yaml", tmp_path / "plain", **options)
     run(
-        "simclr_ssps.yaml",
+        f"{name}_ssps.yaml",
         tmp_path / "ssps",
         **{**READ, **options, "pseudo_positives": way, "coverage": 0.0},
     )

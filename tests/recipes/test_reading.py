@@ -83,3 +83,17 @@ def test_every_framework_trains_on_views_of_partners(
     )
     assert json.loads((tmp_path / "results.json").read_text())["coverage"] > 0
     assert all(torch.tensor(losses(tmp_path)).isfinite())
+
+
+def test_a_reference_out_of_the_partners_view_is_refused(corpus, tmp_path):
+    options = {
+        **FRAMEWORKS["sdpn"],
+        "data_folder": corpus,
+        "reference_from": "view",
+        "pseudo_positives": "read",
+        "ssps_start_epoch": 2,
+    }
+    with pytest.raises(ValueError, match="partner_crops to {local_views: 1}"):
+        run("sdpn_ssps.yaml", tmp_path / "run", **options, num_epochs=2)
+    rest = {"partner_crops": "{local_views: 1}", "num_epochs": 1}
+    run("sdpn_ssps.yaml", tmp_path / "run", **options, **rest)

@@ -174,3 +174,16 @@ def test_lists_of_one_epoch_share_nothing():
     every = torch.arange(NUM)
     assert (lists.overlap(every, every) == 0).all()
     assert make_lists().are_of_two_epochs
+
+
+def test_more_copies_than_neighbors_have_no_list_and_are_on_none_twice():
+    lists = NeighborLists(LENGTH - 1)
+    lists.allocate(NUM)
+    for epoch in range(2):
+        rows = references(epoch)
+        rows[30:] = rows[30]
+        lists.renew(torch.arange(NUM), rows)
+    assert bool((lists.present[30:] == -1).all())
+    assert bool((lists.present[:30, 0] >= 0).all())
+    _, overlap = lists.find_sharing(0.01, 5)
+    assert bool((overlap[30:] == 0).all()) and bool((overlap[:30] > 0).any())

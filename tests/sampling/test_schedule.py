@@ -172,3 +172,63 @@ def test_a_schedule_of_wrong_numbers_is_refused():
         LinearSchedule(1, 0, 0)
     with pytest.raises(ValueError, match="as coverage, got None"):
         make_schedule("coverage", None, 3)
+
+
+class Growing(LinearSchedule):
+    def __call__(self, epoch):
+        return 4 + 3 * epoch
+
+
+def test_a_schedule_of_ones_own_stands_still_after_its_last_epoch():
+    strategy = ClusteringSampling(Growing(4, 7, num_epochs=2), 1)
+    sampler = PositiveSampler(strategy, NUM, 4, 1, start_epoch=2)
+    sampler.bind(IDS)
+    for epoch in range(1, 6):
+        take_steps(sampler, epoch)
+    assert strategy.num_clusters == strategy.max_clusters == 7
+
+
+class Unfinished(LinearSchedule):
+    def __init__(self):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("schedule", "message"),
+    [
+        (LinearSchedule(6, math.nan, 3), "finite numbers .* num_clusters"),
+        (LinearSchedule(-5, 5, 3), "at least 1 in every epoch, got -5"),
+        (Unfinished(), "change|call super"),
+    ],
+)
+def test_a_schedule_that_is_none_is_refused_by_its_key(schedule, message):
+    with pytest.raises(ValueError, match=message):
+        ClusteringSampling(schedule, 1)
+
+
+def test_epochs_of_a_schedule_are_refused_by_their_own_name():
+    with pytest.raises(ValueError, match="change schedule_epochs"):
+        ClusteringSampling([6, 2], 1, schedule_epochs=2.5)
+
+
+@pytest.mark.parametrize("name", STRATEGIES)
+def test_a_state_from_before_ssps_fits_more_epochs(name):
+    def made(schedule_epochs):
+        kind = type(STRATEGIES[name]())
+        strategy = kind(**{**WIDENING, "schedule_epochs": schedule_epochs})
+        return PositiveSampler(
+            strategy,
+            *(NUM, 4, 1),
+            start_epoch=2,
+            coverage=[0.5, 1.0],
+            schedule_epochs=schedule_epochs,
+        )
+
+    short, longer = made(-19), made(3)
+    for sampler in (short, longer):
+        sampler.bind(IDS)
+    short.begin_epoch(1)
+    longer.load_state_dict(short.state_dict())
+    for epoch in (1, 2, 3):
+        take_steps(longer, epoch)
+    assert longer.strategy.num_clusters == 3

@@ -6,7 +6,10 @@ from types import SimpleNamespace
 import pytest
 from torch import nn
 
+from ssps_plugin.frameworks import SDPN
+from ssps_plugin.training import checks
 from ssps_plugin.training.checks import (
+    check_batch_of_rank,
     check_recoverables,
     check_references,
     check_run_options,
@@ -109,3 +112,31 @@ def test_references_of_nothing_that_is_known_are_an_error(values, message):
     check_references("view", None)
     with pytest.raises(ValueError, match=message):
         check_references(*values)
+
+
+def batch_of(size, framework=None, **options):
+    return {
+        "global_batch_size": size,
+        "framework": framework or SimpleNamespace(),
+        "sampler": SimpleNamespace(enabled=True),
+        **options,
+    }
+
+
+def test_one_utterance_in_a_process_is_refused_where_a_pass_sees_it_alone(
+    monkeypatch,
+):
+    sdpn = SDPN.__new__(SDPN)
+    apart = SimpleNamespace(views_together=False)
+    check_batch_of_rank(batch_of(2, sdpn))
+    monkeypatch.setattr(checks, "world_size", lambda: 2)
+    check_batch_of_rank(batch_of(2, reference_in_eval_mode=True))
+    for options, message in (
+        (batch_of(2, sdpn), "SDPN's teacher"),
+        (batch_of(2, apart), "views_together is False"),
+        (batch_of(3, reference_in_eval_mode=False), "in_eval_mode is False"),
+    ):
+        with pytest.raises(ValueError, match=message) as error:
+            check_batch_of_rank(options)
+        assert "2 processes" in str(error.value)
+        assert "change global_batch_size" in str(error.value)

@@ -98,6 +98,18 @@ def test_what_depends_on_the_place_is_resolved_when_it_is_saved(tmp_path):
     ] == {"lr": 0.5}
 
 
+def test_a_key_of_what_was_replaced_is_warned_of():
+    overlay = str(ROOT / "hparams" / "small_corpus.yaml")
+    configuration = parse_configuration(
+        [SSPS_YAML, "--overlay", overlay]
+        + ["--num_clusters", "5", "--num_neighbors", "7", "--seed", "3"]
+    )
+    (warning,) = configuration.warnings
+    assert warning.startswith("num_clusters does nothing")
+    strategy = configuration.load(["sampler"])["sampler"].strategy
+    assert strategy.lists.num_neighbors == 7
+
+
 def test_the_strategy_of_a_saved_file_is_found_through_a_reference(tmp_path):
     path = tmp_path / "hyperparams.yaml"
     path.write_text(

@@ -350,7 +350,8 @@ def _make_once(name: str, made_of: Mapping[str, Any], write: _Write) -> str:
 def _make(folder: str, made_of: Mapping[str, Any], write: _Write) -> None:
     start = time.monotonic()
     logger.info(
-        "Making %s, once for all runs: up to a minute of one core", folder
+        "Making %s, once for these training files: up to a minute of one core",
+        folder,
     )
     parent, name = os.path.split(folder)
     unfinished = tempfile.mkdtemp(_UNFINISHED, f"{name}.", parent)

@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 from speechbrain.dataio.dataset import DynamicItemDataset
+from speechbrain.utils.logger import get_logger
 
 from ssps_plugin.dataio.audio import SAMPLE_RATE, AudioError, audio_seconds
 from ssps_plugin.dataio.dataset import Table
@@ -15,6 +16,8 @@ from ssps_plugin.dataio.views.view_sampler import (
     ViewSampler,
     cut_crops,
 )
+
+logger = get_logger(__name__)
 
 
 class PartnerViewSampler(ViewSampler):
@@ -64,6 +67,11 @@ class PartnerViewSampler(ViewSampler):
         if partner_crops is None:
             partner_crops = {self.groups[0].key: 1}
         self._is_partners = _assign_crops(self.groups, partner_crops)
+
+    @property
+    def first_is_partners(self) -> bool:
+        """Whether the first crop of all is cut from the partner's file."""
+        return self._is_partners[0]
 
     def cut(
         self, utterance_id: str, wav: str, seconds: float, epoch: int
@@ -175,7 +183,7 @@ class Partners:
 
 def add_partner_view(
     dataset: DynamicItemDataset,
-    partners: torch.Tensor,
+    partners: Any,
     seconds: float,
     key: str = "partner",
     wav_key: str = "wav",
@@ -187,14 +195,17 @@ def add_partner_view(
 
     For a recipe of one's own, with a sampler of `pseudo_positives="read"`: its
     positives are embeddings of this view. Without a partner, it is a crop of
-    the utterance itself.
+    the utterance itself; so it is where the partner's file cannot be read, of
+    which a warning tells once. Call it after `set_output_keys`, which would
+    drop the new key again.
 
     Arguments
     ---------
     dataset : DynamicItemDataset
-        The dataset that the sampler is bound to; its rows have the file.
-    partners : torch.Tensor
-        `sampler.partners`.
+        The dataset that is trained on; its rows have the file.
+    partners : PositiveSampler or torch.Tensor
+        The sampler, which is bound to this dataset; or `sampler.partners` of
+        one that is bound to it already, in the same order.
     seconds : float
         Length of the crop in seconds; shorter utterances are repeated.
     key : str
@@ -208,8 +219,11 @@ def add_partner_view(
     Raises
     ------
     ValueError
-        `seconds` is not above 0, the dataset has an item `key` already, or
-        partners of another dataset.
+        `seconds` is not above 0, the dataset has an item `key` already or is
+        none of SpeechBrain's, or partners of another dataset, or of a sampler
+        that reads none.
+    RuntimeError
+        The sampler is in use with other utterances, or in another order.
 
     Example
     -------
@@ -223,11 +237,20 @@ def add_partner_view(
     >>> [float(dataset[n]["partner"].mean()) for n in (0, 1)]
     [0.5, 0.5]
     """
+    if not isinstance(dataset, DynamicItemDataset):
+        raise ValueError(
+            "Expected a DynamicItemDataset of SpeechBrain's, got a "
+            f"{type(dataset).__name__}: read the file of utterance "
+            "sampler.partners[n], where it is not -1, in the dataset's own "
+            "__getitem__"
+        )
     if key in dataset.pipeline.key_to_node:
         raise ValueError(
             f"Expected a new item's key, got '{key}', which the dataset has "
             "already: change key"
         )
+    if not isinstance(partners, torch.Tensor):
+        partners = _partners_of(partners, dataset)
     crop = _PartnerCrop(
         ViewSampler(
             [CropGroup(key, seconds, augmented=False)],
@@ -248,11 +271,37 @@ class _PartnerCrop:
     def __init__(self, sampler: ViewSampler, partners: Partners) -> None:
         self.sampler, self.partners = sampler, partners
 
+        self._has_warned = False
+
     def __call__(self, utterance_id: str, wav: str) -> Any:
-        found = self.partners.find(utterance_id)
-        if found is None:
-            found = utterance_id, wav, audio_seconds(wav)
-        return self.sampler(*found)
+        try:
+            found = self.partners.find(utterance_id)
+            if found is not None:
+                return self.sampler(*found)
+        except AudioError as error:
+            if not self._has_warned:
+                self._has_warned = True
+                logger.warning(
+                    "The partner of %s cannot be read (%s): the utterance "
+                    "itself is read in its place, here and where it happens "
+                    "again.",
+                    utterance_id,
+                    error,
+                )
+        return self.sampler(utterance_id, wav, audio_seconds(wav))
+
+
+def _partners_of(sampler: Any, dataset: DynamicItemDataset) -> torch.Tensor:
+    """Return the table of a sampler, after it is bound to the dataset."""
+    if not getattr(sampler, "reads_partners", False):
+        raise ValueError(
+            "Expected a PositiveSampler with pseudo_positives read, or its "
+            f"partners, got a {type(sampler).__name__}: change "
+            "pseudo_positives, or partners"
+        )
+    sampler.bind(dataset)
+    partners: torch.Tensor = sampler.partners
+    return partners
 
 
 def _assign_crops(

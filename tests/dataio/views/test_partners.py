@@ -7,8 +7,9 @@ import pytest
 import soundfile
 import torch
 from speechbrain.dataio.dataset import DynamicItemDataset
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, TensorDataset
 
+from ssps_plugin import NearestNeighborSampling, PositiveSampler
 from ssps_plugin.dataio.loading import collate_views
 from ssps_plugin.dataio.views.items import add_crop_groups
 from ssps_plugin.dataio.views.partners import (
@@ -184,6 +185,47 @@ def test_a_partner_that_cannot_be_read_is_counted_and_the_own_file_used(
 def test_crops_that_are_not_there_are_refused(dataset, partner_crops, message):
     with pytest.raises(ValueError, match=message):
         with_views(dataset, [1] * NUM, partner_crops=partner_crops)
+
+
+def reading_sampler(way="read"):
+    strategy = NearestNeighborSampling(num_neighbors=1)
+    return PositiveSampler(strategy, 1, 4, 4, 2, pseudo_positives=way)
+
+
+def test_a_sampler_that_is_given_is_bound_in_the_datasets_order(dataset):
+    sampler = reading_sampler()
+    sampler.bind(dataset)
+    turned = DynamicItemDataset(
+        {f"u{k}": dataset.data[f"u{k}"] for k in reversed(range(NUM))}
+    )
+    add_partner_view(turned, sampler, seconds=0.5)
+    sampler.partner_table.write(torch.arange(NUM))
+    sampler.partners[0] = 2  # of u5, which is the first: u3
+    assert round(float(turned[0]["partner"].mean()) * 10) == 3
+    sampler.epoch = 1
+    with pytest.raises(RuntimeError, match="in use with other utterances"):
+        add_partner_view(dataset, sampler, seconds=0.5)
+
+
+def test_what_reads_no_partners_or_is_no_dataset_is_refused(dataset):
+    with pytest.raises(ValueError, match="change pseudo_positives"):
+        add_partner_view(dataset, reading_sampler("queue"), seconds=0.5)
+    with pytest.raises(ValueError, match="DynamicItemDataset.*TensorDataset"):
+        add_partner_view(
+            TensorDataset(torch.zeros(3, 4)), torch.zeros(3).long(), 0.5
+        )
+
+
+def test_of_a_partner_that_is_lost_the_own_file_is_read_and_told_once(
+    dataset, tmp_path, caplog
+):
+    dataset.set_output_keys(["id"])
+    add_partner_view(dataset, torch.full((NUM,), 4), seconds=0.5)
+    (tmp_path / "4.wav").unlink()
+    means = [round(float(dataset[n]["partner"].mean()) * 10) for n in (1, 2)]
+    assert means == [1, 2]
+    assert caplog.text.count("partner of u1 cannot be read") == 1
+    assert "partner of u2" not in caplog.text
 
 
 def test_partners_of_another_dataset_are_refused(dataset):
