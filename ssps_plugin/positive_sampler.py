@@ -209,6 +209,12 @@ class PositiveSampler(nn.Module):
                 "pseudo_positives to queue, use ClusteringSampling, or give it "
                 "a method select_partners."
             )
+        if not self.reads_partners and not _has_own(strategy, "select"):
+            raise ValueError(
+                "Expected a strategy that selects rows of the queue, got "
+                f"{type(strategy).__name__}, which has no method select: give "
+                "it one, or set pseudo_positives to read."
+            )
         self.coverage = Coverage(coverage, schedule_epochs, strategy)
         self.layout = PositiveLayout(num_targets, positive_dim)
         strategy.check_spaces(reference_dim, self.layout)

@@ -169,6 +169,9 @@ class Unsure(SamplingStrategy):
     def __init__(self):
         super().__init__(0.0, 0.0)
 
+    def select(self, anchors, queue):
+        return torch.full_like(anchors.index, -1)
+
 
 def test_what_is_out_of_range_and_a_strategy_that_is_never_sure_are_refused():
     with pytest.raises(ValueError, match="coverage in .0, 1., got 1.5: change"):

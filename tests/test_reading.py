@@ -192,3 +192,5 @@ def test_a_strategy_that_only_names_the_method_does_not_select():
 
     with pytest.raises(ValueError, match="give it a method select_partners"):
         reading(Mine())
+    with pytest.raises(ValueError, match="no method select: give it one"):
+        sampler_of(Mine())

@@ -117,11 +117,10 @@ class SamplingStrategy(nn.Module):
     def prepare(
         self, bank: ReferenceBank, queue: PositiveQueue, seed: int, epoch: int
     ) -> None:
-        """Do once per epoch all that does not depend on the batch.
+        """Do once per epoch all that does not depend on the batch, if any.
 
         References may be those of the epoch before: see `observe`.
         """
-        raise NotImplementedError
 
     def end_preparation(self) -> None:
         """Let go of what only the start of an epoch needs."""
