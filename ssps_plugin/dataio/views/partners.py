@@ -270,7 +270,6 @@ class _PartnerCrop:
 
     def __init__(self, sampler: ViewSampler, partners: Partners) -> None:
         self.sampler, self.partners = sampler, partners
-
         self._has_warned = False
 
     def __call__(self, utterance_id: str, wav: str) -> Any:
