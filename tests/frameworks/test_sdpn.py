@@ -111,7 +111,7 @@ def test_the_teacher_follows_and_is_what_is_verified():
     "shapes", [[(3, 1, 16)], [(3, 16), (3, 4, 8)], [(3, 1, 16), (3, 8)]]
 )
 def test_groups_that_do_not_fit_are_an_error(shapes):
-    with pytest.raises(ValueError, match="change crop_groups to two groups"):
+    with pytest.raises(ValueError, match="or crop_groups to two groups"):
         sdpn()(*map(torch.randn, shapes))
 
 
