@@ -166,9 +166,8 @@ class DINOCentering(ObjectiveModule):
         warmup_epochs: int = 0,
     ) -> None:
         super().__init__()
-        if not is_above(0, temperature) or (
-            not is_from_to(0, 1, momentum) or momentum == 1
-        ):
+        fits = is_above(0, temperature) and is_from_to(0, 1, momentum)
+        if not fits or momentum == 1:
             raise ValueError(
                 "Expected temperature > 0 and momentum in [0, 1), got "
                 f"{temperature} and {momentum}: change teacher_temperature or "

@@ -8,7 +8,7 @@ import math
 import os
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import ruamel.yaml
@@ -271,10 +271,12 @@ def resolve_value(tree: Mapping[str, Any], key: str) -> Any:
         A plain value, or a node with a tag where it is no reference to one
         other key.
     """
-    return _resolve_node(tree, tree[key], {key})
+    return resolve_node(tree, tree[key], {key})
 
 
-def resolve_node(tree: Mapping[str, Any], node: Any) -> Any:
+def resolve_node(
+    tree: Mapping[str, Any], node: Any, seen: Collection[str] = ()
+) -> Any:
     """Return a node of a YAML file, through references to keys.
 
     Arguments
@@ -283,13 +285,20 @@ def resolve_node(tree: Mapping[str, Any], node: Any) -> Any:
         A file as ruamel.yaml reads it.
     node : object
         A value anywhere in it.
+    seen : collection of str
+        Keys that are not gone through again.
 
     Returns
     -------
     object
         As `resolve_value` returns it.
     """
-    return _resolve_node(tree, node, set())
+    if not _is_reference(node):
+        return node
+    match = _NAME.fullmatch(str(node.value).strip())
+    if match is None or match[1] in seen or match[1] not in tree:
+        return node
+    return resolve_node(tree, tree[match[1]], {*seen, match[1]})
 
 
 def pin_paths(tree: Any) -> None:
@@ -384,7 +393,7 @@ def _check_arguments(
     if tag_of(value) not in (None, tag_of(present)):
         return  # an object of another class
     for name, argument in value.items():
-        example = _resolve_node(tree, present.get(name), set())
+        example = resolve_node(tree, present.get(name))
         # A whole number may be an example of any.
         if isinstance(example, int) and not isinstance(example, bool):
             example = float(example)
@@ -557,15 +566,6 @@ def _unquote(text: str) -> str:
 
 
 # -- references ------------------------------------------------------------
-
-
-def _resolve_node(tree: Mapping[str, Any], node: Any, seen: set[str]) -> Any:
-    if not _is_reference(node):
-        return node
-    match = _NAME.fullmatch(str(node.value).strip())
-    if match is None or match[1] in seen or match[1] not in tree:
-        return node
-    return _resolve_node(tree, tree[match[1]], seen | {match[1]})
 
 
 def _pin_below(tree: Any, node: Any, paths: Mapping[str, str]) -> bool:
