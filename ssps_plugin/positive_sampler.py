@@ -9,6 +9,7 @@ import torch
 from speechbrain.utils.logger import get_logger
 from torch import Tensor, nn
 
+from ssps_plugin.checks import check_whole_number
 from ssps_plugin.distributed import (
     broadcast_buffers,
     gather_rows,
@@ -33,7 +34,6 @@ from ssps_plugin.sampling import (
     Coverage,
     SamplingStrategy,
     Schedule,
-    check_whole_number,
     effective_rank,
 )
 

@@ -7,7 +7,6 @@ from ssps_plugin.clustering.agreement import (
 from ssps_plugin.clustering.spherical_kmeans import (
     Clustering,
     SphericalKMeans,
-    check_whole_number,
     nearest_clusters,
     nearest_others,
 )
@@ -17,7 +16,6 @@ __all__ = [
     "Clustering",
     "SphericalKMeans",
     "adjusted_rand_index",
-    "check_whole_number",
     "nearest_clusters",
     "nearest_others",
     "normalized_mutual_information",

@@ -1,14 +1,14 @@
 """Spherical k-means, and the points nearest to each point."""
 
-import numbers
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from ssps_plugin.checks import check_whole_number
 from ssps_plugin.clustering.assignment import (
     PrunedAssignment,
     nearest_centroids,
@@ -319,20 +319,6 @@ def nearest_others(points: Tensor, num_neighbors: int) -> Tensor:
         similarities.scatter_(1, rows[:, None], -torch.inf)
         chunks.append(top_k(similarities, num_neighbors)[1])
     return gather_rows(torch.cat(chunks))[0]
-
-
-def check_whole_number(
-    name: str, value: Any, at_least: int | None = None
-) -> None:
-    """Raise a ValueError unless a setting is a whole number, large enough."""
-    whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
-    if whole and (at_least is None or value >= at_least):
-        return
-    bound = "" if at_least is None else f" of at least {at_least}"
-    kind = "" if whole else ", a whole number"
-    raise ValueError(
-        f"Expected {name}{bound}{kind}, got {value!r}: change {name}."
-    )
 
 
 def _checked_rows(name: str, rows: Tensor) -> Tensor:

@@ -6,9 +6,9 @@ import torch
 from speechbrain.utils.logger import get_logger
 from torch import Tensor, nn
 
+from ssps_plugin.checks import is_above, is_from_to
 from ssps_plugin.distributed import mean_over_joint_batch, sum_over_ranks
 from ssps_plugin.losses.objective_module import ObjectiveModule
-from ssps_plugin.losses.ranges import is_above, is_from_to
 
 logger = get_logger(__name__)
 

@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ssps_plugin.checks import is_above, is_from_to
 from ssps_plugin.distributed import sum_over_ranks
 from ssps_plugin.losses.objective_module import ObjectiveModule
-from ssps_plugin.losses.ranges import is_above, is_from_to
 
 # The angle has no derivative where the cosine is 1.
 _SMALLEST_SQUARED_SINE = 1e-7

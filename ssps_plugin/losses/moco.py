@@ -4,10 +4,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ssps_plugin.checks import is_above
 from ssps_plugin.distributed import gather_rows, mean_over_joint_batch
 from ssps_plugin.losses.margins import Margin
 from ssps_plugin.losses.objective_module import ObjectiveModule
-from ssps_plugin.losses.ranges import is_above
 
 
 class NegativeQueue(ObjectiveModule):

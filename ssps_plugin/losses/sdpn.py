@@ -5,12 +5,12 @@ import math
 import torch
 from torch import Tensor, nn
 
+from ssps_plugin.checks import is_above, is_from_to
 from ssps_plugin.distributed import (
     JointBatch,
     mean_over_joint_batch,
     sum_over_ranks_with_gradient,
 )
-from ssps_plugin.losses.ranges import is_above, is_from_to
 from ssps_plugin.losses.swav import sinkhorn_codes
 from ssps_plugin.losses.vicreg import without_diagonal
 

@@ -5,6 +5,7 @@ import math
 import torch
 from torch import Tensor, nn
 
+from ssps_plugin.checks import is_above, is_from_to
 from ssps_plugin.distributed import (
     gather_rows,
     log_sum_exp_over_ranks,
@@ -12,7 +13,6 @@ from ssps_plugin.distributed import (
     share_of_rank,
 )
 from ssps_plugin.losses.objective_module import ObjectiveModule, check_pairs
-from ssps_plugin.losses.ranges import is_above, is_from_to
 
 # Rows of the queue's first dimension.
 _ANCHORS, _POSITIVES = 0, 1

@@ -6,9 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ssps_plugin.checks import is_from_to
 from ssps_plugin.distributed import JointBatch
 from ssps_plugin.losses.objective_module import check_pairs
-from ssps_plugin.losses.ranges import is_from_to
 
 # Under the square root of the variances, which has no finite slope at 0.
 _VARIANCE_OFFSET = 1e-4

@@ -1,6 +1,5 @@
 """Sampling strategies: select a pseudo-positive for every anchor."""
 
-from ssps_plugin.clustering import check_whole_number
 from ssps_plugin.sampling.clustering import CentroidSampling, ClusteringSampling
 from ssps_plugin.sampling.consensus import ConsensusSampling
 from ssps_plugin.sampling.coverage import Coverage
@@ -27,7 +26,6 @@ __all__ = [
     "SamplingStrategy",
     "Schedule",
     "SharedNeighborSampling",
-    "check_whole_number",
     "effective_rank",
     "make_schedule",
 ]

@@ -6,10 +6,10 @@ import torch
 from speechbrain.utils.distributed import if_main_process
 from torch import Tensor
 
+from ssps_plugin.checks import check_whole_number
 from ssps_plugin.clustering import (
     SphericalKMeans,
     adjusted_rand_index,
-    check_whole_number,
     nearest_clusters,
 )
 from ssps_plugin.memory import PositiveQueue, ReferenceBank

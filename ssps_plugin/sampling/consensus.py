@@ -8,10 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ssps_plugin.clustering import adjusted_rand_index, check_whole_number
+from ssps_plugin.checks import check_whole_number, is_number
+from ssps_plugin.clustering import adjusted_rand_index
 from ssps_plugin.memory import PositiveQueue, ReferenceBank
 from ssps_plugin.sampling.cluster_strategy import ClusterStrategy
-from ssps_plugin.sampling.draw import draw_uniform, is_number
+from ssps_plugin.sampling.draw import draw_uniform
 from ssps_plugin.sampling.schedule import Schedule
 from ssps_plugin.sampling.signs import reciprocal_clusters
 from ssps_plugin.sampling.strategy import Anchors

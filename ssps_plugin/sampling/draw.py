@@ -6,10 +6,11 @@ ranks draw the same, and a GPU does not wait for the host.
 """
 
 import math
-import numbers
 
 import torch
 from torch import Tensor
+
+from ssps_plugin.checks import is_from_to
 
 # SplitMix64's increment, and the multipliers of its finaliser.
 _INCREMENT = 0x9E3779B97F4A7C15
@@ -91,18 +92,11 @@ def draw_ranks(uniform: Tensor, num_ranks: Tensor, decay: float) -> Tensor:
 
 def check_rank_decay(rank_decay: float) -> None:
     """Raise a ValueError unless the decay is finite and not negative."""
-    if not (
-        is_number(rank_decay) and math.isfinite(rank_decay) and rank_decay >= 0
-    ):
+    if not is_from_to(0, math.inf, rank_decay):
         raise ValueError(
             "Expected rank_decay to be finite and at least 0, got "
             f"{rank_decay!r}: change rank_decay (0 draws uniformly)."
         )
-
-
-def is_number(value: object) -> bool:
-    """Return whether a setting is a real number, and no bool or str."""
-    return isinstance(value, numbers.Real) and not isinstance(value, bool)
 
 
 def _mix(state: Tensor) -> Tensor:

@@ -6,7 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ssps_plugin.clustering import SphericalKMeans, check_whole_number, top_k
+from ssps_plugin.checks import check_whole_number
+from ssps_plugin.clustering import SphericalKMeans, top_k
 from ssps_plugin.clustering.assignment import nearest_centroids
 
 # Lists by the square root of the number of keys: the more, the fewer keys are

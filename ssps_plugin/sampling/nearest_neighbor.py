@@ -5,7 +5,8 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from ssps_plugin.clustering import check_whole_number, top_k
+from ssps_plugin.checks import check_whole_number
+from ssps_plugin.clustering import top_k
 from ssps_plugin.memory import PositiveQueue, ReferenceBank
 from ssps_plugin.sampling.draw import draw_ranks
 from ssps_plugin.sampling.inverted_lists import InvertedLists

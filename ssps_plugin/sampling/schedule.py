@@ -7,8 +7,7 @@ the space gets better.
 import math
 from typing import Any
 
-from ssps_plugin.clustering import check_whole_number
-from ssps_plugin.sampling.draw import is_number
+from ssps_plugin.checks import check_whole_number, is_number
 
 
 class Schedule:

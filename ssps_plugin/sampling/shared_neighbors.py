@@ -5,9 +5,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ssps_plugin.clustering import check_whole_number
+from ssps_plugin.checks import check_whole_number, is_number
 from ssps_plugin.memory import PositiveQueue, ReferenceBank
-from ssps_plugin.sampling.draw import draw_ranks, is_number
+from ssps_plugin.sampling.draw import draw_ranks
 from ssps_plugin.sampling.neighbor_lists import (
     MIN_OVERLAP,
     NUM_NEIGHBORS,

@@ -7,8 +7,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ssps_plugin.checks import is_from_to
 from ssps_plugin.memory import PositiveLayout, PositiveQueue, ReferenceBank
-from ssps_plugin.sampling.draw import check_rank_decay, draw_uniform, is_number
+from ssps_plugin.sampling.draw import check_rank_decay, draw_uniform
 
 # Axes with less than this fraction of the largest variance are noise, or
 # empty: whitening would amplify them without bound.
@@ -331,7 +332,7 @@ class Whitening(nn.Module):
 
     def __init__(self, power: float) -> None:
         super().__init__()
-        if not is_number(power) or not 0.0 <= power <= 1.0:
+        if not is_from_to(0, 1, power):
             raise ValueError(
                 f"Expected whitening in [0, 1], got {power!r}: change "
                 "whitening (0 as published, 1 whitens fully)."

@@ -1,0 +1,10 @@
+"""Whether the settings of an object are what they must be."""
+
+from ssps_plugin.checks.numbers import (
+    check_whole_number,
+    is_above,
+    is_from_to,
+    is_number,
+)
+
+__all__ = ["check_whole_number", "is_above", "is_from_to", "is_number"]
