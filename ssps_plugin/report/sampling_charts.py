@@ -121,16 +121,21 @@ def audit_section(one: Collected, pairs: list[dict[str, Any]]) -> Section:
 
 
 def _describe_draws(memories: Memories, draws: Draws) -> str:
-    found = len(draws.anchors)
     when = "at its end"
     if memories.is_inside_epoch:
         when = "before its end"
+    epoch, saved = memories.epoch, f"the newest checkpoint (saved {when})"
     text = (
-        f"Drawn anew for {draws.num_anchors:,} anchors as in epoch "
-        f"{memories.epoch}, from the memories in the newest checkpoint (saved "
-        f"{when}) and by the sampler's own strategy: "
-        f"{100 * found / draws.num_anchors:.1f} % found a pseudo-positive."
+        f"Drawn anew for {draws.num_anchors:,} anchors as in epoch {epoch}, "
+        f"from the memories in {saved} and by the sampler's own strategy: "
     )
+    if memories.sampler.reads_partners:
+        text = (
+            f"The partners of {draws.num_anchors:,} anchors in epoch {epoch}, "
+            f"as they are in {saved}: "
+        )
+    found = len(draws.anchors) / draws.num_anchors
+    text += f"{100 * found:.1f} % found a pseudo-positive."
     if draws.same_speaker is not None:
         text += f" {100 * draws.same_speaker.mean():.1f} % of these are right, "
         text += "that is of the anchor's speaker"
@@ -144,7 +149,7 @@ def _describe_draws(memories: Memories, draws: Draws) -> str:
             "the utterance nearest to the centroid."
         )
     if memories.sampler.reads_partners:
-        return text + " The second view was cut from what was drawn."
+        return text + " The second view was cut from the partner's file."
     return text + (
         " An anchor's step in training may have drawn another utterance, since "
         "the queue has moved on."

@@ -2,11 +2,18 @@
 
 import json
 import shutil
+from types import SimpleNamespace
 
 import pytest
 import torch
 
-from tests.recipes.running import history, newest_checkpoint, run
+from ssps_plugin import ClusteringSampling, PositiveSampler
+from tests.recipes.running import (
+    history,
+    newest_checkpoint,
+    recipe,
+    run,
+)
 from tests.recipes.test_frameworks import FRAMEWORKS
 
 READ = {
@@ -97,3 +104,19 @@ def test_a_reference_out_of_the_partners_view_is_refused(corpus, tmp_path):
         run("sdpn_ssps.yaml", tmp_path / "run", **options, num_epochs=2)
     rest = {"partner_crops": "{local_views: 1}", "num_epochs": 1}
     run("sdpn_ssps.yaml", tmp_path / "run", **options, **rest)
+
+
+@pytest.mark.parametrize("way", ["queue", "read"])
+def test_crops_of_a_partner_that_is_not_read_are_warned_of(way, caplog):
+    hparams = {
+        "sampler": PositiveSampler(
+            ClusteringSampling(2, 1), 4, 2, 2, 2, pseudo_positives=way
+        ),
+        "num_epochs": 2,
+        "partner_crops": {"global_views": 1},
+        "framework": SimpleNamespace(final_momentum=None),
+        "schedule_epochs": 2,
+    }
+    recipe("train_ssl").warn_unusual_settings(hparams)
+    told = "partner_crops does nothing" in caplog.text
+    assert told == (way == "queue")

@@ -63,3 +63,11 @@ def test_trials_by_a_name_that_is_misspelt_end_the_run_before_any_work(
             trials="voxceleb1o",
         )
     assert not (tmp_path / "out" / "train.csv").exists()
+
+
+def test_a_folder_of_trials_that_is_none_ends_the_run(tmp_path):
+    corpus = write_corpus(tmp_path / "corpus")
+    options = {"data_folder": corpus, "trials_folder": tmp_path / "nowhere"}
+    with pytest.raises(FileNotFoundError, match="nowhere, which is no folder"):
+        run("simclr.yaml", tmp_path / "out", **options)
+    assert not (tmp_path / "out" / "train.csv").exists()

@@ -16,9 +16,11 @@ from ssps_plugin import (
     SharedNeighborSampling,
 )
 from ssps_plugin.dataio.dataset import Table, TextColumn
+from ssps_plugin.report.collect import Collected
 from ssps_plugin.report.labels import Labels
 from ssps_plugin.report.pseudo_positives import Memories, NotAvailableError
 from ssps_plugin.report.run import Run
+from ssps_plugin.report.sampling_charts import audit_section
 from ssps_plugin.training.checkpoints import AtomicCheckpointer
 from tests.report.conftest import write_run
 
@@ -121,6 +123,22 @@ def test_draws_of_a_run_that_reads_are_its_partners(tmp_path, name):
     expected = {a: d for a, d in enumerate(partners) if d >= 0}
     assert draws_by_anchor(memories.draw(None)) == expected
     assert expected
+
+
+@pytest.mark.parametrize(
+    ("way", "said"),
+    [
+        ("queue", "the queue has moved on"),
+        ("read", "view was cut from the partner's file"),
+    ],
+)
+def test_the_audit_says_how_what_was_drawn_is_used(tmp_path, way, said):
+    run, _ = write_memories(tmp_path / "run", "ClusteringSampling", way=way)
+    memories = Memories(run, table())
+    one = Collected(run, draws=memories.draw(None), memories=memories)
+    text = audit_section(one, pairs=[]).text
+    assert said in text
+    assert text.startswith("Drawn anew") == (way == "queue")
 
 
 def test_an_utterance_never_draws_itself(tmp_path):

@@ -113,6 +113,17 @@ def test_a_checkpoint_of_another_size_says_what_to_change(tmp_path):
         other.recover_if_possible()
 
 
+def test_an_optimiser_of_other_groups_says_what_to_change(tmp_path):
+    one, two = value_of(1.0), value_of(2.0)
+    together = [{"params": [one.weight, two.weight]}]
+    apart = [{"params": [one.weight]}, {"params": [two.weight]}]
+    saved, loaded = torch.optim.SGD(together), torch.optim.SGD(apart)
+    AtomicCheckpointer(tmp_path, {"optimizer": saved}).save_checkpoint()
+    other = AtomicCheckpointer(tmp_path, {"optimizer": loaded})
+    with pytest.raises(RuntimeError, match=r"groups.*change output_folder"):
+        other.recover_if_possible()
+
+
 def save_numbers(folder, numbers, **kwargs):
     """Checkpoints of a module of one number each; returns their folders."""
     module = value_of(0.0)
