@@ -52,12 +52,17 @@ from ssps_plugin.progress import progress_bar
 from ssps_plugin.reference import reference_representation
 from ssps_plugin.training.checkpoints import AtomicCheckpointer
 from ssps_plugin.training.checks import (
-    check_finite,
     check_recoverables,
     check_references,
     check_run_options,
     check_spaces,
     pretrained_parameters,
+)
+from ssps_plugin.training.health import (
+    check_finite,
+    warn_of_collapse,
+    warn_of_divergence,
+    weight_norm,
 )
 from ssps_plugin.training.optimisation import give_own_group
 from ssps_plugin.training.runtime import (
@@ -77,12 +82,6 @@ from ssps_plugin.training.train_loggers import (
 from ssps_plugin.training.weights import find_save_folder, load_weights
 
 logger = get_logger(__name__)
-
-# Above this mean cosine of a step's anchors, an encoder tells nobody apart.
-_COLLAPSED_COSINE = 0.98
-# Weights that have grown by more than this since the start have diverged:
-# training at a learning rate that works makes them a few times as large.
-_MOST_GROWTH = 100.0
 
 
 class Predictions(NamedTuple):
@@ -508,8 +507,11 @@ class SSLBrain(sb.Brain):
         # ranks verify, and go on with, those that are saved.
         broadcast_buffers(self.framework)
         self._check_state()
-        self._warn_collapsed()
-        self._warn_diverged()
+        if self._remembered is not None:
+            warn_of_collapse(self._remembered.anchors, epoch)
+        warn_of_divergence(
+            self.framework, self._first_norm, epoch, self.learning_rate
+        )
         self.modules.sampler.end_epoch()
         row = {
             "epoch": epoch,
@@ -568,46 +570,6 @@ class SSLBrain(sb.Brain):
         modules = {"framework": self.framework}
         modules |= {k: without_wrapper(v) for k, v in self.operands.items()}
         check_finite(modules, self.epoch_counter.current)
-
-    def _warn_collapsed(self) -> None:
-        """Warn where the last step's anchors are all alike."""
-        if self._remembered is None:
-            return
-        anchors = F.normalize(self._remembered.anchors.float(), dim=-1)
-        num = anchors.shape[-2]
-        if num < 2:
-            return
-        # The mean over pairs of different anchors, view by view.
-        total = anchors.sum(-2).square().sum(-1)
-        cosine = float(((total - num) / (num * (num - 1))).mean())
-        if cosine > _COLLAPSED_COSINE:
-            logger.warning(
-                "The model has collapsed, or is about to: after epoch %d the "
-                "mean cosine between the anchors of different utterances is "
-                "%.3f (1 is all alike). Try a lower learning rate (lr), a "
-                "larger global_batch_size, or a later start of SSPS; look for "
-                "utterances that are all the same audio.",
-                self.epoch_counter.current,
-                cosine,
-            )
-
-    def _warn_diverged(self) -> None:
-        """Warn where the weights have grown out of all proportion."""
-        growth = self._weight_norm() / max(self._first_norm, 1e-12)
-        if growth > _MOST_GROWTH and self._first_norm:
-            logger.warning(
-                "The weights have diverged: after epoch %d they are %.0f times "
-                "as large as at the start. Nothing can be learnt like this: "
-                "start again in another output_folder with a lower learning "
-                "rate (lr, now %g).",
-                self.epoch_counter.current,
-                growth,
-                self.learning_rate,
-            )
-
-    def _weight_norm(self) -> float:
-        weights = [p.detach() for p in self.framework.parameters()]
-        return float(torch.stack(torch._foreach_norm(weights)).norm())
 
     def _stop_if_asked(self) -> None:
         """Save and stop, where a signal asked any rank to.
@@ -789,7 +751,7 @@ class SSLBrain(sb.Brain):
 
     def on_fit_start(self) -> None:
         """Recover a checkpoint or, where there is none, start warm."""
-        self._first_norm = self._weight_norm()
+        self._first_norm = weight_norm(self.framework)
         super().on_fit_start()
         self._log_start()
         self.history.warn_missing_epochs(self.epoch_counter.current)
@@ -880,7 +842,7 @@ class SSLBrain(sb.Brain):
         """Load weights into the framework, and log what they are."""
         report = load_weights(self.framework, source)
         logger.info("Warm start: %s", report)
-        self._first_norm = self._weight_norm()
+        self._first_norm = weight_norm(self.framework)
 
     def _recover_finished_run(self, folder: str) -> int:
         """Recover what the run trained, and return its last epoch.

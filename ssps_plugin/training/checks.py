@@ -18,7 +18,6 @@ from ssps_plugin.training.configuration import read_saved_settings
 
 logger = get_logger(__name__)
 
-_NUM_SHOWN_ENTRIES = 3
 _SHOWN_CHARACTERS = 200
 # Keys that hold files and folders: a run may move, and train the same.
 _PATHS = {
@@ -440,46 +439,4 @@ def log_changed_settings(
             "started with: %s.",
             settings["output_folder"],
             ", ".join(changed),
-        )
-
-
-def check_finite(modules: Mapping[str, nn.Module], epoch: int) -> None:
-    """Check that a state is finite, before it is saved.
-
-    Arguments
-    ---------
-    modules : mapping of str to torch.nn.Module
-        What is checked, by name.
-    epoch : int
-        For the message.
-
-    Raises
-    ------
-    RuntimeError
-        It is not.
-    """
-    tensors = {
-        f"{name}.{key}": value
-        for name, module in modules.items()
-        for key, value in module.state_dict().items()
-        if value.is_floating_point() and value.numel()
-    }
-    if not tensors:
-        return
-    # One number for each, so that a GPU is waited for once. An infinite norm
-    # of finite numbers cannot be: it is the largest of them.
-    largest = torch.stack(
-        [value.detach().abs().max().double() for value in tensors.values()]
-    )
-    is_broken = (~largest.isfinite()).tolist()
-    broken = [n for n, bad in zip(tensors, is_broken, strict=True) if bad]
-    if broken:
-        shown = ", ".join(broken[:_NUM_SHOWN_ENTRIES])
-        more = ", …" if len(broken) > _NUM_SHOWN_ENTRIES else ""
-        raise RuntimeError(
-            f"Expected a finite state to save in epoch {epoch}, got NaN or "
-            f"infinity in {len(broken)} of {len(tensors)} entries ({shown}"
-            f"{more}). The last checkpoint is kept as it is: lower the "
-            "learning rate, or look for what the log says about steps left "
-            "out, and go on from there."
         )
