@@ -65,6 +65,7 @@ from ssps_plugin.training.health import (
     weight_norm,
 )
 from ssps_plugin.training.optimisation import give_own_group
+from ssps_plugin.training.rank_state import RankState
 from ssps_plugin.training.runtime import (
     ForwardState,
     StopRequest,
@@ -183,6 +184,7 @@ class SSLBrain(sb.Brain):
         self.num_left_out = 0
         self._good_batches = 0
         self._first_norm = 0.0
+        self._rank_state = RankState()
         if self.device_type == "cpu":
             keep_freed_memory()
         folder = pathlib.Path(self.hparams.output_folder)
@@ -206,6 +208,7 @@ class SSLBrain(sb.Brain):
         if self.checkpointer is not None:
             check_recoverables(self.modules, self.checkpointer.recoverables)
             self.checkpointer.add_recoverable("sampling_report", self.report)
+            self.checkpointer.add_recoverable("rank_state", self._rank_state)
             if failures is not None:
                 self.checkpointer.add_recoverable("read_failures", failures)
 
@@ -506,6 +509,7 @@ class SSLBrain(sb.Brain):
         # Without SyncBatchNorm each rank has batch statistics of its own. All
         # ranks verify, and go on with, those that are saved.
         broadcast_buffers(self.framework)
+        self._rank_state.forget()
         self._check_state()
         if self._remembered is not None:
             warn_of_collapse(self._remembered.anchors, epoch)
@@ -608,6 +612,7 @@ class SSLBrain(sb.Brain):
         self._check_state()
         if self.failures is not None:
             self.failures.join_ranks(self.device)
+        self._rank_state.gather(self.framework, self.avg_train_loss)
         super()._save_intra_epoch_ckpt()
 
     def _wait_for_checkpoint(self) -> None:
@@ -753,6 +758,9 @@ class SSLBrain(sb.Brain):
         """Recover a checkpoint or, where there is none, start warm."""
         self._first_norm = weight_norm(self.framework)
         super().on_fit_start()
+        loss_of_rank = self._rank_state.restore(self.framework)
+        if loss_of_rank is not None:
+            self.avg_train_loss = loss_of_rank
         self._log_start()
         self.history.warn_missing_epochs(self.epoch_counter.current)
         fresh = self.epoch_counter.current == 0 and self.step == 0

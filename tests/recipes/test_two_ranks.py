@@ -1,6 +1,7 @@
 """Claims about the recipe on two ranks, over gloo on the CPU."""
 
 import re
+import shutil
 import subprocess
 import sys
 
@@ -205,3 +206,26 @@ def test_two_ranks_train_as_one_process_with_the_joint_batch(name, tmp_path):
     for what, value in alone.items():
         # Rounding grows over the steps, by Adam's division above all.
         torch.testing.assert_close(shared[what], value, rtol=0.02, atol=0.02)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["simclr", "dino"])
+def test_two_ranks_read_the_same_partners_and_resume(name, tmp_path):
+    options = {
+        "data_folder": write_corpus(tmp_path / "corpus"),
+        **FRAMEWORKS[name],
+        "overlay": ROOT / "hparams" / "small_corpus.yaml",
+        "num_epochs": 4,
+        "num_checkpoints": 9,
+        "ckpt_interval_steps": 3,
+    }
+    whole, again = tmp_path / "whole", tmp_path / "again"
+    run_on_two_ranks(f"{name}_ssps.yaml", whole, **options)
+    rows = history(whole)
+    assert [row["coverage"] > 0 for row in rows] == [False] * 2 + [True] * 2
+    shutil.copytree(whole, again)
+    shutil.rmtree(newest_checkpoint(again))  # is left: one inside epoch 4
+    (again / "results.json").unlink()
+    run_on_two_ranks(f"{name}_ssps.yaml", again, **options)
+    assert history(again) == rows
+    assert_same_run(whole, again)
