@@ -157,6 +157,8 @@ class DINOCentering(ObjectiveModule):
     _totals: Tensor
     _most_information: Tensor
 
+    buffers_of_rank = ("_totals",)
+
     def __init__(
         self,
         num_outputs: int,

@@ -17,6 +17,9 @@ class ObjectiveModule(nn.Module):
     #: Whether a forward pass changes the state, which a step that is left out
     #: has to undo. What `update` changes is updated by steps that count.
     moved_by_forward = False
+    #: Names of the buffers that differ between ranks inside an epoch. A resume
+    #: gives each rank its own back.
+    buffers_of_rank: tuple[str, ...] = ()
 
     def begin_epoch(self, epoch: int) -> None:
         """Prepare for a training epoch, counted from 1."""

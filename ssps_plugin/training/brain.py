@@ -241,6 +241,16 @@ class SSLBrain(sb.Brain):
     def _parts(self) -> list[Framework | ObjectiveModule]:
         return [self.framework, *self.objective_modules]
 
+    @property
+    def _buffers_of_rank(self) -> list[Tensor]:
+        """What differs between ranks inside an epoch."""
+        own = [
+            module.get_buffer(name)
+            for module in self.objective_modules
+            for name in module.buffers_of_rank
+        ]
+        return [*self.framework.buffers(), *own]
+
     # -- one step ----------------------------------------------------------
 
     def compute_forward(self, batch: Any, stage: sb.Stage) -> Predictions:
@@ -612,7 +622,7 @@ class SSLBrain(sb.Brain):
         self._check_state()
         if self.failures is not None:
             self.failures.join_ranks(self.device)
-        self._rank_state.gather(self.framework, self.avg_train_loss)
+        self._rank_state.gather(self._buffers_of_rank, self.avg_train_loss)
         super()._save_intra_epoch_ckpt()
 
     def _wait_for_checkpoint(self) -> None:
@@ -758,7 +768,7 @@ class SSLBrain(sb.Brain):
         """Recover a checkpoint or, where there is none, start warm."""
         self._first_norm = weight_norm(self.framework)
         super().on_fit_start()
-        loss_of_rank = self._rank_state.restore(self.framework)
+        loss_of_rank = self._rank_state.restore(self._buffers_of_rank)
         if loss_of_rank is not None:
             self.avg_train_loss = loss_of_rank
         self._log_start()

@@ -1,5 +1,6 @@
 """What each rank has of its own inside an epoch, for a resume to go on from."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -26,27 +27,23 @@ class RankState(nn.Module):
         super().__init__()
         self._rows = torch.empty(0, 0, dtype=torch.float64)
 
-    def gather(self, module: nn.Module, loss: float) -> None:
+    def gather(self, buffers: Sequence[Tensor], loss: float) -> None:
         """Take up what the ranks have at present; all of them must call.
 
         One process needs none of it.
 
         Arguments
         ---------
-        module : torch.nn.Module
-            Whose buffers are kept.
+        buffers : sequence of torch.Tensor
+            Those that may differ between ranks, on one device.
         loss : float
             The mean over this rank's steps of the epoch.
         """
         if not is_distributed():
             return
-        device = next(module.parameters()).device
-        row = torch.cat(
-            [
-                torch.tensor([loss], dtype=torch.float64, device=device),
-                *(buffer.detach().flatten().double() for buffer in _of(module)),
-            ]
-        )
+        values = [buffer.detach().flatten().double() for buffer in buffers]
+        mean = torch.tensor([loss], dtype=torch.float64)
+        row = torch.cat([*values, mean.to(buffers[0].device)])
         (rows,) = gather_rows(row[None])
         self._rows = rows.cpu()
 
@@ -54,25 +51,28 @@ class RankState(nn.Module):
         """Keep nothing: where an epoch ends, all ranks have the same."""
         self._rows = self._rows.new_empty(0, 0)
 
-    def restore(self, module: nn.Module) -> float | None:
-        """Give the module this rank's buffers back, and return its mean loss.
+    def restore(self, buffers: Sequence[Tensor]) -> float | None:
+        """Give a rank's buffers back what they were, and return its loss.
+
+        Arguments
+        ---------
+        buffers : sequence of torch.Tensor
+            In the order in which they were gathered.
 
         Returns
         -------
         float or None
-            None, and the module as it was, if nothing was kept, or by another
-            number of ranks.
+            None, and the buffers as they were, if nothing was kept, or by
+            another number of ranks.
         """
         if len(self._rows) != world_size():
             return None
         row = self._rows[rank()]
-        loss, values = float(row[0]), row[1:]
-        for buffer in _of(module):
-            own, values = values.split(
-                [buffer.numel(), len(values) - buffer.numel()]
-            )
-            buffer.copy_(own.view(buffer.shape))
-        return loss
+        sizes = [buffer.numel() for buffer in buffers]
+        *values, loss = row.split([*sizes, 1])
+        for buffer, value in zip(buffers, values, strict=True):
+            buffer.copy_(value.view(buffer.shape))
+        return float(loss)
 
     def get_extra_state(self) -> Tensor:
         """Return what is kept, `(ranks, numbers)` float64."""
@@ -81,7 +81,3 @@ class RankState(nn.Module):
     def set_extra_state(self, state: Any) -> None:
         """Take up what was kept."""
         self._rows = state
-
-
-def _of(module: nn.Module) -> list[Tensor]:
-    return list(module.buffers())

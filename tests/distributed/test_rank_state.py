@@ -16,11 +16,12 @@ def batch_norm(value):
 def saved_and_restored(rank):
     """Gather, hand the main process's state to all, and restore."""
     state = RankState()
-    state.gather(batch_norm(1 / 3 + rank), 0.1 + rank)
-    saved, loaded, other = state.state_dict(), RankState(), batch_norm(9.0)
+    state.gather([*batch_norm(1 / 3 + rank).buffers()], 0.1 + rank)
+    saved, loaded = state.state_dict(), RankState()
+    other = [*batch_norm(9.0).buffers()]
     loaded.load_state_dict(saved)
     loss = loaded.restore(other)
-    buffers = [buffer.tolist() for buffer in other.buffers()]
+    buffers = [buffer.tolist() for buffer in other]
     loaded.forget()
     return loss, buffers, loaded.restore(other), saved
 
@@ -37,12 +38,12 @@ def test_another_number_of_ranks_goes_on_with_the_main_processs(run_ranks):
     saved = run_ranks(saved_and_restored)[0][-1]
     state, module = RankState(), batch_norm(9.0)
     state.load_state_dict(saved)
-    assert state.restore(module) is None
+    assert state.restore([*module.buffers()]) is None
     assert torch.equal(module.running_mean, torch.full((2,), 9.0))
 
 
 def test_one_process_keeps_nothing():
     state = RankState()
-    state.gather(batch_norm(1.0), 0.5)
-    assert state.restore(batch_norm(2.0)) is None
+    state.gather([*batch_norm(1.0).buffers()], 0.5)
+    assert state.restore([*batch_norm(2.0).buffers()]) is None
     assert not state.get_extra_state().numel()

@@ -60,24 +60,46 @@ def launch(script, hparams, **options):
     return done
 
 
+# Checkpoints inside epochs, and all of them kept.
+INSIDE = {"num_checkpoints": 9, "ckpt_interval_steps": 3}
+
+
+def resume_inside_the_last_epoch(hparams, whole, again, **options):
+    """Go on with a copy of a finished run from before its last epoch's end."""
+    shutil.copytree(whole, again)
+    shutil.rmtree(newest_checkpoint(again))
+    (again / "results.json").unlink()
+    run_on_two_ranks(hparams, again, **options)
+    assert_same_run(whole, again)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", FRAMEWORKS)
 def test_two_ranks_train_to_the_end_and_resume_to_the_same_run(name, tmp_path):
     corpus = write_corpus(tmp_path / "corpus")
-    options = {"data_folder": corpus, **FRAMEWORKS[name]}
+    options = {"data_folder": corpus, **FRAMEWORKS[name], **INSIDE}
     whole, stopped = tmp_path / "whole", tmp_path / "stopped"
-    run_on_two_ranks(
-        f"{name}_ssps.yaml", whole, use_tensorboard=True, **options
-    )
+    options["use_tensorboard"] = True
+    run_on_two_ranks(f"{name}_ssps.yaml", whole, **options)
     assert history(whole)[-1]["coverage"] > 0
     assert (whole / "results.json").is_file()
     assert list((whole / "tensorboard").iterdir())
-    run_on_two_ranks(f"{name}_ssps.yaml", stopped, num_epochs=2, **options)
-    run_on_two_ranks(f"{name}_ssps.yaml", stopped, **options)
-    assert_same_run(whole, stopped)
+    resume_inside_the_last_epoch(f"{name}_ssps.yaml", whole, stopped, **options)
     found = memories(stopped)
     for what, value in memories(whole).items():
         assert torch.equal(found[what], value), what
+
+
+@pytest.mark.slow
+def test_two_ranks_read_partners_and_resume_to_the_same_run(tmp_path):
+    overlay = ROOT / "hparams" / "small_corpus.yaml"
+    options = {"data_folder": write_corpus(tmp_path / "corpus"), **INSIDE}
+    options |= {"overlay": overlay, "num_epochs": 4}
+    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
+    run_on_two_ranks("simclr_ssps.yaml", whole, **options)
+    covered = [row["coverage"] > 0 for row in history(whole)]
+    assert covered == [False, False, True, True]
+    resume_inside_the_last_epoch("simclr_ssps.yaml", whole, stopped, **options)
 
 
 @pytest.mark.slow
@@ -206,26 +228,3 @@ def test_two_ranks_train_as_one_process_with_the_joint_batch(name, tmp_path):
     for what, value in alone.items():
         # Rounding grows over the steps, by Adam's division above all.
         torch.testing.assert_close(shared[what], value, rtol=0.02, atol=0.02)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", ["simclr", "dino"])
-def test_two_ranks_read_the_same_partners_and_resume(name, tmp_path):
-    options = {
-        "data_folder": write_corpus(tmp_path / "corpus"),
-        **FRAMEWORKS[name],
-        "overlay": ROOT / "hparams" / "small_corpus.yaml",
-        "num_epochs": 4,
-        "num_checkpoints": 9,
-        "ckpt_interval_steps": 3,
-    }
-    whole, again = tmp_path / "whole", tmp_path / "again"
-    run_on_two_ranks(f"{name}_ssps.yaml", whole, **options)
-    rows = history(whole)
-    assert [row["coverage"] > 0 for row in rows] == [False] * 2 + [True] * 2
-    shutil.copytree(whole, again)
-    shutil.rmtree(newest_checkpoint(again))  # is left: one inside epoch 4
-    (again / "results.json").unlink()
-    run_on_two_ranks(f"{name}_ssps.yaml", again, **options)
-    assert history(again) == rows
-    assert_same_run(whole, again)
