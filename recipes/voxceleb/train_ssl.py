@@ -52,6 +52,7 @@ from ssps_plugin.evaluation.results import (
 )
 from ssps_plugin.evaluation.sampling_report import SamplingReport
 from ssps_plugin.evaluation.scoring import Cohort, draw_cohort
+from ssps_plugin.pretrained import SpeakerEncoder
 from ssps_plugin.simulation import make_minivox
 from ssps_plugin.training.brain import SSLBrain
 from ssps_plugin.training.checks import (
@@ -111,8 +112,12 @@ def train(configuration: Configuration) -> None:
     """Prepare, train, verify."""
     data_folders = configuration["data_folder"]
     hparams = load_hparams(configuration)
+    reference_encoder = load_reference_encoder(hparams)
     check_dimensions(
-        hparams["framework"], hparams["sampler"], hparams["sample_rate"]
+        hparams["framework"],
+        hparams["sampler"],
+        hparams["sample_rate"],
+        reference_encoder,
     )
     check_batch_of_rank(hparams)
     check_weights_to_start_from(hparams)
@@ -120,6 +125,8 @@ def train(configuration: Configuration) -> None:
     check_start_epoch(hparams)
     warn_unusual_settings(hparams)
     log_augmentation(hparams)
+    if reference_encoder is not None:
+        log_reference_encoder(reference_encoder, hparams["reference_encoder"])
     if "train_manifest" in configuration.overrides:
         warn_missing_manifest(hparams["train_manifest"])
 
@@ -146,6 +153,7 @@ def train(configuration: Configuration) -> None:
         report=SamplingReport.of_dataset(train_data),
         verifications=trials.verifications,
         warm_start_from=hparams.get("warm_start_from"),
+        reference_encoder=reference_encoder,
         failures=failures,
     )
     brain.fit(
@@ -314,6 +322,48 @@ def find_started_run(configuration: Configuration) -> dict[str, Any] | None:
         return None
 
 
+def load_reference_encoder(hparams: dict[str, Any]) -> SpeakerEncoder | None:
+    """Load the trained encoder in whose space is drawn, if one is given.
+
+    Raises
+    ------
+    ValueError
+        There is none in the folder, or it does not go with the settings.
+    """
+    source, sampler = hparams.get("reference_encoder"), hparams["sampler"]
+    if source is None or not sampler.enabled:
+        return None
+    try:
+        encoder = SpeakerEncoder.from_folder(source, device="cpu")
+    except (OSError, RuntimeError, ValueError) as error:
+        raise ValueError(
+            "Expected a finished run or an export as reference_encoder. "
+            f"{error} Or leave reference_encoder out."
+        ) from error
+    if encoder.sample_rate != hparams["sample_rate"]:
+        raise ValueError(
+            f"Expected a reference_encoder for {hparams['sample_rate']} Hz, "
+            f"got one for {encoder.sample_rate}: change reference_encoder."
+        )
+    return encoder
+
+
+def log_reference_encoder(encoder: SpeakerEncoder, source: str) -> None:
+    """Log in whose space is drawn; warn if that space was made by labels."""
+    known = {**(encoder.details.get("settings") or {}), **encoder.details}
+    logger.info(
+        "References are embedded by %s (%s): pseudo-positives are drawn in its "
+        "space, which stays as it is.",
+        source,
+        known.get("framework") or "not trained by ssps_plugin",
+    )
+    if known.get("true_positives"):
+        logger.warning(
+            "reference_encoder READ SPEAKER LABELS (true_positives): by its "
+            "draws, so does what is trained here"
+        )
+
+
 def check_weights_to_start_from(hparams: dict[str, Any]) -> None:
     """Check that weights to start from fit, before any folder is made."""
     source, sampler = hparams.get("warm_start_from"), hparams["sampler"]
@@ -348,6 +398,11 @@ def warn_unusual_settings(hparams: dict[str, Any]) -> None:
             "SSPS never starts: num_epochs is %d, ssps_start_epoch %d",
             num_epochs,
             sampler.start_epoch,
+        )
+    if hparams.get("reference_encoder") and not sampler.enabled:
+        logger.warning(
+            "reference_encoder does nothing without SSPS: there are no "
+            "references"
         )
     if hparams.get("partner_crops") and not sampler.reads_partners:
         logger.warning(

@@ -103,24 +103,10 @@ def load_encoder(
     """
     quieten()
     from ssps_plugin.pretrained.speaker_encoder import SpeakerEncoder
-    from ssps_plugin.pretrained.trained_run import is_run_folder
 
     model = model or os.environ.get(MODEL_VARIABLE)
     folder = pathlib.Path(model) if model else find_newest_run()
-    if folder.name == _CONFIGURATION:
-        folder = folder.parent
-    if (folder / "embedding_model.ckpt").is_file() and not is_run_folder(
-        folder
-    ):
-        if weights is not None:
-            raise ValueError(
-                f"Expected no --weights, since {folder} is an export and has "
-                f"one set of them, got {weights}: leave it out."
-            )
-        return SpeakerEncoder.from_export(folder, device=device)
-    return SpeakerEncoder.from_run(
-        folder, weights=weights or "averaged", device=device
-    )
+    return SpeakerEncoder.from_folder(folder, weights=weights, device=device)
 
 
 def find_newest_run() -> pathlib.Path:

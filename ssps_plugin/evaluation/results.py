@@ -200,6 +200,7 @@ def verification_results(
     averaged_epochs: int = 1,
     coverage: float | None = None,
     true_positives: bool = False,
+    reference_encoder: str | None = None,
     cohort_size: int = 0,
     num_resamples: int = 0,
     false_acceptance_rate: float | None = None,
@@ -228,6 +229,8 @@ def verification_results(
         Fraction of anchors that got a pseudo-positive in the last epoch.
     true_positives : bool
         Whether training read labels, for an upper bound.
+    reference_encoder : str, optional
+        What embedded the references, if another encoder did.
     cohort_size : int
         Number of utterances that the scores were normalised by, 0 for none.
     num_resamples : int
@@ -243,13 +246,14 @@ def verification_results(
         `trial_list`, `trial_list_sha256`, `num_trials`, `num_target_trials`,
         `num_impostor_trials`, `eer_percent`, `eer_threshold`, `min_dcf_p01`,
         `min_dcf_p01_threshold`, the same two for `p05` (p_target 0.01 and
-        0.05), `coverage`, `true_positives`, `cohort_size`. A threshold that no
-        score reaches is null. If asked for: `eer_percent_interval`,
-        `min_dcf_p01_interval` and `min_dcf_p05_interval` (95 %, see
-        `bootstrap_intervals`); `false_acceptance_rate` and `threshold`. Where
-        the trials have no labels, or those of one kind only, all error rates,
-        thresholds and intervals are null; without labels, so are the numbers
-        of target and of impostor trials.
+        0.05), `coverage`, `true_positives`, `reference_encoder`,
+        `cohort_size`. A threshold that no score reaches is null. If asked for:
+        `eer_percent_interval`, `min_dcf_p01_interval` and
+        `min_dcf_p05_interval` (95 %, see `bootstrap_intervals`);
+        `false_acceptance_rate` and `threshold`. Where the trials have no
+        labels, or those of one kind only, all error rates, thresholds and
+        intervals are null; without labels, so are the numbers of target and of
+        impostor trials.
 
     Raises
     ------
@@ -280,6 +284,7 @@ def verification_results(
         **_error_rates(scores, trials),
         "coverage": coverage,
         "true_positives": true_positives,
+        "reference_encoder": reference_encoder,
         "cohort_size": cohort_size,
     }
     if false_acceptance_rate is not None:
@@ -514,8 +519,8 @@ def run_settings(
     Arguments
     ---------
     hparams : mapping
-        `seed`, `true_positives`, `num_resamples` and `false_acceptance_rate`
-        of the recipe.
+        `seed`, `true_positives`, `reference_encoder` (may be missing),
+        `num_resamples` and `false_acceptance_rate` of the recipe.
     cohort : Cohort or None
         What the scores were normalised by.
 
@@ -526,6 +531,7 @@ def run_settings(
     return {
         "seed": hparams["seed"],
         "true_positives": hparams["true_positives"],
+        "reference_encoder": hparams.get("reference_encoder"),
         "cohort_size": 0 if cohort is None else len(cohort.files),
         "num_resamples": hparams["num_resamples"],
         "false_acceptance_rate": hparams["false_acceptance_rate"],

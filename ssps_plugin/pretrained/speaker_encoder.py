@@ -181,6 +181,7 @@ class SpeakerEncoder(nn.Module):
             "epochs": loaded.epochs,
             "averaged_epochs": loaded.averaged_epochs,
             "framework": run.framework,
+            "true_positives": bool(run.settings.get("true_positives")),
         }
         return cls(
             run.embedding_model, run.sample_rate, thresholds, details, device
@@ -228,6 +229,50 @@ class SpeakerEncoder(nn.Module):
         )
         rate = int(details.get("sample_rate", SAMPLE_RATE))
         return cls(model, rate, thresholds, details, device)
+
+    @classmethod
+    def from_folder(
+        cls,
+        folder: str | os.PathLike[str],
+        *,
+        weights: Weights | None = None,
+        device: torch.device | str | None = None,
+    ) -> SpeakerEncoder:
+        """Load the encoder of a run or an export, whichever a folder is.
+
+        Arguments
+        ---------
+        folder : str or os.PathLike
+            The folder, or the `hyperparams.yaml` in it.
+        weights : str or int, optional
+            Of a run: as for `from_run`.
+        device : torch.device or str, optional
+            A GPU if there is one, by default.
+
+        Returns
+        -------
+        SpeakerEncoder
+
+        Raises
+        ------
+        FileNotFoundError, ValueError, RuntimeError
+            As `from_run` and `from_export`; a ValueError also if weights are
+            asked for by name, of an export.
+        """
+        path = pathlib.Path(folder)
+        if path.name == CONFIGURATION:
+            path = path.parent
+        has_weights = (path / "embedding_model.ckpt").is_file()
+        if not has_weights or is_run_folder(path):
+            which = "averaged" if weights is None else weights
+            return cls.from_run(path, weights=which, device=device)
+        if weights is not None:
+            raise ValueError(
+                f"Expected no weights to choose from, since {path} is an "
+                f"export and has one set of them, got {weights}: leave weights "
+                "out."
+            )
+        return cls.from_export(path, device=device)
 
     @property
     def device(self) -> torch.device:

@@ -4,7 +4,7 @@ import copy
 import math
 import pathlib
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from typing import Any, NamedTuple
 
@@ -134,6 +134,10 @@ class SSLBrain(sb.Brain):
     warm_start_from : str, optional
         What to start from: the output or save folder of a finished run, or
         weights of an encoder, as `load_weights` takes them.
+    reference_encoder : torch.nn.Module, optional
+        A trained encoder, `(batch, samples)` to `(batch, dim)`, which embeds
+        references in place of the one that is trained: pseudo-positives are
+        drawn in its space. It is not trained.
     failures : ReadFailures, optional
         Which training files could not be read: counted in the history, and the
         run ends with more of them than it allows.
@@ -151,18 +155,28 @@ class SSLBrain(sb.Brain):
         report: SamplingReport,
         verifications: Sequence[Verification] = (),
         warm_start_from: str | None = None,
+        reference_encoder: nn.Module | None = None,
         failures: ReadFailures | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
         check_run_options(self)
-        check_spaces(self.framework, self.modules.sampler)
+        check_spaces(self.framework, self.modules.sampler, reference_encoder)
         # A YAML file from before there were these keys lacks them.
         self._reference_from = getattr(self.hparams, "reference_from", "clean")
         self._reference_precision = getattr(
             self.hparams, "reference_precision", None
         )
-        check_references(self._reference_from, self._reference_precision)
+        check_references(
+            self._reference_from,
+            self._reference_precision,
+            has_encoder=reference_encoder is not None,
+        )
+        self._embeds_references: Callable[..., Tensor] = self.embed
+        if reference_encoder is not None:
+            # Not one of `modules`, whose mode changes, and whose weights train.
+            reference_encoder.eval().requires_grad_(False).to(self.device)
+            self._embeds_references = reference_encoder
         self.shared_epoch = epoch
         self.report = report.to(self.device)
         self.verifications = list(verifications)
@@ -266,7 +280,7 @@ class SSLBrain(sb.Brain):
             in_eval_mode = self.hparams.reference_in_eval_mode
             is_idle = not sampler.renews_references or sampler.covers_nothing
             reference = reference_representation(
-                self.embed,
+                self._embeds_references,
                 batch.reference.data,
                 in_eval_mode=in_eval_mode or is_idle,
                 precision=self._reference_precision,

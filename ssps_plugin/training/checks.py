@@ -32,7 +32,11 @@ _PATHS = {
 }
 
 
-def check_spaces(framework: Framework, sampler: nn.Module) -> None:
+def check_spaces(
+    framework: Framework,
+    sampler: nn.Module,
+    reference_encoder: nn.Module | None = None,
+) -> None:
     """Check that references may be substituted for positives.
 
     Arguments
@@ -41,18 +45,27 @@ def check_spaces(framework: Framework, sampler: nn.Module) -> None:
         What makes the positives.
     sampler : torch.nn.Module
         A `PositiveSampler`, or what is used in place of it.
+    reference_encoder : torch.nn.Module, optional
+        What embeds references in place of the framework.
 
     Raises
     ------
     ValueError
         The sampler substitutes centroids of references, and the positives
-        live in another space than these: the framework has a head.
+        live in another space than these: the framework has a head, or another
+        encoder embeds the references.
     """
     strategy = getattr(sampler, "strategy", None)
-    if (
-        getattr(strategy, "draws_references", False)
-        and not framework.positives_are_embeddings
-    ):
+    if not getattr(strategy, "draws_references", False):
+        return
+    if reference_encoder is not None:
+        raise ValueError(
+            "Expected references of the encoder that is trained, whose "
+            f"centroids {type(strategy).__name__} substitutes, got those of a "
+            "reference_encoder: change the sampler's strategy, or leave "
+            "reference_encoder out."
+        )
+    if not framework.positives_are_embeddings:
         raise ValueError(
             "Expected positives in the space of the references, whose "
             f"centroids {type(strategy).__name__} substitutes, got those of "
@@ -99,7 +112,10 @@ def pretrained_parameters(framework: Framework) -> list[nn.Parameter]:
 
 
 def check_dimensions(
-    framework: Framework, sampler: nn.Module, sample_rate: int
+    framework: Framework,
+    sampler: nn.Module,
+    sample_rate: int,
+    reference_encoder: nn.Module | None = None,
 ) -> None:
     """Check that features, encoder and memories fit, by embedding a second.
 
@@ -111,18 +127,23 @@ def check_dimensions(
         A `PositiveSampler`, or what is used in place of it.
     sample_rate : int
         In Hz.
+    reference_encoder : torch.nn.Module, optional
+        What embeds references in place of the framework, in eval mode.
 
     Raises
     ------
     ValueError
-        The encoder does not take the features, or its embeddings are not of
+        The encoder does not take the features, or the references are not of
         the sampler's `reference_dim`.
     """
     was_training = framework.training
     framework.eval()
     try:
         with torch.no_grad():
-            dim = framework.embed(torch.zeros(1, sample_rate)).shape[-1]
+            second = torch.zeros(1, sample_rate)
+            dim = framework.embed(second).shape[-1]
+            if reference_encoder is not None:
+                dim = reference_encoder(second).shape[-1]
     except RuntimeError as error:
         reason = " ".join(str(error).split())[:_SHOWN_CHARACTERS]
         raise ValueError(
@@ -133,6 +154,12 @@ def check_dimensions(
     finally:
         framework.train(was_training)
     expected = getattr(getattr(sampler, "bank", None), "dim", dim)
+    if dim != expected and reference_encoder is not None:
+        raise ValueError(
+            f"Expected a reference_encoder of the sampler's reference_dim, "
+            f"{expected}, got one of {dim} numbers: change reference_dim, "
+            f"--sampler '{{reference_dim: {dim}}}'."
+        )
     if dim != expected:
         raise ValueError(
             f"Expected embeddings of the sampler's reference_dim, {expected}, "
@@ -304,7 +331,9 @@ def check_batch_of_rank(hparams: Mapping[str, Any]) -> None:
         )
 
 
-def check_references(reference_from: Any, precision: Any) -> None:
+def check_references(
+    reference_from: Any, precision: Any, has_encoder: bool = False
+) -> None:
     """Check what references are made of.
 
     Arguments
@@ -313,12 +342,14 @@ def check_references(reference_from: Any, precision: Any) -> None:
         `reference_from` of the YAML file.
     precision : str or None
         `reference_precision`.
+    has_encoder : bool
+        Whether there is a `reference_encoder`.
 
     Raises
     ------
     ValueError
         One of them is unknown, or there is no pass of its own for the
-        precision.
+        precision, or for the encoder.
     """
     if reference_from not in ("clean", "view"):
         raise ValueError(
@@ -332,6 +363,12 @@ def check_references(reference_from: Any, precision: Any) -> None:
             "Expected reference_precision null with reference_from view, "
             f"whose references come out of the training pass, got {precision}: "
             "change reference_precision, or train with --precision."
+        )
+    if reference_from == "view" and has_encoder:
+        raise ValueError(
+            "Expected reference_encoder null with reference_from view, whose "
+            "references come out of the training pass, got one: change "
+            "reference_from to clean."
         )
 
 

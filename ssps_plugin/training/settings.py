@@ -17,12 +17,14 @@ from ruamel.yaml.comments import TaggedScalar
 # Keys that hold a path, besides those that end in `_folder`.
 _PATHS = {"made_trials", "overlay", "save_file", "train_log", "train_manifest"}
 _PATHS |= {"trials", "warm_start_from", "checkpoints_dir"}
+_PATHS |= {"reference_encoder"}
 # Of these several may be given, as `[A, B]`.
 _PATH_LISTS = {"data_folder", "overlay", "trials"}
 # Keys that may be null, also in a file where they are not: of a path, and of
 # another value, with an example of it.
 _NULL_PATHS = {"data_folder", "noise_folder", "overlay", "rir_folder"}
 _NULL_PATHS |= {"trials", "trials_folder", "warm_start_from"}
+_NULL_PATHS |= {"reference_encoder"}
 _NULL_VALUES: dict[str, Any] = {
     "clip_gradients": {},
     "compile_backend": "",
