@@ -105,11 +105,13 @@ def test_changed_settings_are_logged_but_for_files_and_new_keys(
         (("teacher", None), "got 'teacher': change reference_from"),
         (("clean", "int8"), "got 'int8': change reference_precision"),
         (("view", "bf16"), "come out of the training pass, got bf16"),
+        (("view", None, True), "change reference_from to clean"),
     ],
 )
 def test_references_of_nothing_that_is_known_are_an_error(values, message):
     check_references("clean", "bf16")
     check_references("view", None)
+    check_references("clean", "bf16", has_encoder=True)
     with pytest.raises(ValueError, match=message):
         check_references(*values)
 
