@@ -267,6 +267,7 @@ def describe_run(run: TrainedRun) -> dict[str, Any]:
         "framework": run.framework,
         "encoder": type(run.embedding_model.encoder).__name__,
         "strategy": read_saved_strategy(run.folder / "hyperparams.yaml"),
+        "draws_in_another_space": bool(settings.get("reference_encoder")),
         "weights": loaded.weights,
         "epochs": loaded.epochs,
         "averaged_epochs": loaded.averaged_epochs,
@@ -288,7 +289,7 @@ def describe_run(run: TrainedRun) -> dict[str, Any]:
 def _without_paths(results: Mapping[str, Any]) -> dict[str, Any]:
     """Return results without folders of this machine."""
     kept = {k: v for k, v in results.items() if k != "results_file"}
-    for key in ("trial_list", "config"):
+    for key in ("trial_list", "config", "reference_encoder"):
         if kept.get(key):
             kept[key] = pathlib.PurePath(str(kept[key])).name
     return kept

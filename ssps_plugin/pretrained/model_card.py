@@ -247,8 +247,8 @@ def _describe_training_in_a_sentence(details: Mapping[str, Any]) -> str:
     if not settings.get("true_positives"):
         labels = "without speaker labels"
     with_ssps = " with SSPS" if settings.get("ssps_start_epoch") else ""
-    if with_ssps and settings.get("reference_encoder"):
-        with_ssps += " (drawn in the space of another trained encoder)"
+    if with_ssps and details.get("draws_in_another_space"):
+        with_ssps += " (drawn in the space of another encoder)"
     name = corpus.get("name")
     on = f", on {name}" if name else ""
     return f"It was trained {labels}, by {framework}{with_ssps}{on}."

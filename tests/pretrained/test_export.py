@@ -503,6 +503,25 @@ def test_the_card_names_the_draws_and_only_what_they_use(exported, tmp_path):
     assert "`num_clusters`" not in card and "`queue_size`" not in card
 
 
+def test_the_card_says_that_another_encoder_told_utterances_apart(
+    finished, exported, tmp_path
+):
+    said = "with SSPS (drawn in the space of another encoder)"
+    assert said not in (exported / "README.md").read_text()
+    shutil.copytree(finished, tmp_path / "run")
+    path = tmp_path / "run" / "hyperparams.yaml"
+    text, key = path.read_text(), "reference_encoder:"
+    guide = tmp_path / "somewhere" / "guide"
+    path.write_text(text.replace(key, f"{key} {guide}  #"))
+    results = json.loads((tmp_path / "run" / "results.json").read_text())
+    results["reference_encoder"] = str(guide)
+    (tmp_path / "run" / "results.json").write_text(json.dumps(results))
+    export_run(tmp_path / "run", tmp_path / "model")
+    for file in ("README.md", "speaker_encoder.json"):
+        assert "somewhere" not in (tmp_path / "model" / file).read_text()
+    assert said in (tmp_path / "model" / "README.md").read_text()
+
+
 def test_the_card_says_that_noise_and_rooms_were_made(finished, tmp_path):
     shutil.copytree(finished, tmp_path / "run")
     saved = (tmp_path / "run" / "hyperparams.yaml").read_text()
