@@ -80,7 +80,11 @@ from ssps_plugin.training.train_loggers import (
     make_wandb_logger,
     split_metrics,
 )
-from ssps_plugin.training.weights import find_save_folder, load_weights
+from ssps_plugin.training.weights import (
+    find_save_folder,
+    load_weights,
+    weights_digest,
+)
 
 logger = get_logger(__name__)
 
@@ -177,6 +181,7 @@ class SSLBrain(sb.Brain):
             # Not one of `modules`, whose mode changes, and whose weights train.
             reference_encoder.eval().requires_grad_(False).to(self.device)
             self._embeds_references = reference_encoder
+        self._reference_digest = weights_digest(reference_encoder)
         self.shared_epoch = epoch
         self.report = report.to(self.device)
         self.verifications = list(verifications)
@@ -652,6 +657,7 @@ class SSLBrain(sb.Brain):
             "good_batches": self._good_batches,
             "num_ranks": world_size(),
             "first_norm": self._first_norm,
+            "reference_encoder": self._reference_digest,
         }
         with open(path, "a", encoding="utf-8") as file:
             file.write(yaml.dump(own))
@@ -665,6 +671,12 @@ class SSLBrain(sb.Brain):
         self._good_batches = saved.get("good_batches", 0)
         self._first_norm = saved.get("first_norm", 0.0)
         self._warn_other_ranks(saved.get("num_ranks", world_size()))
+        if saved.get("reference_encoder") != self._reference_digest:
+            logger.warning(
+                "reference_encoder has other weights than when this run was "
+                "saved, or is given or left out only now: pseudo-positives are "
+                "drawn in another space from here on."
+            )
 
     def _warn_other_ranks(self, num_before: int) -> None:
         """Warn where another number of ranks has other batch statistics."""

@@ -1,5 +1,6 @@
 """Read the weights of any encoder, and load them into a model."""
 
+import hashlib
 import os
 import pathlib
 import re
@@ -182,6 +183,27 @@ def load_weights(
     match = _match(bare, weights, prefix)
     _copy(bare, match.tensors)
     return match.report(weights)
+
+
+def weights_digest(module: nn.Module | None) -> str | None:
+    """Return what tells a module's weights from others, None for no module.
+
+    Example
+    -------
+    >>> module = nn.BatchNorm1d(1)
+    >>> before = weights_digest(module)
+    >>> _ = module.running_mean.fill_(1.0)
+    >>> len(before), weights_digest(module) == before
+    (64, False)
+    """
+    if module is None:
+        return None
+    digest = hashlib.sha256()
+    for value in module.state_dict().values():
+        if isinstance(value, Tensor):
+            bits = value.cpu().contiguous().flatten().view(torch.uint8)
+            digest.update(bits.numpy().data)
+    return digest.hexdigest()
 
 
 def check_weights(module: nn.Module, source: str | os.PathLike[str]) -> None:

@@ -124,3 +124,17 @@ def test_one_that_read_labels_is_named(corpus, tmp_path):
     run_again = {**options, "reference_encoder": guide, "ssps_start_epoch": 2}
     log = run("simclr_ssps.yaml", tmp_path / "run", **run_again)
     assert "reference_encoder READ SPEAKER LABELS" in log
+
+
+def test_another_encoder_than_before_is_warned_of(guide, corpus, tmp_path):
+    options = {"data_folder": corpus, "ssps_start_epoch": 2}
+    options["reference_encoder"] = guide
+    told = "reference_encoder has other weights"
+    run("simclr_ssps.yaml", tmp_path / "run", **options, num_epochs=2)
+    log = run("simclr_ssps.yaml", tmp_path / "run", **options, num_epochs=3)
+    assert told not in log
+    other = tmp_path / "other"
+    run("simclr.yaml", other, data_folder=corpus, num_epochs=1, seed=7)
+    options["reference_encoder"] = other
+    log = run("simclr_ssps.yaml", tmp_path / "run", **options, num_epochs=4)
+    assert told in log
