@@ -45,6 +45,7 @@ from ssps_plugin.dataio.dataset import read_column
 from ssps_plugin.dataio.loading import train_loader_kwargs
 from ssps_plugin.dataio.read_failures import ReadFailures
 from ssps_plugin.evaluation.results import (
+    package_commit,
     results_folder,
     run_settings,
     summarize_training,
@@ -111,6 +112,8 @@ def main(argv: list[str]) -> None:
 def train(configuration: Configuration) -> None:
     """Prepare, train, verify."""
     data_folders = configuration["data_folder"]
+    # Now: the checkout may be another when training has ended.
+    commit = package_commit()
     hparams = load_hparams(configuration)
     reference_encoder = load_reference_encoder(hparams)
     check_dimensions(
@@ -165,7 +168,7 @@ def train(configuration: Configuration) -> None:
             hparams["num_workers"],
         ),
     )
-    verify_final_model(brain, hparams, configuration, cohort)
+    verify_final_model(brain, hparams, configuration, cohort, commit)
 
 
 # -- configuration ---------------------------------------------------------
@@ -617,6 +620,7 @@ def verify_final_model(
     hparams: dict[str, Any],
     configuration: Configuration,
     cohort: Cohort | None,
+    commit: str | None,
 ) -> None:
     """Verify the final model by every list, and write the results.
 
@@ -641,6 +645,7 @@ def verify_final_model(
             epochs=hparams["epoch_counter"].current,
             averaged_epochs=averaged_epochs,
             coverage=history.rows[-1].get("coverage") if history.rows else None,
+            git_commit=commit,
             **run_settings(hparams, cohort),
         )
     summarize_training(

@@ -201,6 +201,7 @@ def verification_results(
     coverage: float | None = None,
     true_positives: bool = False,
     reference_encoder: str | None = None,
+    git_commit: str | None = None,
     cohort_size: int = 0,
     num_resamples: int = 0,
     false_acceptance_rate: float | None = None,
@@ -231,6 +232,9 @@ def verification_results(
         Whether training read labels, for an upper bound.
     reference_encoder : str, optional
         What embedded the references, if another encoder did.
+    git_commit : str, optional
+        The commit that the run was started at; that of the checkout now, by
+        default.
     cohort_size : int
         Number of utterances that the scores were normalised by, 0 for none.
     num_resamples : int
@@ -271,7 +275,7 @@ def verification_results(
     num_targets, num_impostors = trials.count_labels() or (None, None)
     results: dict[str, Any] = {
         "config": None if config is None else os.fspath(config),
-        "git_commit": package_commit(),
+        "git_commit": git_commit or package_commit(),
         "package_version": package_version(),
         "seed": seed,
         "epochs": epochs,

@@ -361,3 +361,15 @@ def test_main_job_without_a_corpus_makes_one_and_ssps_lowers_its_eer(
     at_start = next(row for row in rows if row["epoch"] == 5)
     assert rows[-1]["eer"] < 0.75 * at_start["eer"]
     assert rows[-1]["speaker_accuracy"] > rows[5]["speaker_accuracy"]
+
+
+def test_results_name_the_commit_that_the_run_was_started_at(
+    corpus, tmp_path, monkeypatch
+):
+    commits = iter(["at the start", "at the end"])
+    monkeypatch.setattr(
+        recipe("train_ssl"), "package_commit", lambda: next(commits)
+    )
+    run("simclr.yaml", tmp_path, data_folder=corpus, num_epochs=1)
+    results = json.loads((tmp_path / "results.json").read_text())
+    assert results["git_commit"] == "at the start"
