@@ -4,6 +4,7 @@ import importlib
 import json
 import os
 import pathlib
+import shutil
 import sys
 
 import torch
@@ -70,6 +71,18 @@ def history(output):
 def newest_checkpoint(output):
     checkpoints = (output / "save").glob("CKPT*")
     return max(checkpoints, key=lambda path: path.stat().st_mtime_ns)
+
+
+def copy_inside_last_epoch(whole, again):
+    """Copy a finished run as it was when its last epoch was not yet over.
+
+    Left is what a process leaves that is killed in the last epoch's last step.
+    """
+    shutil.copytree(whole, again)
+    shutil.rmtree(newest_checkpoint(again))
+    (again / "results.json").unlink()
+    left = (newest_checkpoint(again) / "CKPT.yaml").read_text()
+    assert "end-of-epoch: false" in left
 
 
 def final_model(output):

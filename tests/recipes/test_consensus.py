@@ -3,12 +3,17 @@
 import json
 import pathlib
 import re
-import shutil
 
 import pytest
 import torch
 
-from tests.recipes.running import ROOT, history, newest_checkpoint, run
+from tests.recipes.running import (
+    ROOT,
+    copy_inside_last_epoch,
+    history,
+    newest_checkpoint,
+    run,
+)
 from tests.recipes.test_frameworks import FRAMEWORKS
 from tests.recipes.test_reading import READ, losses
 
@@ -44,9 +49,7 @@ def test_the_documented_overlay_trains_and_resumes_inside_an_epoch(
     assert [row.get("confident") for row in rows] == [None, 0.5, 1.0]
     assert rows[1]["coverage"] < 0.7 < rows[2]["coverage"]
     assert all(0 < row["votes"] <= 1 for row in rows[1:])
-    shutil.copytree(whole, again)
-    shutil.rmtree(newest_checkpoint(again))  # is left: one inside epoch 3
-    (again / "results.json").unlink()
+    copy_inside_last_epoch(whole, again)
     run("simclr_ssps.yaml", again, **options)
     assert history(again) == rows
     assert json.loads((again / "results.json").read_text())["coverage"] > 0

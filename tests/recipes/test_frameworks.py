@@ -1,13 +1,17 @@
 """Claims about every framework's YAML pair, run on a tiny corpus."""
 
 import json
-import shutil
 
 import pytest
 import torch
 
 from ssps_plugin.heads import Prototypes
-from tests.recipes.running import history, newest_checkpoint, run
+from tests.recipes.running import (
+    copy_inside_last_epoch,
+    history,
+    newest_checkpoint,
+    run,
+)
 
 # What makes a framework's settings tiny, beside those that all share.
 FRAMEWORKS = {
@@ -104,12 +108,7 @@ def test_whole_run_substitutes_and_verifies(whole_run):
 def test_a_resume_inside_the_ssps_epoch_changes_nothing(whole_run, tmp_path):
     name, options, output = whole_run
     again = tmp_path / name
-    shutil.copytree(output, again)
-    # Left is what a process killed in the last step of the last epoch leaves.
-    shutil.rmtree(newest_checkpoint(again))
-    (again / "results.json").unlink()
-    left = (newest_checkpoint(again) / "CKPT.yaml").read_text()
-    assert "end-of-epoch: false" in left
+    copy_inside_last_epoch(output, again)
     run(f"{name}_ssps.yaml", again, **SSPS, **options)
     assert history(again) == history(output)
     assert (again / "results.json").exists()

@@ -1,7 +1,6 @@
 """Claims about runs whose pseudo-positives are read from partners' files."""
 
 import json
-import shutil
 from types import SimpleNamespace
 
 import pytest
@@ -9,6 +8,7 @@ import torch
 
 from ssps_plugin import ClusteringSampling, PositiveSampler
 from tests.recipes.running import (
+    copy_inside_last_epoch,
     history,
     newest_checkpoint,
     recipe,
@@ -53,9 +53,7 @@ def test_a_resume_inside_the_epoch_and_workers_read_the_same(
     read_run, corpus, tmp_path
 ):
     again = tmp_path / "again"
-    shutil.copytree(read_run, again)
-    shutil.rmtree(newest_checkpoint(again))  # is left: one inside epoch 2
-    (again / "results.json").unlink()
+    copy_inside_last_epoch(read_run, again)
     run("simclr_ssps.yaml", again, data_folder=corpus, **READ, num_workers=2)
     assert history(again) == history(read_run)
     states = [

@@ -1,7 +1,6 @@
 """Claims about runs that draw in the space of another, trained encoder."""
 
 import json
-import shutil
 
 import pytest
 import torch
@@ -11,6 +10,7 @@ from ssps_plugin.pretrained import SpeakerEncoder, export_run
 from ssps_plugin.training.brain import SSLBrain
 from tests.recipes.running import (
     assert_same_run,
+    copy_inside_last_epoch,
     history,
     newest_checkpoint,
     run,
@@ -72,9 +72,7 @@ def test_a_resume_inside_the_epoch_is_the_same_run(
     options = {"data_folder": corpus, "pseudo_positives": way, **INSIDE}
     options["reference_encoder"] = guide
     run("simclr_ssps.yaml", whole, **options)
-    shutil.copytree(whole, again)
-    shutil.rmtree(newest_checkpoint(again))  # is left: one inside epoch 3
-    (again / "results.json").unlink()
+    copy_inside_last_epoch(whole, again)
     run("simclr_ssps.yaml", again, **options)
     assert_same_run(whole, again)
 

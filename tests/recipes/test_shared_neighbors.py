@@ -1,12 +1,15 @@
 """Claims about runs that draw, or hold back, by shared neighbours."""
 
 import json
-import shutil
 
 import pytest
 import torch
 
-from tests.recipes.running import history, newest_checkpoint, run
+from tests.recipes.running import (
+    copy_inside_last_epoch,
+    history,
+    run,
+)
 from tests.recipes.test_frameworks import FRAMEWORKS
 
 OPTIONS = {"num_epochs": 4, "num_checkpoints": 9, "ckpt_interval_steps": 3}
@@ -42,9 +45,7 @@ def test_a_resume_inside_the_epoch_draws_the_same(corpus, tmp_path):
     whole, again = tmp_path / "whole", tmp_path / "again"
     options = {"data_folder": corpus, "overlay": "hparams/small_corpus.yaml"}
     run("simclr_ssps.yaml", whole, **options, **OPTIONS)
-    shutil.copytree(whole, again)
-    shutil.rmtree(newest_checkpoint(again))  # is left: one inside epoch 4
-    (again / "results.json").unlink()
+    copy_inside_last_epoch(whole, again)
     run("simclr_ssps.yaml", again, **options, **OPTIONS, num_workers=2)
     assert history(again) == history(whole)
     assert json.loads((again / "results.json").read_text())["coverage"] > 0

@@ -1,7 +1,6 @@
 """Claims about the recipe on two ranks, over gloo on the CPU."""
 
 import re
-import shutil
 import subprocess
 import sys
 
@@ -15,6 +14,7 @@ from tests.recipes.running import (
     ROOT,
     SMALL,
     assert_same_run,
+    copy_inside_last_epoch,
     history,
     newest_checkpoint,
     own_process_environment,
@@ -66,9 +66,7 @@ INSIDE = {"num_checkpoints": 9, "ckpt_interval_steps": 3}
 
 def resume_inside_the_last_epoch(hparams, whole, again, **options):
     """Go on with a copy of a finished run from before its last epoch's end."""
-    shutil.copytree(whole, again)
-    shutil.rmtree(newest_checkpoint(again))
-    (again / "results.json").unlink()
+    copy_inside_last_epoch(whole, again)
     run_on_two_ranks(hparams, again, **options)
     assert_same_run(whole, again)
 
