@@ -113,7 +113,7 @@ def train(configuration: Configuration) -> None:
     """Prepare, train, verify."""
     data_folders = configuration["data_folder"]
     # Now: the checkout may be another when training has ended.
-    commit = package_commit()
+    commit = package_commit() if if_main_process() else None
     hparams = load_hparams(configuration)
     reference_encoder = load_reference_encoder(hparams)
     check_dimensions(
