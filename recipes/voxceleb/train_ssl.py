@@ -53,7 +53,7 @@ from ssps_plugin.evaluation.results import (
 )
 from ssps_plugin.evaluation.sampling_report import SamplingReport
 from ssps_plugin.evaluation.scoring import Cohort, draw_cohort
-from ssps_plugin.pretrained import SpeakerEncoder
+from ssps_plugin.pretrained import EncoderEnsemble
 from ssps_plugin.simulation import make_minivox
 from ssps_plugin.training.brain import SSLBrain
 from ssps_plugin.training.checks import (
@@ -116,6 +116,8 @@ def train(configuration: Configuration) -> None:
     commit = package_commit() if if_main_process() else None
     hparams = load_hparams(configuration)
     reference_encoder = load_reference_encoder(hparams)
+    if reference_encoder is not None:
+        hparams = fit_reference_dim(configuration, hparams, reference_encoder)
     check_dimensions(
         hparams["framework"],
         hparams["sampler"],
@@ -325,22 +327,24 @@ def find_started_run(configuration: Configuration) -> dict[str, Any] | None:
         return None
 
 
-def load_reference_encoder(hparams: dict[str, Any]) -> SpeakerEncoder | None:
-    """Load the trained encoder in whose space is drawn, if one is given.
+def load_reference_encoder(hparams: dict[str, Any]) -> EncoderEnsemble | None:
+    """Load the trained encoders in whose space is drawn, if any are given.
 
     Raises
     ------
     ValueError
-        There is none in the folder, or it does not go with the settings.
+        There is none in a folder, or they do not go with the settings.
     """
-    source, sampler = hparams.get("reference_encoder"), hparams["sampler"]
-    if source is None or not sampler.enabled:
+    sources, sampler = hparams.get("reference_encoder"), hparams["sampler"]
+    if sources is None or not sampler.enabled:
         return None
+    if not isinstance(sources, list):
+        sources = [sources]
     try:
-        encoder = SpeakerEncoder.from_folder(source, device="cpu")
+        encoder = EncoderEnsemble.from_folders(sources, device="cpu")
     except (OSError, RuntimeError, ValueError) as error:
         raise ValueError(
-            "Expected a finished run or an export as reference_encoder. "
+            "Expected finished runs or exports as reference_encoder. "
             f"{error} Or leave reference_encoder out."
         ) from error
     if encoder.sample_rate != hparams["sample_rate"]:
@@ -351,20 +355,38 @@ def load_reference_encoder(hparams: dict[str, Any]) -> SpeakerEncoder | None:
     return encoder
 
 
-def log_reference_encoder(encoder: SpeakerEncoder, source: str) -> None:
+def fit_reference_dim(
+    configuration: Configuration,
+    hparams: dict[str, Any],
+    encoder: EncoderEnsemble,
+) -> dict[str, Any]:
+    """Build what the YAML describes anew, for references of an encoder."""
+    dim = encoder.embedding_dim
+    if hparams.get("reference_dim") in (None, dim):
+        return hparams
+    configuration.overrides["reference_dim"] = dim
+    return configuration.load()
+
+
+def log_reference_encoder(encoder: EncoderEnsemble, sources: Any) -> None:
     """Log in whose space is drawn; warn if that space was made by labels."""
-    known = {**(encoder.details.get("settings") or {}), **encoder.details}
+    sources = sources if isinstance(sources, list) else [sources]
+    names = []
+    for source, one in zip(sources, encoder.encoders, strict=True):
+        known = {**(one.details.get("settings") or {}), **one.details}
+        framework = known.get("framework") or "not trained by ssps_plugin"
+        names.append(f"{source} ({framework})")
+        if known.get("true_positives"):
+            logger.warning(
+                "reference_encoder READ SPEAKER LABELS (true_positives of %s): "
+                "by its draws, so does what is trained here",
+                source,
+            )
     logger.info(
-        "References are embedded by %s (%s): pseudo-positives are drawn in its "
+        "References are embedded by %s: pseudo-positives are drawn in that "
         "space, which stays as it is.",
-        source,
-        known.get("framework") or "not trained by ssps_plugin",
+        " and ".join(names),
     )
-    if known.get("true_positives"):
-        logger.warning(
-            "reference_encoder READ SPEAKER LABELS (true_positives): by its "
-            "draws, so does what is trained here"
-        )
 
 
 def check_weights_to_start_from(hparams: dict[str, Any]) -> None:

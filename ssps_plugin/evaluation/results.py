@@ -200,7 +200,7 @@ def verification_results(
     averaged_epochs: int = 1,
     coverage: float | None = None,
     true_positives: bool = False,
-    reference_encoder: str | None = None,
+    reference_encoder: str | Sequence[str] | None = None,
     git_commit: str | None = None,
     cohort_size: int = 0,
     num_resamples: int = 0,
@@ -230,8 +230,8 @@ def verification_results(
         Fraction of anchors that got a pseudo-positive in the last epoch.
     true_positives : bool
         Whether training read labels, for an upper bound.
-    reference_encoder : str, optional
-        What embedded the references, if another encoder did.
+    reference_encoder : str or sequence of str, optional
+        What embedded the references, if other encoders did.
     git_commit : str, optional
         The commit that the run was started at; that of the checkout now, by
         default.

@@ -6,6 +6,7 @@ from typing import Any
 # Imported when they are first used: some need what not everybody installs.
 _MODULE_OF = {
     "Comparison": "speaker_encoder",
+    "EncoderEnsemble": "encoder_ensemble",
     "ImportReport": "imported_weights",
     "SpeakerEncoder": "speaker_encoder",
     "export_onnx": "onnx_export",

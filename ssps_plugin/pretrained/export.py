@@ -290,8 +290,11 @@ def _without_paths(results: Mapping[str, Any]) -> dict[str, Any]:
     """Return results without folders of this machine."""
     kept = {k: v for k, v in results.items() if k != "results_file"}
     for key in ("trial_list", "config", "reference_encoder"):
-        if kept.get(key):
-            kept[key] = pathlib.PurePath(str(kept[key])).name
+        paths = kept.get(key)
+        if isinstance(paths, list):
+            kept[key] = [pathlib.PurePath(path).name for path in paths]
+        elif paths:
+            kept[key] = pathlib.PurePath(paths).name
     return kept
 
 

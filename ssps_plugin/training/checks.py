@@ -157,8 +157,8 @@ def check_dimensions(
     if dim != expected and reference_encoder is not None:
         raise ValueError(
             f"Expected a reference_encoder of the sampler's reference_dim, "
-            f"{expected}, got one of {dim} numbers: change reference_dim, "
-            f"--sampler '{{reference_dim: {dim}}}'."
+            f"{expected}, got one of {dim} numbers: change reference_dim of "
+            f"sampler to {dim}."
         )
     if dim != expected:
         raise ValueError(

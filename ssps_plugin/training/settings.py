@@ -19,7 +19,7 @@ _PATHS = {"made_trials", "overlay", "save_file", "train_log", "train_manifest"}
 _PATHS |= {"trials", "warm_start_from", "checkpoints_dir"}
 _PATHS |= {"reference_encoder"}
 # Of these several may be given, as `[A, B]`.
-_PATH_LISTS = {"data_folder", "overlay", "trials"}
+_PATH_LISTS = {"data_folder", "overlay", "reference_encoder", "trials"}
 # Keys that may be null, also in a file where they are not: of a path, and of
 # another value, with an example of it.
 _NULL_PATHS = {"data_folder", "noise_folder", "overlay", "rir_folder"}

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 
 from ssps_plugin.pretrained import SpeakerEncoder, export_run
 from ssps_plugin.training.brain import SSLBrain
+from ssps_plugin.training.configuration import read_saved_settings
 from tests.recipes.running import (
     assert_same_run,
     copy_inside_last_epoch,
@@ -25,6 +26,10 @@ def guide(corpus, tmp_path_factory):
     output = tmp_path_factory.mktemp("guide") / "simclr"
     run("simclr.yaml", output, data_folder=corpus, num_epochs=1)
     return output
+
+
+def saved_settings(folder):
+    return read_saved_settings(folder / "hyperparams.yaml")
 
 
 def saved_in(folder):
@@ -81,12 +86,54 @@ def test_an_export_of_another_dimension_will_do(guide, corpus, tmp_path):
     export = export_run(guide, tmp_path / "export")
     options = {"data_folder": corpus, "embedding_dim": 12, "num_epochs": 2}
     options |= {"reference_encoder": export, "ssps_start_epoch": 2}
-    with pytest.raises(ValueError, match=r"--sampler '{reference_dim: 8}'"):
-        run("simclr_ssps.yaml", tmp_path / "run", **options)
-    assert not (tmp_path / "run" / "hyperparams.yaml").exists()
-    options["sampler"] = "{reference_dim: 8}"
     run("simclr_ssps.yaml", tmp_path / "run", **options)
     assert history(tmp_path / "run")[-1]["coverage"] > 0
+    assert saved_settings(tmp_path / "run")["reference_dim"] == 8
+    options["sampler"] = "{reference_dim: 12}"
+    with pytest.raises(ValueError, match="reference_dim of sampler to 8"):
+        run("simclr_ssps.yaml", tmp_path / "other", **options)
+    assert not (tmp_path / "other" / "hyperparams.yaml").exists()
+
+
+def test_several_encoders_are_one_space(guide, corpus, tmp_path, monkeypatch):
+    other = tmp_path / "other"
+    run("vicreg.yaml", other, data_folder=corpus, num_epochs=1, embedding_dim=6)
+    encoders = [
+        SpeakerEncoder.from_run(of, device="cpu") for of in (guide, other)
+    ]
+    forward, seen = SSLBrain.compute_forward, []
+
+    def noting(brain, batch, stage):
+        predictions = forward(brain, batch, stage)
+        if predictions.reference is not None:
+            wavs = batch.reference.data
+            cosines = [
+                F.normalize(one(wavs), dim=1) @ F.normalize(one(wavs), dim=1).T
+                for one in encoders
+            ]
+            mean = (cosines[0] + cosines[1]) / 2
+            seen.append((predictions.reference @ predictions.reference.T, mean))
+        return predictions
+
+    monkeypatch.setattr(SSLBrain, "compute_forward", noting)
+    output = tmp_path / "run"
+    options = {
+        "data_folder": corpus,
+        "reference_encoder": f"[{guide}, {other}]",
+    }
+    options |= {"ssps_start_epoch": 2, "num_epochs": 2}
+    log = run("simclr_ssps.yaml", output, **options)
+    assert len(seen) > 4
+    for cosines, mean in seen:
+        torch.testing.assert_close(cosines, mean, rtol=1e-4, atol=1e-5)
+    assert f"by {guide} (SimCLR) and {other} (VICReg)" in log
+    assert saved_settings(output)["reference_dim"] == 14
+    results = json.loads((output / "results.json").read_text())
+    assert results["reference_encoder"] == [str(guide), str(other)]
+    again = tmp_path / "again"
+    run("simclr_ssps.yaml", again, **{**options, "num_epochs": 1})
+    run("simclr_ssps.yaml", again, **options)  # resumes
+    assert_same_run(output, again)
 
 
 @pytest.mark.parametrize(
