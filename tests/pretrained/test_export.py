@@ -503,18 +503,20 @@ def test_the_card_names_the_draws_and_only_what_they_use(exported, tmp_path):
     assert "`num_clusters`" not in card and "`queue_size`" not in card
 
 
+@pytest.mark.parametrize("num_guides", [1, 2])
 def test_the_card_says_that_another_encoder_told_utterances_apart(
-    finished, exported, tmp_path
+    num_guides, finished, exported, tmp_path
 ):
     said = "with SSPS (drawn in the space of another encoder)"
     assert said not in (exported / "README.md").read_text()
     shutil.copytree(finished, tmp_path / "run")
     path = tmp_path / "run" / "hyperparams.yaml"
     text, key = path.read_text(), "reference_encoder:"
-    guide = tmp_path / "somewhere" / "guide"
-    path.write_text(text.replace(key, f"{key} {guide}  #"))
+    guides = [str(tmp_path / "somewhere" / name) for name in "ab"]
+    guides = guides[0] if num_guides == 1 else guides
+    path.write_text(text.replace(key, f"{key} {json.dumps(guides)}  #"))
     results = json.loads((tmp_path / "run" / "results.json").read_text())
-    results["reference_encoder"] = str(guide)
+    results["reference_encoder"] = guides
     (tmp_path / "run" / "results.json").write_text(json.dumps(results))
     export_run(tmp_path / "run", tmp_path / "model")
     for file in ("README.md", "speaker_encoder.json"):
