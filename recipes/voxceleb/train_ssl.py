@@ -59,6 +59,7 @@ from ssps_plugin.training.brain import SSLBrain
 from ssps_plugin.training.checks import (
     check_batch_of_rank,
     check_dimensions,
+    check_draws_positives,
     check_same_experiment,
     check_ssl_folder,
     find_resumable_run,
@@ -114,10 +115,9 @@ def train(configuration: Configuration) -> None:
     data_folders = configuration["data_folder"]
     # Now: the checkout may be another when training has ended.
     commit = package_commit() if if_main_process() else None
+    settle_data_folder(configuration)
+    reference_encoder = load_reference_encoder(configuration)
     hparams = load_hparams(configuration)
-    reference_encoder = load_reference_encoder(hparams)
-    if reference_encoder is not None:
-        hparams = fit_reference_dim(configuration, hparams, reference_encoder)
     check_dimensions(
         hparams["framework"],
         hparams["sampler"],
@@ -202,13 +202,17 @@ def output_folder_of(configuration: Configuration) -> Iterator[None]:
         yield
 
 
-def load_hparams(configuration: Configuration) -> dict[str, Any]:
-    """Settle the data folder, and build what the YAML describes."""
+def settle_data_folder(configuration: Configuration) -> None:
+    """Train on MiniVox where no data is named; make one folder of several."""
     own_manifest = "train_manifest" in configuration.overrides
     if configuration["data_folder"] is None and not own_manifest:
         use_minivox(configuration)
     if isinstance(configuration["data_folder"], list):
         join_data_folders(configuration)
+
+
+def load_hparams(configuration: Configuration) -> dict[str, Any]:
+    """Build what the YAML describes."""
     hparams = configuration.load()
     check_true_positives(hparams)
     return hparams
@@ -327,17 +331,26 @@ def find_started_run(configuration: Configuration) -> dict[str, Any] | None:
         return None
 
 
-def load_reference_encoder(hparams: dict[str, Any]) -> EncoderEnsemble | None:
+def load_reference_encoder(
+    configuration: Configuration,
+) -> EncoderEnsemble | None:
     """Load the trained encoders in whose space is drawn, if any are given.
+
+    The configuration's `reference_dim` becomes theirs.
 
     Raises
     ------
     ValueError
         There is none in a folder, or they do not go with the settings.
     """
-    sources, sampler = hparams.get("reference_encoder"), hparams["sampler"]
-    if sources is None or not sampler.enabled:
+    settings = configuration.settings()
+    sources = settings.get("reference_encoder")
+    if sources is None:
         return None
+    sampler = configuration.load(keys=["sampler"])["sampler"]
+    if not sampler.enabled:
+        return None
+    check_draws_positives(sampler)
     if not isinstance(sources, list):
         sources = [sources]
     try:
@@ -347,25 +360,21 @@ def load_reference_encoder(hparams: dict[str, Any]) -> EncoderEnsemble | None:
             "Expected finished runs or exports as reference_encoder. "
             f"{error} Or leave reference_encoder out."
         ) from error
-    if encoder.sample_rate != hparams["sample_rate"]:
+    if encoder.sample_rate != settings["sample_rate"]:
         raise ValueError(
-            f"Expected a reference_encoder for {hparams['sample_rate']} Hz, "
+            f"Expected a reference_encoder for {settings['sample_rate']} Hz, "
             f"got one for {encoder.sample_rate}: change reference_encoder."
         )
-    return encoder
-
-
-def fit_reference_dim(
-    configuration: Configuration,
-    hparams: dict[str, Any],
-    encoder: EncoderEnsemble,
-) -> dict[str, Any]:
-    """Build what the YAML describes anew, for references of an encoder."""
     dim = encoder.embedding_dim
-    if hparams.get("reference_dim") in (None, dim):
-        return hparams
-    configuration.overrides["reference_dim"] = dim
-    return configuration.load()
+    asked = configuration.overrides.get("reference_dim", dim)
+    if asked != dim:
+        raise ValueError(
+            f"Expected reference_dim {dim}, that of reference_encoder, got "
+            f"{asked}: leave reference_dim out."
+        )
+    if "reference_dim" in settings:
+        configuration.overrides["reference_dim"] = dim
+    return encoder
 
 
 def log_reference_encoder(encoder: EncoderEnsemble, sources: Any) -> None:

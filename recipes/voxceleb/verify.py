@@ -57,6 +57,7 @@ NEEDED_KEYS = (
     *("trials", "trials_folder", "train_manifest", "sample_rate", "seed"),
     *("cohort_size", "cohort_top_n", "true_positives", "num_resamples"),
     *("false_acceptance_rate", "averaged_epochs", "framework"),
+    "reference_encoder",
 )
 
 

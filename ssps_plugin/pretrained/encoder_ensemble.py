@@ -78,9 +78,22 @@ class EncoderEnsemble(nn.Module):
         Returns
         -------
         EncoderEnsemble
+
+        Raises
+        ------
+        ValueError
+            One folder, not a list of them.
         """
+        if isinstance(folders, (str, os.PathLike)):
+            raise ValueError(
+                f"Expected a list of folders, got {folders}: change it to "
+                f"[{folders}] (in a YAML, as the one argument: [[{folders}]])."
+            )
         return cls(
-            [SpeakerEncoder.from_folder(f, device=device) for f in folders]
+            [
+                SpeakerEncoder.from_folder(path, device=device)
+                for path in folders
+            ]
         )
 
     def forward(self, wavs: Tensor, lengths: Tensor | None = None) -> Tensor:

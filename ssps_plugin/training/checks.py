@@ -55,23 +55,40 @@ def check_spaces(
         live in another space than these: the framework has a head, or another
         encoder embeds the references.
     """
-    strategy = getattr(sampler, "strategy", None)
-    if not getattr(strategy, "draws_references", False):
-        return
     if reference_encoder is not None:
-        raise ValueError(
-            "Expected references of the encoder that is trained, whose "
-            f"centroids {type(strategy).__name__} substitutes, got those of a "
-            "reference_encoder: change the sampler's strategy, or leave "
-            "reference_encoder out."
-        )
-    if not framework.positives_are_embeddings:
+        check_draws_positives(sampler)
+    strategy = getattr(sampler, "strategy", None)
+    draws_references = getattr(strategy, "draws_references", False)
+    if draws_references and not framework.positives_are_embeddings:
         raise ValueError(
             "Expected positives in the space of the references, whose "
             f"centroids {type(strategy).__name__} substitutes, got those of "
             f"{type(framework).__name__}: there is a head between them. "
             "Change the sampler's strategy to ClusteringSampling, or take a "
             "framework without a head."
+        )
+
+
+def check_draws_positives(sampler: nn.Module) -> None:
+    """Check that references of another encoder may be drawn by.
+
+    Arguments
+    ---------
+    sampler : torch.nn.Module
+        A `PositiveSampler`, or what is used in place of it.
+
+    Raises
+    ------
+    ValueError
+        The sampler substitutes centroids of references.
+    """
+    strategy = getattr(sampler, "strategy", None)
+    if getattr(strategy, "draws_references", False):
+        raise ValueError(
+            "Expected references of the encoder that is trained, whose "
+            f"centroids {type(strategy).__name__} substitutes, got those of a "
+            "reference_encoder: change the sampler's strategy, or leave "
+            "reference_encoder out."
         )
 
 
@@ -157,14 +174,15 @@ def check_dimensions(
     if dim != expected and reference_encoder is not None:
         raise ValueError(
             f"Expected a reference_encoder of the sampler's reference_dim, "
-            f"{expected}, got one of {dim} numbers: change reference_dim of "
-            f"sampler to {dim}."
+            f"{expected}, got one of {dim} numbers: change reference_dim "
+            f"(of sampler) to {dim}."
         )
     if dim != expected:
         raise ValueError(
             f"Expected embeddings of the sampler's reference_dim, {expected}, "
             f"got {dim} numbers from the encoder: change embedding_dim, or "
-            "reference_dim of sampler (and positive_dim, without a head)."
+            f"reference_dim (of sampler) to {dim} (and positive_dim, without a "
+            "head)."
         )
 
 
@@ -427,7 +445,8 @@ def check_same_experiment(
     Raises
     ------
     ValueError
-        The run is of another `experiment`, or of another `true_positives`.
+        The run is of another `experiment`, `true_positives` or
+        `reference_dim`.
     """
     folder = settings["output_folder"]
     if started["experiment"] != settings["experiment"]:
@@ -448,6 +467,14 @@ def check_same_experiment(
             f"{started['true_positives']}, as the run in {folder} was started, "
             f"got {settings['true_positives']}: change output_folder or "
             "true_positives."
+        )
+    dim = settings.get("reference_dim")
+    if started.get("reference_dim", dim) != dim:
+        raise ValueError(
+            "Expected to go on with references of "
+            f"{started['reference_dim']} numbers, as the run in {folder} was "
+            f"started, got {dim}: change reference_encoder back (it was "
+            f"{started.get('reference_encoder')}), or output_folder."
         )
 
 

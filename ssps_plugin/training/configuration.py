@@ -254,17 +254,15 @@ class Configuration:
         tree = self._tree()
         values = {key: resolve_value(tree, key) for key in tree}
         for key, value in values.items():
-            # A date or a number that was not quoted.
-            if (
-                is_path(key)
-                and value is not None
-                and not isinstance(value, (str, list))
-                and tag_of(value) is None
-            ):
-                raise ValueError(
-                    f"Expected a path for {key} in {self.hparams_file}, got "
-                    f"{value}: quote it."
-                )
+            if not is_path(key) or value is None:
+                continue
+            for path in value if isinstance(value, list) else [value]:
+                # A date or a number that was not quoted.
+                if not isinstance(path, str) and tag_of(path) is None:
+                    raise ValueError(
+                        f"Expected a path for {key} in {self.hparams_file}, "
+                        f"got {path}: quote it."
+                    )
         check_ranges(values, self.hparams_file)
 
     def _warn_mistyped(

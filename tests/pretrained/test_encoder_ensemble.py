@@ -61,3 +61,5 @@ def test_what_is_no_ensemble_is_refused():
         EncoderEnsemble([])
     with pytest.raises(ValueError, match="4 and 8 Hz"):
         EncoderEnsemble([encoder(3, 0), encoder(3, 1, rate=8)])
+    with pytest.raises(ValueError, match=r"\[\[results/simclr\]\]"):
+        EncoderEnsemble.from_folders("results/simclr")

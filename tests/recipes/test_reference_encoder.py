@@ -14,10 +14,14 @@ from tests.recipes.running import (
     copy_inside_last_epoch,
     history,
     newest_checkpoint,
+    recipe,
     run,
 )
 from tests.recipes.test_frameworks import FRAMEWORKS
 
+CENTROIDS = (
+    "!new:ssps_plugin.CentroidSampling {num_clusters: 6, num_neighbors: 1}"
+)
 INSIDE = {"num_checkpoints": 9, "ckpt_interval_steps": 3}
 
 
@@ -90,7 +94,7 @@ def test_an_export_of_another_dimension_will_do(guide, corpus, tmp_path):
     assert history(tmp_path / "run")[-1]["coverage"] > 0
     assert saved_settings(tmp_path / "run")["reference_dim"] == 8
     options["sampler"] = "{reference_dim: 12}"
-    with pytest.raises(ValueError, match="reference_dim of sampler to 8"):
+    with pytest.raises(ValueError, match=r"reference_dim \(of sampler\) to 8"):
         run("simclr_ssps.yaml", tmp_path / "other", **options)
     assert not (tmp_path / "other" / "hyperparams.yaml").exists()
 
@@ -141,10 +145,8 @@ def test_several_encoders_are_one_space(guide, corpus, tmp_path, monkeypatch):
     [
         ({"reference_encoder": "nowhere"}, "as reference_encoder.*nowhere"),
         ({"reference_from": "view"}, "change reference_from to clean"),
-        (
-            {"sampler": "{strategy: !new:ssps_plugin.CentroidSampling}"},
-            "CentroidSampling",
-        ),
+        ({"sampler": f"{{strategy: {CENTROIDS}}}"}, "leave reference_encoder"),
+        ({"reference_dim": 12}, "got 12: leave reference_dim out"),
         ({"sample_rate": 8000}, "for 8000 Hz, got one for 16000"),
     ],
 )
@@ -154,6 +156,37 @@ def test_what_does_not_go_with_it_is_refused(
     options = {"reference_encoder": guide, "data_folder": corpus, **options}
     with pytest.raises(ValueError, match=message):
         run("simclr_ssps.yaml", tmp_path / "run", **options)
+
+
+def test_centroids_are_refused_of_several_encoders_too(guide, corpus, tmp_path):
+    options = {"reference_encoder": f"[{guide}, {guide}]"}
+    options |= {"sampler": f"{{strategy: {CENTROIDS}}}", "data_folder": corpus}
+    with pytest.raises(ValueError, match="leave reference_encoder out"):
+        run("simclr_ssps.yaml", tmp_path / "run", **options)
+
+
+def test_a_resume_in_a_space_of_another_dimension_is_refused(
+    guide, corpus, tmp_path
+):
+    options = {"data_folder": corpus, "ssps_start_epoch": 2, "num_epochs": 2}
+    both = f"[{guide}, {guide}]"
+    run("simclr_ssps.yaml", tmp_path, **options, reference_encoder=both)
+    options["num_epochs"] = 3
+    before = saved_in(tmp_path)
+    with pytest.raises(ValueError, match=r"references of 16 .*got 8.*guide"):
+        run("simclr_ssps.yaml", tmp_path, **options, reference_encoder=guide)
+    assert saved_in(tmp_path) == before
+    run("simclr_ssps.yaml", tmp_path, **options, reference_encoder=both)
+    assert len(history(tmp_path)) == 3
+
+
+def test_verify_names_the_encoders_too(guide, corpus, tmp_path):
+    options = {"data_folder": corpus, "ssps_start_epoch": 2, "num_epochs": 2}
+    run("simclr_ssps.yaml", tmp_path, **options, reference_encoder=guide)
+    recipe("verify").main([str(tmp_path / "hyperparams.yaml")])
+    written = next((tmp_path / "verify").glob("*/results.json"))
+    results = json.loads(written.read_text())
+    assert results["reference_encoder"] == str(guide)
 
 
 def test_without_ssps_it_does_nothing_and_says_so(guide, corpus, tmp_path):

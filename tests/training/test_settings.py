@@ -289,9 +289,10 @@ def test_a_damaged_yaml_is_named(tmp_path, content):
         parsed("--overlay", str(path))
 
 
-def test_a_date_in_the_place_of_a_path_is_refused(tmp_path):
+@pytest.mark.parametrize("value", ["2024-05-01", "[a, 1986]", "[a, null]"])
+def test_what_is_no_text_in_the_place_of_a_path_is_refused(value, tmp_path):
     path = tmp_path / "x.yaml"
-    path.write_text("data_folder: 2024-05-01\n")
+    path.write_text(f"data_folder: {value}\n")
     with pytest.raises(ValueError, match="for data_folder .* quote it"):
         parsed(yaml_file=path)
 
