@@ -117,7 +117,8 @@ def train(configuration: Configuration) -> None:
     commit = package_commit() if if_main_process() else None
     settle_data_folder(configuration)
     reference_encoder = load_reference_encoder(configuration)
-    hparams = load_hparams(configuration)
+    hparams = configuration.load()
+    check_true_positives(hparams)
     check_dimensions(
         hparams["framework"],
         hparams["sampler"],
@@ -209,13 +210,6 @@ def settle_data_folder(configuration: Configuration) -> None:
         use_minivox(configuration)
     if isinstance(configuration["data_folder"], list):
         join_data_folders(configuration)
-
-
-def load_hparams(configuration: Configuration) -> dict[str, Any]:
-    """Build what the YAML describes."""
-    hparams = configuration.load()
-    check_true_positives(hparams)
-    return hparams
 
 
 def use_minivox(configuration: Configuration) -> None:
