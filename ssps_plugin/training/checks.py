@@ -473,8 +473,9 @@ def check_same_experiment(
         raise ValueError(
             "Expected to go on with references of "
             f"{started['reference_dim']} numbers, as the run in {folder} was "
-            f"started, got {dim}: change reference_encoder back (it was "
-            f"{started.get('reference_encoder')}), or output_folder."
+            f"started, got {dim}: change embedding_dim or reference_encoder "
+            f"(it was {started.get('reference_encoder')}) back, or "
+            "output_folder."
         )
 
 
