@@ -22,7 +22,7 @@ import argparse
 
 import torch
 from one_core import use_one_core
-from run_labels import load_epochs, read_run
+from run_labels import load_epochs, read_run, run_main
 from torch import Tensor
 
 from ssps_plugin import (
@@ -101,12 +101,12 @@ def main() -> None:
                 continue
             kmeans = SphericalKMeans(num_clusters)
             one, other = (kmeans.fit(points, seed) for seed in (epoch, -epoch))
-            cells = [adjusted_rand_index(one.labels, other.labels)]
+            cells = [adjusted_rand_index(one.labels, other.labels), None]
             if former is not None:
                 before = kmeans.fit(former, epoch)
-                cells.append(adjusted_rand_index(one.labels, before.labels))
+                cells[1] = adjusted_rand_index(one.labels, before.labels)
             cells.append(margin_to_next(points, one.centroids))
-            row = [f"{100 * cell:.1f}" for cell in cells]
+            row = ["–" if c is None else f"{100 * c:.1f}" for c in cells]
             for num_neighbors in NUM_NEIGHBORS:
                 drawn = draw(
                     sampler,
@@ -119,11 +119,13 @@ def main() -> None:
                 )
                 found = index[drawn >= 0]
                 drawn = drawn[found]
-                overlap = shared.lists.overlap(found, drawn)
                 own = recordings[found] == recordings[drawn]
                 right = (speakers[found] == speakers[drawn]) & ~own
-                shares = overlap >= options.min_overlap, right, own
-                row.append(", ".join(map(percent, shares)))
+                surely = "–"  # without lists of the epoch before
+                if shared.lists.are_of_two_epochs:
+                    overlap = shared.lists.overlap(found, drawn)
+                    surely = percent(overlap >= options.min_overlap)
+                row.append(f"{surely}, {percent(right)}, {percent(own)}")
             print(f"| {epoch} | {num_clusters} | {' | '.join(row)} |")
         former = points
         kept.append(epoch)
@@ -132,4 +134,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_main(main)

@@ -25,7 +25,7 @@ from collections.abc import Iterator
 import torch
 import torch.nn.functional as F
 from one_core import use_one_core
-from run_labels import read_run
+from run_labels import read_run, run_main
 from torch import Tensor
 
 from ssps_plugin import (
@@ -190,9 +190,11 @@ def main() -> None:
     sampler, speakers, recordings = read_run(run, parser)
     bank, seed, epoch = sampler.bank, sampler.seed, sampler.epoch
     lists = find_lists(sampler)
-    num_clusters = options.num_clusters or getattr(
-        sampler.strategy, "num_clusters", len(speakers) // 2
-    )
+    num_clusters = options.num_clusters
+    if num_clusters is None:
+        num_clusters = getattr(
+            sampler.strategy, "num_clusters", len(speakers) // 2
+        )
     whitening = options.whitening
     if whitening is None:
         whitening = sampler.strategy.whitening.power
@@ -243,4 +245,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_main(main)

@@ -19,7 +19,7 @@ import argparse
 import torch
 from one_core import use_one_core
 from overlap_rules import jaccard
-from run_labels import load_epochs, read_run
+from run_labels import load_epochs, read_run, run_main
 from torch import Tensor
 
 from ssps_plugin.report.run import Run
@@ -95,4 +95,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_main(main)

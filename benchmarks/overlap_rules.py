@@ -31,7 +31,7 @@ import argparse
 import torch
 import torch.nn.functional as F
 from one_core import use_one_core
-from run_labels import load_epochs, read_run
+from run_labels import load_epochs, read_run, run_main
 from torch import Tensor
 
 from ssps_plugin.report.run import Run
@@ -181,4 +181,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_main(main)

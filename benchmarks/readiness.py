@@ -23,7 +23,7 @@ import argparse
 
 import torch
 from one_core import use_one_core
-from run_labels import load_epochs, read_run
+from run_labels import load_epochs, read_run, run_main
 from torch import Tensor
 
 from ssps_plugin import ConsensusSampling, SharedNeighborSampling
@@ -83,7 +83,9 @@ def main() -> None:
     strategy = SharedNeighborSampling(
         options.num_neighbors, whitening=options.whitening
     )
-    num_clusters = options.num_clusters or len(speakers) // 6
+    num_clusters = options.num_clusters
+    if num_clusters is None:
+        num_clusters = len(speakers) // 6
     consensus = ConsensusSampling(
         num_clusters, 1, num_clusterings=3, whitening=options.whitening
     )
@@ -110,4 +112,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_main(main)

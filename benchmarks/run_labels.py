@@ -2,15 +2,15 @@
 
 import argparse
 import os
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
 
 from ssps_plugin import PositiveSampler
-from ssps_plugin.dataio.dataset import read_manifest
 from ssps_plugin.report.labels import labels_of_manifest, number_labels
-from ssps_plugin.report.pseudo_positives import Memories
+from ssps_plugin.report.pseudo_positives import Memories, NotAvailableError
 from ssps_plugin.report.run import Run
 from ssps_plugin.training import AtomicCheckpointer
 
@@ -22,15 +22,21 @@ def read_run(
 
     As of the newest checkpoint. Ends the program where there are no labels.
     """
-    table = read_manifest(
-        run.folder / "train.csv", run.settings.get("data_folder")
-    )
+    table = run.read_manifest()
     labels = labels_of_manifest(table)
     if labels is None or labels.recordings is None:
         parser.error("the training manifest has no speakers and recordings")
     speakers = torch.from_numpy(number_labels(labels.speakers))
     recordings = torch.from_numpy(number_labels(labels.recordings))
     return Memories(run, table).sampler, speakers, recordings
+
+
+def run_main(main: Callable[[], None]) -> None:
+    """Run a script; what is wrong with a run or an option ends it in words."""
+    try:
+        main()
+    except (NotAvailableError, OSError, ValueError) as error:
+        sys.exit(f"error: {error}")
 
 
 def load_epochs(run: Run, sampler: PositiveSampler) -> Iterator[int]:

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ssps_plugin.checks import check_flag
 from ssps_plugin.losses.objective_module import ObjectiveModule
 
 
@@ -237,6 +238,7 @@ class Prototypes(ObjectiveModule):
                 f"{dim} and {num_prototypes}: change projection_dim "
                 "(bottleneck_dim for SDPN) or num_prototypes."
             )
+        check_flag("weight_norm", weight_norm)
         if weight_norm:
             rows = _initial_linear_weight(dim, num_prototypes)
         else:

@@ -6,6 +6,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from ssps_plugin.checks import check_flag
 from ssps_plugin.distributed import JointBatch
 from ssps_plugin.same_utterance import Sampler
 
@@ -55,6 +56,7 @@ class PositiveSamplingLoss(nn.Module):
         mask_false_negatives: bool = False,
     ) -> None:
         super().__init__()
+        check_flag("mask_false_negatives", mask_false_negatives)
         if mask_false_negatives:
             _check_groups(loss, sampler)
         self.loss = loss
@@ -124,6 +126,7 @@ class PositiveSamplingLoss(nn.Module):
         substituted = self.sampler.substitute(ids, reference, positives)
         groups: dict[str, Tensor] = {}
         masks = self.mask_false_negatives and self.sampler.substituting
+        masks = masks and not self.sampler.covers_nothing
         if masks and ids is not None:
             own = self.sampler.cluster_of(ids)
             groups = {

@@ -183,7 +183,8 @@ class PositiveSampler(nn.Module):
             if last_reference_epoch < start_epoch - 1:
                 raise ValueError(
                     "Expected last_reference_epoch of at least "
-                    f"{start_epoch - 1}, the epoch before start_epoch, got "
+                    f"{start_epoch - 1}, the epoch before start_epoch "
+                    "(ssps_start_epoch), got "
                     f"{last_reference_epoch}: change last_reference_epoch, or "
                     "null for references in every epoch."
                 )
@@ -245,6 +246,7 @@ class PositiveSampler(nn.Module):
         self._last_rows: Tensor | None = None
         self._pending: tuple[Step, Tensor] | None = None
         self._is_checked = self._reference_is_checked = False
+        self._partners_are_read = False
         self._is_reported = False
 
     @property
@@ -285,6 +287,7 @@ class PositiveSampler(nn.Module):
                 "change pseudo_positives."
             )
         self._bound()
+        self._partners_are_read = True
         return self.partner_table.shared
 
     # -- utterances --------------------------------------------------------
@@ -307,12 +310,21 @@ class PositiveSampler(nn.Module):
             No utterance, an id twice, a strategy that does not fit, or what
             has no length or no order, such as a generator or a set.
         RuntimeError
-            Already in use with other utterances.
+            Already in use with other utterances, or `partners` of others, or
+            in another order, are read.
         """
         utterances = UtteranceIndex(find_ids(dataset))
         if self.utterances is not None:
             if utterances.fingerprint == self.utterances.fingerprint:
                 return
+            if self._partners_are_read:
+                raise RuntimeError(
+                    "Expected the utterances whose partners are read, in their "
+                    f"order, got others or another order ({len(utterances)}, "
+                    f"before {len(self.utterances)}): sort and filter the "
+                    "dataset before add_partner_view (or sampler.partners), or "
+                    "make a new PositiveSampler and add the view by it."
+                )
             if self.epoch is not None:
                 raise RuntimeError(
                     "PositiveSampler is in use with other utterances "
@@ -959,16 +971,8 @@ class PositiveSampler(nn.Module):
         if not is_new and (self._is_checked or ids is None):
             return
         step = self._checked(ids, reference, positives, needs_reference=False)
-        self._check_fits_queue(len(step.index) * world_size())
+        self.check_batch(len(step.index) * world_size())
         self._is_checked = True
-
-    def _check_fits_queue(self, num_rows: int) -> None:
-        if num_rows > self.queue.size and not self.reads_partners:
-            raise ValueError(
-                f"A step brings {num_rows} utterances (over all ranks), "
-                f"but queue_size is {self.queue.size}. Set queue_size to at "
-                "least the global batch size."
-            )
 
     def _gather(self, step: Step, rows: Tensor) -> None:
         """Keep what all ranks saw, until it is remembered or discarded."""
@@ -984,7 +988,7 @@ class PositiveSampler(nn.Module):
             positives.transpose(0, 1),
             step.has_new_references,
         )
-        self._check_fits_queue(len(step.index))
+        self.check_batch(len(step.index))
         drawn = rows
         if not self.reads_partners:
             drawn = self.strategy.drawn_utterances(rows, self.queue)
@@ -992,6 +996,26 @@ class PositiveSampler(nn.Module):
         self._pending = step, rows
 
     # -- what others ask ---------------------------------------------------
+
+    def check_batch(self, num_rows: int) -> None:
+        """Check that the queue takes the utterances of a step.
+
+        Arguments
+        ---------
+        num_rows : int
+            How many they are, over all ranks.
+
+        Raises
+        ------
+        ValueError
+            They are more than `queue_size`.
+        """
+        if num_rows > self.queue.size and not self.reads_partners:
+            raise ValueError(
+                f"A step brings {num_rows} utterances (over all ranks), "
+                f"but queue_size is {self.queue.size}. Set queue_size to at "
+                "least that, or change global_batch_size."
+            )
 
     def cluster_of(self, ids: Sequence[str] | Tensor) -> Tensor:
         """Cluster of every utterance of a batch, -1 where there is none.

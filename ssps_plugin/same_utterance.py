@@ -57,6 +57,9 @@ class Sampler(Protocol):
     def bind(self, dataset: Any) -> None:
         """Size the memories by a training set."""
 
+    def check_batch(self, num_rows: int) -> None:
+        """Check that the memories take as many utterances as a step has."""
+
     def begin_epoch(self, epoch: int | None) -> None:
         """Start a training epoch, from 1."""
 
@@ -124,6 +127,9 @@ class SameUtterancePositives(nn.Module):
 
     def bind(self, dataset: Any) -> None:
         """Do nothing: there are no memories to size."""
+
+    def check_batch(self, num_rows: int) -> None:
+        """Do nothing."""
 
     def begin_epoch(self, epoch: int | None) -> None:
         """Do nothing: there is nothing to prepare."""

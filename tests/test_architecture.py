@@ -23,13 +23,19 @@ ALLOWED = {
     "clustering": {"checks", "distributed", "progress"},
     "losses": {"checks", "distributed"},
     "reference": {"distributed"},
-    "loss_wrapper": {"distributed", "same_utterance"},
-    "heads": {"losses"},  # prototypes are an objective module
-    "frameworks": {"distributed", "heads"},
+    "loss_wrapper": {"checks", "distributed", "same_utterance"},
+    "heads": {"checks", "losses"},  # prototypes are an objective module
+    "frameworks": {"checks", "distributed", "heads"},
     "sampling": {"checks", "clustering", "memory"},
     "positive_sampler": {"checks", "distributed", "memory", "sampling"},
     # Noise and rooms that are made, where there is no corpus of them.
-    "dataio": {"atomic_write", "distributed", "progress", "simulation"},
+    "dataio": {
+        "atomic_write",
+        "checks",
+        "distributed",
+        "progress",
+        "simulation",
+    },
     "evaluation": {
         "atomic_write",
         "clustering",  # agreement of labelings

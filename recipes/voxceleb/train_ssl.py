@@ -44,6 +44,7 @@ from ssps_plugin.dataio.corpus.kept_manifest import keep_manifest
 from ssps_plugin.dataio.dataset import read_column
 from ssps_plugin.dataio.loading import train_loader_kwargs
 from ssps_plugin.dataio.read_failures import ReadFailures
+from ssps_plugin.dataio.views.partners import assign_crops
 from ssps_plugin.evaluation.results import (
     package_commit,
     results_folder,
@@ -57,10 +58,13 @@ from ssps_plugin.pretrained import EncoderEnsemble
 from ssps_plugin.simulation import make_minivox
 from ssps_plugin.training.brain import SSLBrain
 from ssps_plugin.training.checks import (
-    check_batch_of_rank,
+    check_batch,
+    check_crops,
     check_dimensions,
     check_draws_positives,
+    check_references,
     check_same_experiment,
+    check_spaces,
     check_ssl_folder,
     find_resumable_run,
     has_checkpoints,
@@ -118,14 +122,7 @@ def train(configuration: Configuration) -> None:
     settle_data_folder(configuration)
     reference_encoder = load_reference_encoder(configuration)
     hparams = configuration.load()
-    check_true_positives(hparams)
-    check_dimensions(
-        hparams["framework"],
-        hparams["sampler"],
-        hparams["sample_rate"],
-        reference_encoder,
-    )
-    check_batch_of_rank(hparams)
+    check_composition(hparams, reference_encoder)
     check_weights_to_start_from(hparams)
     open_output_folder(configuration)
     check_start_epoch(hparams)
@@ -265,6 +262,31 @@ def data_links(folders: Any, hparams: dict[str, Any]) -> Iterator[None]:
         raise
 
 
+def check_composition(
+    hparams: dict[str, Any], reference_encoder: EncoderEnsemble | None
+) -> None:
+    """Check that what is composed goes together, before any data are read.
+
+    Raises
+    ------
+    ValueError
+        It does not; the message names the keys.
+    """
+    check_true_positives(hparams)
+    parts = hparams["framework"], hparams["sampler"], reference_encoder
+    check_spaces(*parts)
+    check_references(
+        hparams.get("reference_from", "clean"),
+        hparams.get("reference_precision"),
+        has_encoder=reference_encoder is not None,
+    )
+    rate, groups = hparams["sample_rate"], all_crop_groups(hparams)
+    check_partner_crops(hparams, groups)
+    check_batch(hparams)
+    check_dimensions(*parts[:2], rate, reference_encoder)
+    check_crops(hparams["framework"], groups, rate, reference_encoder)
+
+
 def check_true_positives(hparams: dict[str, Any]) -> None:
     """Check that the upper bound is trained without SSPS.
 
@@ -304,7 +326,7 @@ def open_output_folder(configuration: Configuration) -> None:
     for note in configuration.notes:
         logger.info(note)
     if started is not None:
-        log_changed_settings(settings, started)
+        log_changed_settings(settings, started, configuration.arguments())
     for warning in configuration.warnings:
         logger.warning(warning)
 
@@ -347,6 +369,12 @@ def load_reference_encoder(
     check_draws_positives(sampler)
     if not isinstance(sources, list):
         sources = [sources]
+    twice = [one for one in sources if sources.count(one) > 1]
+    if twice:
+        configuration.warnings.append(
+            f"reference_encoder has {twice[0]} more than once: it counts as "
+            "often, and takes as many passes."
+        )
     try:
         encoder = EncoderEnsemble.from_folders(sources, device="cpu")
     except (OSError, RuntimeError, ValueError) as error:
@@ -427,6 +455,7 @@ def warn_unusual_settings(hparams: dict[str, Any]) -> None:
             num_epochs,
             sampler.start_epoch,
         )
+    warn_idle_references(hparams)
     if hparams.get("reference_encoder") and not sampler.enabled:
         logger.warning(
             "reference_encoder does nothing without SSPS: there are no "
@@ -450,6 +479,27 @@ def warn_unusual_settings(hparams: dict[str, Any]) -> None:
             length,
             num_epochs,
             length,
+        )
+
+
+def warn_idle_references(hparams: dict[str, Any]) -> None:
+    """Warn of settings of references and of the queue that do nothing."""
+    num_epochs = hparams["num_epochs"]
+    last_epoch = hparams.get("last_reference_epoch")
+    if last_epoch is not None and last_epoch >= num_epochs:
+        logger.warning(
+            "last_reference_epoch does nothing: it is %d, num_epochs %d",
+            last_epoch,
+            num_epochs,
+        )
+    start_epoch = hparams.get("feature_queue_start_epoch", 0)
+    is_kept = hparams.get("feature_queue_originals", False)
+    if is_kept and start_epoch > num_epochs:
+        logger.warning(
+            "feature_queue_originals does nothing: num_epochs is %d, "
+            "feature_queue_start_epoch %d",
+            num_epochs,
+            start_epoch,
         )
 
 
@@ -579,12 +629,8 @@ def training_data(
     warn_short_utterances(train_data, hparams["crop_groups"])
     sampler = hparams["sampler"]
     sampler.bind(train_data)
-    groups = list(hparams["crop_groups"])
-    if sampler.enabled and hparams.get("reference_from") != "view":
-        seconds = hparams["reference_seconds"]
-        groups.append(CropGroup("reference", seconds, augmented=False))
     options = {
-        "groups": groups,
+        "groups": all_crop_groups(hparams),
         "seed": hparams["seed"],
         "epoch": epoch,
         "augmentation": hparams["augmentation"],
@@ -598,21 +644,35 @@ def training_data(
         views = PartnerViewSampler(
             train_data, partners=sampler.partners, **options
         )
-        check_first_view(hparams, views.first_is_partners)
     else:
         views = ViewSampler(**options)
     add_crop_groups(train_data, views, hparams.get("max_unreadable", 0.01))
     return train_data, views.failures
 
 
-def check_first_view(hparams: dict[str, Any], is_partners: bool) -> None:
-    """Check that a reference out of the first view is the utterance's own."""
-    if is_partners and hparams.get("reference_from") == "view":
-        first, *others = (group.key for group in hparams["crop_groups"])
+def all_crop_groups(hparams: dict[str, Any]) -> list[CropGroup]:
+    """Return the groups of crops that there are, SSPS's reference the last."""
+    groups = [group for group in hparams["crop_groups"] if group.num_crops != 0]
+    if hparams["sampler"].enabled and hparams.get("reference_from") != "view":
+        seconds = hparams["reference_seconds"]
+        groups.append(CropGroup("reference", seconds, augmented=False))
+    return groups
+
+
+def check_partner_crops(
+    hparams: dict[str, Any], groups: list[CropGroup]
+) -> None:
+    """Check whose crops are whose, where positives are read from partners."""
+    if not hparams["sampler"].reads_partners or not groups:
+        return
+    is_partners = assign_crops(groups, hparams.get("partner_crops"))
+    # A reference out of the first view has to be the utterance's own.
+    if is_partners[0] and hparams.get("reference_from") == "view":
+        first, *others = (group.key for group in groups)
         raise ValueError(
             "Expected a first view of the utterance itself with reference_from "
-            f"view, got partner_crops {hparams.get('partner_crops')}, which "
-            f"cuts {first} from the partner's file: change reference_from to "
+            f"view, got partner_crops {hparams.get('partner_crops')}, by which "
+            f"{first} is cut from the partner's file: change reference_from to "
             "clean, or partner_crops"
             + (f" to {{{others[0]}: 1}}." if others else ".")
         )

@@ -617,6 +617,18 @@ def _warn_nothing_drawn(
         )
 
 
+def _any_substituted(
+    rows: Sequence[Mapping[str, Any]], start_epoch: int
+) -> bool:
+    """Whether any epoch of SSPS is known to have substituted, or not known."""
+    found = [
+        row["coverage"]
+        for row in rows
+        if row["epoch"] >= start_epoch and "coverage" in row
+    ]
+    return not found or max(found) > 0
+
+
 def summarize_training(
     folder: str | os.PathLike[str],
     history: History,
@@ -642,6 +654,8 @@ def summarize_training(
     if start_epoch is not None:
         _warn_nothing_drawn(history.rows, start_epoch)
     if start_epoch is None or result is None or result.eer is None:
+        return
+    if not _any_substituted(history.rows, start_epoch):
         return
     last_epoch = history.rows[-1]["epoch"]
     before = history.at(start_epoch - 1).get("eer")

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
+from ssps_plugin.checks import check_flag
 from ssps_plugin.frameworks.framework import EmbeddingModel
 from ssps_plugin.frameworks.momentum import MomentumSchedule
 from ssps_plugin.frameworks.self_distillation import SelfDistillation
@@ -56,6 +57,7 @@ class DINO(SelfDistillation):
         head_by_group: bool = False,
     ) -> None:
         super().__init__(embedding_model, head, momentum, average_buffers)
+        check_flag("head_by_group", head_by_group)
         self.frozen_epochs = frozen_epochs
         self.head_by_group = head_by_group
         self._epoch = 0

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from ssps_plugin.checks import check_flag
+
 # Of the squeeze-and-excitation in a block, as in the published weights.
 _REDUCTION = 8
 
@@ -71,6 +73,8 @@ class FastResNet34(nn.Module):
                 f"{list(channels)} and block_sizes {list(block_sizes)}: change "
                 "encoder_channels to four numbers."
             )
+        check_flag("squeeze_excitation", squeeze_excitation)
+        check_flag("relu_before_norm", relu_before_norm)
         self.input_size = input_size
         self.conv1 = nn.Conv2d(1, channels[0], 7, (2, 1), 3, bias=False)
         self.bn1 = nn.BatchNorm2d(channels[0])

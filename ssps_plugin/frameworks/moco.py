@@ -5,6 +5,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
+from ssps_plugin.checks import check_flag
 from ssps_plugin.distributed import JointBatch, is_distributed
 from ssps_plugin.frameworks.framework import EmbeddingModel, flatten_view_pair
 from ssps_plugin.frameworks.momentum import (
@@ -57,6 +58,8 @@ class MoCo(MomentumFramework):
         views_together: bool = True,
     ) -> None:
         super().__init__()
+        check_flag("average_buffers", average_buffers)
+        check_flag("views_together", views_together)
         self.embedding_model: EmbeddingModel = embedding_model
         self.projector = nn.Identity() if projector is None else projector
         self.key_embedding_model = make_momentum_copy(embedding_model)

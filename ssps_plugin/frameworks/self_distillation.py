@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 from torch import nn
 
+from ssps_plugin.checks import check_flag
 from ssps_plugin.frameworks.framework import EmbeddingModel
 from ssps_plugin.frameworks.momentum import (
     MomentumFramework,
@@ -38,6 +39,7 @@ class SelfDistillation(MomentumFramework):
         average_buffers: bool = False,
     ) -> None:
         super().__init__()
+        check_flag("average_buffers", average_buffers)
         self.embedding_model: EmbeddingModel = embedding_model
         self.head = head
         self.teacher_model = make_momentum_copy(embedding_model)

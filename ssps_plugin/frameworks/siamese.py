@@ -4,6 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ssps_plugin.checks import check_flag
 from ssps_plugin.frameworks.framework import Framework, flatten_view_pair
 
 
@@ -29,6 +30,7 @@ class Siamese(Framework):
         views_together: bool = True,
     ) -> None:
         super().__init__()
+        check_flag("views_together", views_together)
         self.embedding_model = embedding_model
         self.projector = nn.Identity() if projector is None else projector
         self.views_together = views_together

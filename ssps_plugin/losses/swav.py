@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from ssps_plugin.checks import is_above, is_from_to
+from ssps_plugin.checks import check_flag, is_above, is_from_to
 from ssps_plugin.distributed import (
     gather_rows,
     log_sum_exp_over_ranks,
@@ -224,6 +224,7 @@ class FeatureQueue(ObjectiveModule):
                 f"{size}, {dim} and {start_epoch}: change feature_queue_size, "
                 "projection_dim or feature_queue_start_epoch."
             )
+        check_flag("keep_originals", keep_originals)
         self.size = size
         self.start_epoch = start_epoch
         self.keep_originals = keep_originals

@@ -7,12 +7,16 @@ from torch import Tensor
 
 # What to change if an entry has another shape, by the part that it belongs to.
 _SETTINGS = {
-    "queue": "queue_size, positive_dim and num_targets",
+    "queue": (
+        "queue_size, positive_dim and num_targets (projection_dim, "
+        "bottleneck_dim and num_global_crops)"
+    ),
     "bank": "reference_dim",
     "coverage": "coverage",
     "partner_table": "pseudo_positives",
     "strategy": (
-        "the strategy and its num_clusters, num_neighbors, whitening, num_lists"
+        "the strategy and its num_clusters, num_neighbors, num_clusterings, "
+        "whitening, num_lists"
     ),
 }
 

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ssps_plugin.checks import check_flag
 from ssps_plugin.memory import PositiveLayout, PositiveQueue, ReferenceBank
 from ssps_plugin.sampling.cluster_draws import ClusterDraws
 from ssps_plugin.sampling.cluster_strategy import ClusterStrategy
@@ -95,6 +96,7 @@ class ClusteringSampling(ClusterStrategy):
             schedule_epochs,
             own_cluster_below,
         )
+        check_flag("reuse_centroids", reuse_centroids)
         if reuse_centroids and len({k for k, _ in self._all_sizes()}) > 1:
             raise ValueError(
                 "Expected reuse_centroids False where num_clusters changes, "

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ssps_plugin.checks import check_whole_number, is_number
+from ssps_plugin.checks import check_flag, check_whole_number, is_number
 from ssps_plugin.clustering import adjusted_rand_index
 from ssps_plugin.memory import PositiveQueue, ReferenceBank
 from ssps_plugin.sampling.cluster_strategy import ClusterStrategy
@@ -101,6 +101,7 @@ class ConsensusSampling(ClusterStrategy):
                 f"Expected vote_power of at least 0, got {vote_power!r}: "
                 "change vote_power (.inf draws among the most voted)."
             )
+        check_flag("share_cluster", share_cluster)
         self.num_clusterings = num_clusterings
         self.vote_power = vote_power
         self.share_cluster = share_cluster

@@ -53,8 +53,9 @@ class Coverage(nn.Module):
     ) -> None:
         super().__init__()
         # A strategy that compares lists holds back by itself.
-        self.is_auto = coverage == "auto" and not strategy.holds_back
-        if coverage == "auto":
+        is_auto = isinstance(coverage, str) and coverage == "auto"
+        self.is_auto = is_auto and not strategy.holds_back
+        if is_auto:
             coverage = 1.0
         self._of_epoch = _checked_schedule(coverage, schedule_epochs, strategy)
         #: Whether, in any epoch, only the surest utterances are covered.

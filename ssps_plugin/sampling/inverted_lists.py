@@ -21,6 +21,8 @@ _NUM_ITERATIONS = 3
 # find which have moved since; and the keys from which it is estimated.
 _LEAST_RECALL = 0.96
 _SAMPLE_SIZE = 256
+# Centroids that are nearer to each other, in every dimension, are one.
+_EQUAL_WITHIN = 1e-6
 # Keys are compared in whole numbers of at most this, which rounds: that many
 # more than asked for are compared again by their exact cosines.
 _LARGEST_CODE = 127
@@ -59,6 +61,8 @@ class InvertedLists(nn.Module):
     ------
     ValueError
         An argument is out of range.
+    ImportError
+        faiss is not there.
 
     Source: inverted lists, J. Sivic and A. Zisserman, ICCV 2003; faiss, M.
     Douze et al., arXiv 2401.08281. Differs: the centroids are our own k-means',
@@ -97,6 +101,7 @@ class InvertedLists(nn.Module):
                 f"Expected num_probes of at most num_lists = {num_lists}, got "
                 f"{num_probes}: lower num_probes or raise num_lists."
             )
+        _faiss()  # now, not when SSPS starts
         self.num_lists = num_lists
         self.num_probes = num_probes
         self.register_buffer("centroids", torch.empty(0, 0))
@@ -164,7 +169,9 @@ class InvertedLists(nn.Module):
         members = rows[order[: _KEYS_PER_LIST * num_lists].sort().values]
         sample = keys[members]
         kmeans = SphericalKMeans(num_lists, _NUM_ITERATIONS)
-        self.centroids[:num_lists] = kmeans.fit(sample, seed).centroids
+        centroids = _distinct(kmeans.fit(sample, seed).centroids)
+        num_lists = len(centroids)
+        self.centroids[:num_lists] = centroids
         self._sizes[0] = num_lists
         largest = sample.abs().amax().clamp(min=1e-6)
         self._scale.copy_(_LARGEST_CODE / largest)
@@ -345,10 +352,28 @@ def _pointer(tensor: Tensor) -> Any:
     return _faiss().swig_ptr(tensor.numpy())
 
 
+def _distinct(centroids: Tensor) -> Tensor:
+    """Return the first of equal centroids, in their order.
+
+    Of equal ones a key might go into one, and the search look into another.
+    """
+    places = (centroids / _EQUAL_WITHIN).round()
+    group = places.unique(dim=0, return_inverse=True)[1]
+    rows = torch.arange(len(centroids))
+    first = rows.new_full((len(centroids),), len(centroids))
+    first.scatter_reduce_(0, group, rows, "amin")
+    return centroids[first[first < len(centroids)].sort().values]
+
+
 def _faiss() -> Any:
     """Import faiss when it is needed: half a second for nobody else."""
-    import faiss
-
+    try:
+        import faiss
+    except ImportError as error:
+        raise ImportError(
+            f"Expected faiss, for search faiss, got: {error}. Install it by "
+            "pip install faiss-cpu, or change search to exact."
+        ) from error
     return faiss
 
 

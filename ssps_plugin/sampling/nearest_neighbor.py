@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 import torch
+from speechbrain.utils.logger import get_logger
 from torch import Tensor
 
 from ssps_plugin.checks import check_whole_number
@@ -12,6 +13,8 @@ from ssps_plugin.sampling.draw import draw_ranks
 from ssps_plugin.sampling.inverted_lists import InvertedLists
 from ssps_plugin.sampling.strategy import Anchors, SamplingStrategy
 
+logger = get_logger(__name__)
+
 # The number of keys, the queue's scratch row among them, is a multiple of this:
 # so every row of similarities starts aligned in memory.
 _KEY_MULTIPLE = 32
@@ -20,6 +23,8 @@ _MOST_SIMILARITIES = 1 << 27
 # Anchors that are searched at once among all utterances, in lists.
 _CHUNK_ROWS = 2**14
 _SEARCHES = ("exact", "faiss")
+# Of the nearest, below which a number of probes is warned of.
+_LOW_RECALL = 0.9
 
 
 class NearestNeighborSampling(SamplingStrategy):
@@ -138,7 +143,21 @@ class NearestNeighborSampling(SamplingStrategy):
             estimates = self.lists.divide(
                 self.keys, self.bias == 0, self.num_neighbors, seed + epoch
             )
-            self.estimates.copy_(torch.tensor(estimates))
+            self._keep_estimates(*estimates)
+
+    def _keep_estimates(self, recall: float, searched: float) -> None:
+        """Keep what the epoch's history shows; warn of too few probes."""
+        self.estimates.copy_(torch.tensor([recall, searched]))
+        num_probes = self.lists and self.lists.num_probes
+        if num_probes is not None and recall < _LOW_RECALL:
+            logger.warning(
+                "A search with num_probes %d finds %.0f %% of the nearest "
+                "references, as estimated: raise num_probes, or change it to "
+                "null, by which so many lists are searched that 96 %% are "
+                "found.",
+                num_probes,
+                100 * recall,
+            )
 
     def end_preparation(self) -> None:
         """Let go of the lists of all utterances."""
@@ -213,7 +232,7 @@ class NearestNeighborSampling(SamplingStrategy):
             lists.allocate(*keys.shape)
             estimates = lists.divide(keys, bank.seen, self.num_neighbors, seed)
             if not bool((self.bias == 0).any()):  # there is no queue
-                self.estimates.copy_(torch.tensor(estimates))
+                self._keep_estimates(*estimates)
             self._everyone = lists, keys
         return self._everyone
 

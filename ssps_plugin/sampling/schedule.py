@@ -5,6 +5,7 @@ the space gets better.
 """
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 from ssps_plugin.checks import check_whole_number, is_number
@@ -211,7 +212,7 @@ def _or_a_word(name: str) -> str:
 
 
 def _has_two(value: Any) -> bool:
-    try:
-        return len(value) == 2 and all(map(is_number, value))
-    except TypeError:
+    is_sequence = hasattr(value, "__getitem__") and hasattr(value, "__len__")
+    if not is_sequence or isinstance(value, Mapping):
         return False
+    return len(value) == 2 and all(map(is_number, value))

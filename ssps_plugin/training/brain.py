@@ -818,7 +818,11 @@ class SSLBrain(sb.Brain):
             if weight.requires_grad
         )
         ranks = "" if world_size() == 1 else f", {world_size()} processes"
-        start = sampler.start_epoch
+        positives = "without SSPS"
+        if sampler.enabled:
+            positives = f"with SSPS from epoch {sampler.start_epoch} on"
+        if sampler.enabled and sampler.covers_nothing:
+            positives = "without SSPS, since coverage is 0"
         logger.info(
             "Training %s on %s%s: %s weights, %d epochs of %d steps, %s.",
             type(self.framework).__name__,
@@ -827,7 +831,7 @@ class SSLBrain(sb.Brain):
             f"{num_weights:,}".replace(",", " "),
             self.epoch_counter.limit,
             self.num_steps,
-            f"with SSPS from epoch {start} on" if start else "without SSPS",
+            positives,
         )
         if self.step:
             logger.info(

@@ -3,7 +3,7 @@
 import importlib.util
 import os
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import speechbrain as sb
@@ -11,14 +11,22 @@ import torch
 from speechbrain.utils.logger import get_logger
 from torch import Tensor, nn
 
+from ssps_plugin.dataio import CropGroup
 from ssps_plugin.distributed import world_size
 from ssps_plugin.frameworks import SDPN, Framework
 from ssps_plugin.reference import check_reference_precision
-from ssps_plugin.training.configuration import read_saved_settings
+from ssps_plugin.training.configuration import (
+    read_saved_arguments,
+    read_saved_settings,
+)
 
 logger = get_logger(__name__)
 
 _SHOWN_CHARACTERS = 200
+# Of an argument that is not given.
+_DEFAULT = "its default"
+# Of longer crops a second tells whether they are taken.
+_SECONDS_TRIED = 1.0
 # Keys that hold files and folders: a run may move, and train the same.
 _PATHS = {
     "data_folder",
@@ -186,6 +194,78 @@ def check_dimensions(
         )
 
 
+def check_crops(
+    framework: Framework,
+    groups: Sequence[CropGroup],
+    sample_rate: int,
+    reference_encoder: nn.Module | None = None,
+) -> None:
+    """Check that crops are long enough, and as many as the framework takes.
+
+    At most a second of each crop of one utterance is embedded, in eval mode.
+
+    Arguments
+    ---------
+    framework : Framework
+        On any device. Nothing of it changes.
+    groups : sequence of CropGroup
+        The training's groups of crops, and the reference's.
+    sample_rate : int
+        In Hz.
+    reference_encoder : torch.nn.Module, optional
+        What embeds references in place of the framework, in eval mode.
+
+    Raises
+    ------
+    ValueError
+        A group's crops are too short for features and encoder, or the
+        framework takes other groups than these.
+    """
+    groups = [group for group in groups if group.num_crops != 0]
+    views = []
+    was_training = framework.training
+    framework.eval()
+    try:
+        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+            for group in groups:
+                seconds = min(group.seconds, _SECONDS_TRIED)
+                crop = torch.zeros(1, round(seconds * sample_rate))
+                is_other = group.is_reference and reference_encoder is not None
+                _try_crop(
+                    reference_encoder if is_other else framework.embed,
+                    crop,
+                    group,
+                )
+                if group.num_crops is None:
+                    views.append(crop)
+                else:
+                    views.append(crop.expand(1, group.num_crops, -1))
+            framework(
+                *(
+                    view
+                    for view, group in zip(views, groups, strict=True)
+                    if not group.is_reference
+                )
+            )
+    finally:
+        framework.train(was_training)
+
+
+def _try_crop(embed: Any, crop: Tensor, group: CropGroup) -> None:
+    try:
+        embed(crop)
+    except (RuntimeError, IndexError) as error:
+        reason = " ".join(str(error).split())[:_SHOWN_CHARACTERS]
+        key = "reference_seconds"
+        if not group.is_reference:
+            key = f"the seconds of {group.key!r} in crop_groups"
+        raise ValueError(
+            f"Expected crops that are long enough for features and encoder, "
+            f"got {group.seconds:g} s for {group.key!r} ({reason}): change "
+            f"{key}."
+        ) from error
+
+
 def check_ssl_folder(features: str | None, folder: str | None) -> None:
     """Check that a pre-trained front end is there, before it is built.
 
@@ -312,11 +392,11 @@ def check_run_options(brain: sb.Brain) -> None:
         )
 
 
-def check_batch_of_rank(hparams: Mapping[str, Any]) -> None:
-    """Check that no pass in train mode sees a single utterance.
+def check_batch(hparams: Mapping[str, Any]) -> None:
+    """Check that a step has utterances enough, and not more than the queue.
 
-    Batch statistics of one row are none. Views that are encoded together are
-    several rows of an utterance.
+    A step compares utterances. Batch statistics of one row are none, and views
+    that are encoded together are several rows of an utterance.
 
     Arguments
     ---------
@@ -327,11 +407,18 @@ def check_batch_of_rank(hparams: Mapping[str, Any]) -> None:
     Raises
     ------
     ValueError
-        A process has one utterance of a step, and a pass of its own for it.
+        A step has one utterance, or more than `queue_size`; or a process has
+        one of them, and a pass of its own for it.
     """
     framework, sampler = hparams["framework"], hparams["sampler"]
-    num_ranks = world_size()
-    if hparams["global_batch_size"] // num_ranks > 1:
+    batch_size, num_ranks = hparams["global_batch_size"], world_size()
+    if batch_size < 2:
+        raise ValueError(
+            "Expected at least 2 utterances in a step, to be compared with "
+            f"each other, got {batch_size}: change global_batch_size."
+        )
+    sampler.check_batch(batch_size)
+    if batch_size // num_ranks > 1:
         return
     reasons = []
     if isinstance(framework, SDPN):
@@ -344,7 +431,7 @@ def check_batch_of_rank(hparams: Mapping[str, Any]) -> None:
         raise ValueError(
             "Expected at least 2 utterances of a step in each of "
             f"{num_ranks} processes, since {' and '.join(reasons)}, got "
-            f"global_batch_size {hparams['global_batch_size']}: change "
+            f"global_batch_size {batch_size}: change "
             "global_batch_size, or use fewer processes."
         )
 
@@ -480,7 +567,9 @@ def check_same_experiment(
 
 
 def log_changed_settings(
-    settings: Mapping[str, Any], started: Mapping[str, Any]
+    settings: Mapping[str, Any],
+    started: Mapping[str, Any],
+    arguments: Mapping[str, Any] | None = None,
 ) -> None:
     """Log which settings differ from those that a run was started with.
 
@@ -492,12 +581,24 @@ def log_changed_settings(
         Those to resume with.
     started : mapping
         Those that the run was started with, by `find_resumable_run`.
+    arguments : mapping, optional
+        What objects are made of now, by `Configuration.arguments`: compared
+        with what is saved in the output folder.
     """
     changed = [
         f"{key} {started[key]} -> {value}"
         for key, value in settings.items()
         if key in started and key not in _PATHS and started[key] != value
     ]
+    if arguments is not None:
+        saved = pathlib.Path(settings["output_folder"], "hyperparams.yaml")
+        before = read_saved_arguments(saved)
+        changed += [
+            f"{place} {before.get(place, _DEFAULT)} -> "
+            f"{arguments.get(place, _DEFAULT)}"
+            for place in {**before, **arguments}
+            if before.get(place, _DEFAULT) != arguments.get(place, _DEFAULT)
+        ]
     if changed:
         logger.info(
             "Going on with the run in %s, with other settings than it was "

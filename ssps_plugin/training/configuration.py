@@ -108,6 +108,10 @@ class Configuration:
         tree = _yaml().load(resolve_references(self._text()))
         return _plain_settings(tree)
 
+    def arguments(self) -> dict[str, Any]:
+        """Return what objects are made of; see `read_saved_arguments`."""
+        return dict(_leaves_of_objects(_yaml().load(self._text())))
+
     def load(self, keys: Collection[str] | None = None) -> dict[str, Any]:
         """Build the objects that the configuration describes.
 
@@ -391,6 +395,37 @@ def read_saved_settings(path: str | pathlib.Path) -> dict[str, Any]:
     return _plain_settings(_resolve_references_to_plain(tree))
 
 
+def read_saved_arguments(path: str | pathlib.Path) -> dict[str, Any]:
+    """Read what a saved configuration's objects are made of.
+
+    Nothing in it is built, executed or included.
+
+    Arguments
+    ---------
+    path : str or pathlib.Path
+        A `hyperparams.yaml`, as `Configuration.save` writes it.
+
+    Returns
+    -------
+    dict
+        Their classes and plain arguments by place; what refers to a key is
+        left out.
+
+    Raises
+    ------
+    ValueError
+        The file is damaged: it is no YAML, or holds no keys and values.
+
+    Example
+    -------
+    >>> path = getfixture("tmp_path") / "hyperparams.yaml"
+    >>> _ = path.write_text("sampler: !new:S {size: 3, dim: !ref <dim>}")
+    >>> read_saved_arguments(path)
+    {'sampler': '!new:S', 'sampler.size': 3}
+    """
+    return dict(_leaves_of_objects(_read_yaml(path)))
+
+
 def read_saved_strategy(path: str | pathlib.Path) -> str | None:
     """Return the class of a saved configuration's sampling strategy.
 
@@ -533,10 +568,31 @@ def _describe_node(node: Any) -> str:
 
 def _plain_settings(tree: Mapping[str, Any]) -> dict[str, Any]:
     return {
-        key: list(value) if isinstance(value, list) else value
+        key: _without_comments(value)
         for key, value in tree.items()
         if _is_plain(value)
     }
+
+
+def _without_comments(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _without_comments(one) for key, one in value.items()}
+    return list(value) if isinstance(value, list) else value
+
+
+def _leaves_of_objects(
+    tree: Mapping[str, Any], above: str = ""
+) -> Iterator[tuple[str, Any]]:
+    """Yield the classes and plain arguments of objects, by dotted place."""
+    for key, value in tree.items():
+        place = f"{above}{key}"
+        if isinstance(value, Mapping):
+            if tag_of(value) is not None:
+                yield place, tag_of(value)
+            if tag_of(value) is not None or not _is_plain(value):
+                yield from _leaves_of_objects(value, f"{place}.")
+        elif above and _is_plain(value):
+            yield place, _without_comments(value)
 
 
 def _resolve_references_to_plain(
@@ -612,9 +668,14 @@ def _mark_text(tree: Any) -> None:
 
 
 def _is_plain(value: Any) -> bool:
-    """Whether a value is text, a number or null, or a list of such."""
+    """Whether a value is text, a number or null, or a list or map of such."""
     if isinstance(value, list):
         return tag_of(value) is None and all(map(_is_plain, value))
+    if isinstance(value, Mapping):
+        return tag_of(value) is None and all(
+            isinstance(key, str) and _is_plain(one)
+            for key, one in value.items()
+        )
     return isinstance(value, (str, int, float, type(None)))
 
 

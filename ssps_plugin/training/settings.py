@@ -65,7 +65,7 @@ _RANGES: dict[str, tuple[float, float]] = {
             *("num_clusters", "num_epochs", "num_global_crops", "num_mels"),
             *("num_outputs", "num_prototypes", "num_sinkhorn_iterations"),
             *("projection_dim", "queue_size", "ssps_start_epoch"),
-            "reference_interval",
+            *("reference_interval", "ssps_schedule_epochs"),
             *("cohort_top_n", "num_made_trials", "verify_interval"),
         ),
         (1, _LARGEST),

@@ -227,6 +227,45 @@ def test_mistakes_are_refused_with_the_key_to_change(
 
 
 @pytest.mark.parametrize(
+    ("hparams", "options", "message"),
+    [
+        ("simclr_ssps", {"reference_precision": "fp8"}, "reference_precision"),
+        ("simclr_ssps", {"reference_from": "x"}, "change reference_from"),
+        (
+            "simclr_ssps",
+            {"reference_seconds": 0.02},
+            "change reference_seconds",
+        ),
+        ("simclr_ssps", {"crop_seconds": 0.02}, "seconds of 'views'"),
+        ("simclr_ssps", {"global_batch_size": 1}, "change global_batch_size"),
+        ("simclr_ssps", {"queue_size": 4}, "queue_size is 4"),
+        (
+            "simclr_ssps",
+            {"pseudo_positives": "read", "partner_crops": "{views: 2}"},
+            "change partner_crops",
+        ),
+        ("sdpn", {"num_local_crops": 0}, "num_local_crops to at least 1"),
+        (
+            "sdpn_ssps",
+            {"pseudo_positives": "read", "reference_from": "view"},
+            "change reference_from to clean",
+        ),
+    ],
+    ids=lambda value: str(value)[:30],
+)
+def test_what_does_not_go_together_is_found_before_any_data_are_read(
+    corpus, tmp_path, hparams, options, message
+):
+    given = {"data_folder": corpus, **options}
+    if hparams.startswith("sdpn"):
+        given = {"crop_seconds": None, **given}
+    with pytest.raises(ValueError, match=message):
+        run(f"{hparams}.yaml", tmp_path / "out", **given)
+    written = {path.name for path in (tmp_path / "out").glob("*")}
+    assert written <= {".run.lock", "save"}
+
+
+@pytest.mark.parametrize(
     ("flags", "message"),
     [
         (["--compile"], "no --compile, .*compile_backend inductor"),

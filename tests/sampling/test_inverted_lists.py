@@ -1,6 +1,7 @@
 """Search in lists against a comparison with all keys, in float64."""
 
 import copy
+import sys
 
 import pytest
 import torch
@@ -47,6 +48,25 @@ def recall_of(lists, keys, is_listed, num_neighbors=10):
     expected = nearest_by_definition(keys, is_listed, num_neighbors)[1]
     shared = (rows[:, :, None] == expected[:, None]).sum()
     return float(shared) / expected.numel()
+
+
+def test_equal_keys_are_found_as_they_are_estimated_to_be():
+    keys = F.normalize(torch.ones(64, 8), dim=1)
+    lists = InvertedLists()
+    lists.allocate(64, 8)
+    recall, searched = lists.divide(keys, torch.ones(64).bool(), 5, 0)
+    assert (recall, searched) == (1.0, 1.0)
+    cosines, rows = lists.search(keys, keys, torch.arange(64), 5)
+    assert bool((rows >= 0).all())
+    assert cosines.min() > 0.999
+
+
+def test_without_faiss_the_error_comes_at_once_and_says_what_to_install(
+    monkeypatch,
+):
+    monkeypatch.setitem(sys.modules, "faiss", None)
+    with pytest.raises(ImportError, match="pip install faiss-cpu, or change"):
+        InvertedLists()
 
 
 @pytest.mark.parametrize("num_neighbors", [1, 10, 50])

@@ -1,15 +1,23 @@
 """Checks of what is composed and of what is resumed, without any training."""
 
+import copy
 import logging
 from types import SimpleNamespace
 
 import pytest
+import torch
+from speechbrain.lobes.features import Fbank
+from speechbrain.lobes.models.ECAPA_TDNN import ECAPA_TDNN
+from speechbrain.processing.features import InputNormalization
 from torch import nn
 
-from ssps_plugin.frameworks import SDPN
+from ssps_plugin import ClusteringSampling, PositiveSampler
+from ssps_plugin.dataio import CropGroup
+from ssps_plugin.frameworks import SDPN, EmbeddingModel, SimCLR
 from ssps_plugin.training import checks
 from ssps_plugin.training.checks import (
-    check_batch_of_rank,
+    check_batch,
+    check_crops,
     check_recoverables,
     check_references,
     check_run_options,
@@ -120,7 +128,7 @@ def batch_of(size, framework=None, **options):
     return {
         "global_batch_size": size,
         "framework": framework or SimpleNamespace(),
-        "sampler": SimpleNamespace(enabled=True),
+        "sampler": SimpleNamespace(enabled=True, check_batch=lambda num: None),
         **options,
     }
 
@@ -130,15 +138,108 @@ def test_one_utterance_in_a_process_is_refused_where_a_pass_sees_it_alone(
 ):
     sdpn = SDPN.__new__(SDPN)
     apart = SimpleNamespace(views_together=False)
-    check_batch_of_rank(batch_of(2, sdpn))
+    check_batch(batch_of(2, sdpn))
     monkeypatch.setattr(checks, "world_size", lambda: 2)
-    check_batch_of_rank(batch_of(2, reference_in_eval_mode=True))
+    check_batch(batch_of(2, reference_in_eval_mode=True))
     for options, message in (
         (batch_of(2, sdpn), "SDPN's teacher"),
         (batch_of(2, apart), "views_together is False"),
         (batch_of(3, reference_in_eval_mode=False), "in_eval_mode is False"),
     ):
         with pytest.raises(ValueError, match=message) as error:
-            check_batch_of_rank(options)
+            check_batch(options)
         assert "2 processes" in str(error.value)
         assert "change global_batch_size" in str(error.value)
+
+
+def test_a_step_of_one_utterance_or_of_more_than_the_queue_is_refused():
+    with pytest.raises(ValueError, match="at least 2 .* got 1: change global_"):
+        check_batch(batch_of(1))
+    sampler = PositiveSampler(
+        ClusteringSampling(2, 1),
+        queue_size=4,
+        reference_dim=2,
+        positive_dim=2,
+        start_epoch=2,
+    )
+    check_batch({**batch_of(4), "sampler": sampler})
+    with pytest.raises(ValueError, match="brings 5 .* queue_size is 4"):
+        check_batch({**batch_of(5), "sampler": sampler})
+
+
+def small_simclr():
+    encoder = ECAPA_TDNN(8, lin_neurons=4, channels=[8] * 5)
+    model = EmbeddingModel(
+        Fbank(n_mels=8), InputNormalization(norm_type="sentence"), encoder
+    )
+    return SimCLR(model)
+
+
+def test_crops_are_tried_and_change_nothing():
+    framework = small_simclr()
+    framework.eval()
+    views = CropGroup("views", 0.3, num_crops=2)
+    groups = [views, CropGroup("local", 0.01, num_crops=0)]
+    reference = CropGroup("reference", 0.4, augmented=False)
+    before = copy.deepcopy(framework.state_dict())
+    state = torch.random.get_rng_state()
+    check_crops(framework, [*groups, reference], 16000)
+    assert not framework.training
+    assert torch.equal(torch.random.get_rng_state(), state)
+    after = framework.state_dict()
+    assert all(torch.equal(before[key], after[key]) for key in before)
+
+
+@pytest.mark.parametrize(
+    ("groups", "message"),
+    [
+        ([CropGroup("views", 0.02, 2)], "0.02 s for 'views' .* crop_groups"),
+        (
+            [CropGroup("views", 0.3, 2), CropGroup("reference", 0.02)],
+            "0.02 s for 'reference' .*: change reference_seconds",
+        ),
+        ([CropGroup("views", 0.3, 3)], "one group of two views"),
+        ([CropGroup("views", 0.3, 2)] * 2, "one group of two views"),
+    ],
+)
+def test_crops_that_the_framework_does_not_take_are_refused(groups, message):
+    framework = small_simclr()
+    with pytest.raises(ValueError, match=message):
+        check_crops(framework, groups, 16000)
+    assert framework.training
+
+
+def test_a_reference_encoder_is_tried_in_the_place_of_the_framework():
+    lengths = []
+
+    def encoder(wavs):
+        lengths.append(wavs.shape[1])
+        return wavs[:, :4]
+
+    groups = [CropGroup("views", 0.3, 2), CropGroup("reference", 5.0)]
+    check_crops(small_simclr(), groups, 16000, encoder)
+    assert lengths == [16000]  # a second is enough
+
+
+def test_what_objects_are_made_of_is_compared_with_what_is_saved(
+    settings, tmp_path, caplog
+):
+    saved = tmp_path / "hyperparams.yaml"
+    saved.write_text(
+        saved.read_text() + "sampler: !new:P\n  strategy: !new:C\n    size: 3\n"
+        "    dim: !ref <lr>\n"
+    )
+    now = {"sampler": "!new:P", "sampler.strategy": "!new:C"}
+    with caplog.at_level(logging.INFO):
+        log_changed_settings(
+            settings, settings, {**now, "sampler.strategy.size": 3}
+        )
+        assert not caplog.text
+        now = {**now, "sampler.strategy": "!new:D", "sampler.seed": 1}
+        log_changed_settings(settings, settings, now)
+    for change in (
+        "sampler.strategy !new:C -> !new:D",
+        "sampler.strategy.size 3 -> its default",
+        "sampler.seed its default -> 1",
+    ):
+        assert change in caplog.text

@@ -101,11 +101,15 @@ class BatchAugmentation:
         if augmentation.augment_on != "device" or not augmentation.drawn_names:
             return None
         rate = augmentation.sample_rate
-        augmented = [group for group in groups if group.augmented]
-        if not augmented:
+        lengths = [
+            length
+            for group in groups
+            if group.augmented
+            for length in group.lengths(rate)
+        ]
+        if not lengths:
             return None
-        longest = max(max(group.lengths(rate)) for group in augmented)
-        return cls(augmentation, longest, device)
+        return cls(augmentation, max(lengths), device)
 
     def __call__(self, batch: Any, key: str) -> Tensor:
         """Augment the crops of a group.

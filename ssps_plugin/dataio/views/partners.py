@@ -64,14 +64,7 @@ class PartnerViewSampler(ViewSampler):
     ) -> None:
         super().__init__(groups, seed, epoch, augmentation, sample_rate)
         self.partners = Partners(dataset, partners)
-        if partner_crops is None:
-            partner_crops = {self.groups[0].key: 1}
-        self._is_partners = _assign_crops(self.groups, partner_crops)
-
-    @property
-    def first_is_partners(self) -> bool:
-        """Whether the first crop of all is cut from the partner's file."""
-        return self._is_partners[0]
+        self._is_partners = assign_crops(self.groups, partner_crops)
 
     def cut(
         self, utterance_id: str, wav: str, seconds: float, epoch: int
@@ -126,7 +119,8 @@ class Partners:
     Raises
     ------
     ValueError
-        Another number of partners than of utterances, or a row without file.
+        Another number of partners than of utterances, partners that are not
+        among them, or a row without file.
 
     Example
     -------
@@ -144,10 +138,23 @@ class Partners:
         wav_key: str = "wav",
     ) -> None:
         self._rows, self._ids = dataset.data, dataset.data_ids
+        if partners.dtype != torch.long or partners.dim() != 1:
+            raise ValueError(
+                "Expected partners of int64, (num_utterances,), got "
+                f"{partners.dtype} of shape {tuple(partners.shape)}: change "
+                "partners to the sampler, or to sampler.partners"
+            )
         if len(partners) != len(self._ids):
             raise ValueError(
                 f"Expected a partner for each of {len(self._ids)} utterances, "
                 f"got {len(partners)}: bind the sampler to this dataset"
+            )
+        if not bool(((partners >= -1) & (partners < len(partners))).all()):
+            raise ValueError(
+                "Expected partners as places in the dataset, from 0 to "
+                f"{len(partners) - 1}, or -1 for none, got from "
+                f"{int(partners.min())} to {int(partners.max())}: change "
+                "partners to the sampler, or to sampler.partners"
             )
         if wav_key not in self._rows[self._ids[0]]:
             raise ValueError(
@@ -303,10 +310,35 @@ def _partners_of(sampler: Any, dataset: DynamicItemDataset) -> torch.Tensor:
     return partners
 
 
-def _assign_crops(
-    groups: Sequence[CropGroup], partner_crops: Mapping[str, int]
+def assign_crops(
+    groups: Sequence[CropGroup], partner_crops: Mapping[str, int] | None = None
 ) -> list[bool]:
-    """Return whether each crop is the partner's, in the groups' order."""
+    """Say which crops are cut from the partner's file.
+
+    Arguments
+    ---------
+    groups : sequence of CropGroup
+        Those that have crops.
+    partner_crops : mapping of str to int, optional
+        As for `PartnerViewSampler`.
+
+    Returns
+    -------
+    list of bool
+        Whether each crop is the partner's, in the groups' order.
+
+    Raises
+    ------
+    ValueError
+        As `PartnerViewSampler`, of `partner_crops`.
+
+    Example
+    -------
+    >>> assign_crops([CropGroup("views", seconds=2.0, num_crops=2)])
+    [False, True]
+    """
+    if partner_crops is None:
+        partner_crops = {groups[0].key: 1}
     sizes = {group.key: group.num_crops or 1 for group in groups}
     if not isinstance(partner_crops, Mapping) or not all(
         isinstance(num, int) and not isinstance(num, bool)

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from speechbrain.dataio.dataset import DynamicItemDataset
 
+from ssps_plugin.checks import check_flag, is_number
 from ssps_plugin.dataio.audio import (
     RETRY_WAITS,
     SAMPLE_RATE,
@@ -61,10 +62,11 @@ class CropGroup:
     augmented: bool = True
 
     def __post_init__(self) -> None:
-        if not self.seconds > 0:
+        check_flag("augmented", self.augmented)
+        if not is_number(self.seconds) or not self.seconds > 0:
             raise ValueError(
                 f"Expected crops of '{self.key}' longer than 0 seconds, got "
-                f"{self.seconds}: change their length in seconds"
+                f"{self.seconds!r}: change their length in seconds"
             )
         if self.num_crops is not None and self.num_crops < 0:
             raise ValueError(
@@ -242,6 +244,11 @@ class ViewSampler:
             raise ValueError(
                 "Expected at least 1 crop, got none: change num_crops of "
                 "crop_groups"
+            )
+        if not isinstance(epoch, SharedEpoch):
+            raise ValueError(
+                f"Expected a SharedEpoch as epoch, got {epoch!r}: change epoch "
+                "to one SharedEpoch(), and set its value in every epoch"
             )
         self.seed = seed
         self.epoch = epoch

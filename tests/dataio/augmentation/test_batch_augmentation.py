@@ -111,6 +111,14 @@ def assert_same(one, other):
     assert torch.equal(one["reference"], other["reference"])
 
 
+def test_a_group_without_crops_is_not_augmented(files):
+    options = {"noise_folder": files / "musan", "augment_on": "device"}
+    augmentation = Augmentation(**options)
+    empty = CropGroup("local", 9.0, num_crops=0)
+    assert BatchAugmentation.of(augmentation, [*GROUPS, empty], "cpu")
+    assert BatchAugmentation.of(augmentation, [empty], "cpu") is None
+
+
 @pytest.mark.parametrize(
     ("noise", "rirs", "reverb_probability", "noise_probability"),
     [

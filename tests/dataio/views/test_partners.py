@@ -202,8 +202,7 @@ def test_a_sampler_that_is_given_is_bound_in_the_datasets_order(dataset):
     sampler.partner_table.write(torch.arange(NUM))
     sampler.partners[0] = 2  # of u5, which is the first: u3
     assert round(float(turned[0]["partner"].mean()) * 10) == 3
-    sampler.epoch = 1
-    with pytest.raises(RuntimeError, match="in use with other utterances"):
+    with pytest.raises(RuntimeError, match="got others or another order"):
         add_partner_view(dataset, sampler, seconds=0.5)
 
 
@@ -226,6 +225,44 @@ def test_of_a_partner_that_is_lost_the_own_file_is_read_and_told_once(
     assert means == [1, 2]
     assert caplog.text.count("partner of u1 cannot be read") == 1
     assert "partner of u2" not in caplog.text
+
+
+def test_a_dataset_in_another_order_is_not_bound_once_partners_are_read(
+    dataset,
+):
+    sampler = reading_sampler()
+    dataset.set_output_keys(["id"])
+    add_partner_view(dataset, sampler, seconds=0.5)
+    sampler.bind(dataset)
+    turned = dataset.filtered_sorted(sort_key="wav", reverse=True)
+    with pytest.raises(RuntimeError, match="before add_partner_view"):
+        sampler.bind(turned)
+    assert sampler.utterances.fingerprint  # of the first, as before
+    sampler.bind(dataset)
+
+
+@pytest.mark.parametrize(
+    ("partners", "message"),
+    [
+        (torch.full((NUM,), 1.5), "got torch.float32 of shape"),
+        (torch.zeros(NUM, 2).long(), "int64, .* of shape \\(6, 2\\)"),
+        (torch.full((NUM,), 6), "from 0 to 5, .* got from 6 to 6"),
+        (torch.full((NUM,), -2), "got from -2 to -2"),
+    ],
+)
+def test_partners_that_are_no_places_in_the_dataset_are_refused(
+    dataset, partners, message
+):
+    with pytest.raises(ValueError, match=message):
+        add_partner_view(dataset, partners, seconds=0.5)
+
+
+def test_what_is_no_length_and_no_epoch_is_refused(dataset):
+    partners = torch.full((NUM,), -1)
+    with pytest.raises(ValueError, match="longer than 0 seconds, got '2'"):
+        add_partner_view(dataset, partners, seconds="2")
+    with pytest.raises(ValueError, match="SharedEpoch as epoch, got 3"):
+        add_partner_view(dataset, partners, seconds=0.5, epoch=3)
 
 
 def test_partners_of_another_dataset_are_refused(dataset):
