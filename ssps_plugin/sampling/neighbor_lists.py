@@ -86,7 +86,8 @@ class NeighborLists(nn.Module):
             logger.warning(
                 "Lists of %d neighbours among %d utterances share much by "
                 "chance: draws look surer than they are. More utterances are "
-                "needed, or a smaller num_neighbors.",
+                "needed, or a smaller num_neighbors (with coverage auto, a "
+                "number for coverage).",
                 self.num_neighbors,
                 num_utterances,
             )

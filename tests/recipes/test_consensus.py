@@ -56,20 +56,31 @@ def test_the_documented_overlay_trains_and_resumes_inside_an_epoch(
 
 
 @pytest.mark.parametrize(
-    ("name", "way"),
-    [("simclr", "queue"), ("simclr", "read"), ("dino", "queue")],
+    ("name", "way", "more"),
+    [
+        ("simclr", "queue", {}),
+        ("simclr", "read", {}),
+        ("simclr", "queue", {"mask_false_negatives": True}),
+        ("moco", "queue", {}),
+        ("swav", "read", {}),
+        ("vicreg", "queue", {}),
+        ("dino", "queue", {}),
+        ("sdpn", "read", {}),
+    ],
 )
 def test_a_run_of_coverage_0_is_the_plain_run_bit_for_bit(
-    name, way, corpus, tmp_path
+    name, way, more, corpus, tmp_path
 ):
-    options = {"data_folder": corpus, "num_epochs": 3}
+    options = {"data_folder": corpus, "num_epochs": 3, **more}
     options |= FRAMEWORKS.get(name, {})
     run(f"{name}.yaml", tmp_path / "plain", **options)
-    run(
+    log = run(
         f"{name}_ssps.yaml",
         tmp_path / "ssps",
         **{**READ, **options, "pseudo_positives": way, "coverage": 0.0},
     )
+    assert "without SSPS, since coverage is 0" in log
+    assert "SSPS was switched on" not in log
     plain, ssps = tmp_path / "plain", tmp_path / "ssps"
     assert losses(plain) == losses(ssps)
     assert history(ssps)[-1]["coverage"] == 0

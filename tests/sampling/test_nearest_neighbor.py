@@ -228,7 +228,7 @@ def test_lists_follow_what_a_step_writes(make_memories, lists):
 
 
 def test_the_recall_of_a_search_in_lists_is_logged_and_of_the_exact_nothing(
-    make_memories,
+    make_memories, caplog
 ):
     memories = make_memories(NUM, QUEUED)
     strategy = NearestNeighborSampling(3, **IN_LISTS["two"])
@@ -236,6 +236,7 @@ def test_the_recall_of_a_search_in_lists_is_logged_and_of_the_exact_nothing(
     metrics = memories.prepare(strategy).metrics()
     assert metrics["searched_lists"] == pytest.approx(0.4)
     assert 0.3 < metrics["search_recall"] < 1
+    assert "with num_probes 2 finds" in caplog.text
     assert memories.prepare(NearestNeighborSampling(3)).metrics() == {}
 
 

@@ -1,0 +1,67 @@
+"""The benchmarks that look at a run, on a tiny one."""
+
+import subprocess
+import sys
+
+import pytest
+
+from tests.recipes.running import ROOT, own_process_environment, run
+
+pytestmark = pytest.mark.slow
+ARGUMENTS = {
+    "draws": (),
+    "readiness": ("--num_neighbors", "4"),
+    "cluster_number": ("--epochs", "2", "3"),
+    "overlap_rules": (),
+    "list_whitening": ("--epochs", "3"),
+}
+
+
+@pytest.fixture(scope="module")
+def runs(corpus, tmp_path_factory):
+    """One with SSPS that keeps its checkpoints, and one without."""
+    folder = tmp_path_factory.mktemp("runs")
+    options = {"data_folder": corpus, "num_epochs": 4, "num_checkpoints": 9}
+    run("simclr_ssps.yaml", folder / "ssps", ssps_start_epoch=2, **options)
+    run("simclr.yaml", folder / "plain", **options)
+    return folder
+
+
+def call(script, *arguments):
+    return subprocess.run(
+        [sys.executable, ROOT / "benchmarks" / f"{script}.py", *arguments],
+        env=own_process_environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+
+
+@pytest.mark.parametrize("script", ARGUMENTS)
+def test_it_looks_at_the_run_and_a_table_is_as_wide_as_its_heads(script, runs):
+    done = call(script, runs / "ssps", *ARGUMENTS[script])
+    assert done.returncode == 0, done.stderr
+    assert "ssps" in done.stdout
+    rows = [line for line in done.stdout.splitlines() if line.startswith("|")]
+    if script not in ("overlap_rules", "list_whitening"):  # these have none
+        assert len(rows) > 2 and len({row.count("|") for row in rows}) == 1
+
+
+@pytest.mark.parametrize("script", ARGUMENTS)
+@pytest.mark.parametrize("name", ["plain", "nothing"])
+def test_what_is_no_run_with_ssps_ends_in_words(script, name, runs):
+    done = call(script, runs / name, *ARGUMENTS[script])
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: "), done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_number_that_is_out_of_range_ends_in_words(runs):
+    for script, option in (
+        ("draws", "--num_clusters=0"),
+        ("draws", "--num_clusterings=0"),
+        ("readiness", "--num_neighbors=60"),
+    ):
+        done = call(script, runs / "ssps", option)
+        assert done.returncode == 1 and "Traceback" not in done.stderr
