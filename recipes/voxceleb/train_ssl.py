@@ -483,7 +483,7 @@ def warn_unusual_settings(hparams: dict[str, Any]) -> None:
 
 
 def warn_idle_references(hparams: dict[str, Any]) -> None:
-    """Warn of settings of references and of the queue that do nothing."""
+    """Warn of settings of references that do nothing."""
     num_epochs = hparams["num_epochs"]
     last_epoch = hparams.get("last_reference_epoch")
     if last_epoch is not None and last_epoch >= num_epochs:
@@ -491,15 +491,6 @@ def warn_idle_references(hparams: dict[str, Any]) -> None:
             "last_reference_epoch does nothing: it is %d, num_epochs %d",
             last_epoch,
             num_epochs,
-        )
-    start_epoch = hparams.get("feature_queue_start_epoch", 0)
-    is_kept = hparams.get("feature_queue_originals", False)
-    if is_kept and start_epoch > num_epochs:
-        logger.warning(
-            "feature_queue_originals does nothing: num_epochs is %d, "
-            "feature_queue_start_epoch %d",
-            num_epochs,
-            start_epoch,
         )
 
 

@@ -22,7 +22,7 @@ SSPS_RECIPES = [path for path in RECIPES if path.stem.endswith("_ssps")]
 REACHED = {
     "simclr": {
         "temperature": (0.31, "ssl_loss.temperature"),
-        "views_together": (False, "framework.views_together"),
+        "views_together": (True, "framework.views_together"),
         "reference_interval": (3, "sampler.reference_interval"),
         "last_reference_epoch": (119, "sampler.last_reference_epoch"),
     },
@@ -31,24 +31,24 @@ REACHED = {
         "ema_momentum": (0.7, "framework.momentum.initial"),
         "average_buffers": (True, "framework.average_buffers"),
         "negatives_size": (300, "negatives.size"),
-        "views_together": (False, "framework.views_together"),
+        "views_together": (True, "framework.views_together"),
     },
     "swav": {
         "prediction_temperature": (0.31, "ssl_loss.temperature"),
         "sinkhorn_epsilon": (0.07, "ssl_loss.epsilon"),
         "num_sinkhorn_iterations": (5, "ssl_loss.num_iterations"),
         "frozen_epochs": (7, "prototypes.frozen_epochs"),
-        "prototypes_weight_norm": (True, "prototypes.weight_norm"),
+        "prototypes_weight_norm": (False, "prototypes.weight_norm"),
         "feature_queue_size": (640, "feature_queue.size"),
         "feature_queue_start_epoch": (9, "feature_queue.start_epoch"),
-        "feature_queue_originals": (True, "feature_queue.keep_originals"),
-        "views_together": (False, "framework.views_together"),
+        "feature_queue_originals": (False, "feature_queue.keep_originals"),
+        "views_together": (True, "framework.views_together"),
     },
     "vicreg": {
         "invariance_weight": (0.2, "ssl_loss.invariance_weight"),
         "variance_weight": (0.3, "ssl_loss.variance_weight"),
         "covariance_weight": (0.4, "ssl_loss.covariance_weight"),
-        "views_together": (False, "framework.views_together"),
+        "views_together": (True, "framework.views_together"),
     },
     "dino": {
         "student_temperature": (0.31, "ssl_loss.student_temperature"),
@@ -59,7 +59,7 @@ REACHED = {
         "ema_momentum": (0.7, "framework.momentum.initial"),
         "average_buffers": (True, "framework.average_buffers"),
         "frozen_epochs": (7, "framework.frozen_epochs"),
-        "head_by_group": (True, "framework.head_by_group"),
+        "head_by_group": (False, "framework.head_by_group"),
         "max_parameter_grad_norm": (2.5, "clip_gradients.max_norm"),
         "lr": (0.5, "lr_schedule.peak"),
         "final_lr": (0.003, "lr_schedule.final"),
@@ -105,6 +105,23 @@ def test_twins_differ_in_the_ssps_block_only(path):
     twin = path.with_name(path.name.replace("_ssps", ""))
     assert without_ssps_block(path) == without_ssps_block(twin)
     assert path.read_text() != twin.read_text()
+
+
+@pytest.mark.parametrize("overlay", ["minivox", "small_corpus"])
+def test_the_voxceleb_files_go_the_published_way_and_the_overlays_ours(overlay):
+    published = {
+        **dict.fromkeys(
+            ("simclr", "moco", "vicreg"), {"views_together": False}
+        ),
+        "swav": {"views_together": False, "prototypes_weight_norm": True},
+        "dino": {"head_by_group": True},
+    }
+    ours = read(overlay)
+    for name, values in published.items():
+        for key, value in values.items():
+            assert read(name)[key] is value
+            assert ours[key] is not value
+    assert read("swav")["feature_queue_originals"] is True
 
 
 def test_simclr_has_the_published_settings():
