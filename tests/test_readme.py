@@ -145,6 +145,7 @@ def test_results_in_the_readme_are_the_means_of_the_runs():
         "VICReg",
         "DINO",
         "SwAV",
+        "SDPN",
     ]
     for framework, seeds, *cells in shown:
         for positives, cell in zip(("plain", "SSPS"), cells, strict=True):
