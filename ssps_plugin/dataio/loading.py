@@ -65,11 +65,7 @@ def train_loader_kwargs(
             f"utterances, got {num_utterances}: change global_batch_size, and "
             "with SSPS num_clusters too"
         )
-    if global_batch_size < 2:
-        raise ValueError(
-            "Expected at least 2 utterances in a step, to be compared with "
-            f"each other, got {global_batch_size}: change global_batch_size"
-        )
+    check_step_size(global_batch_size)
     return {
         **_shuffle_options(num_utterances),
         "batch_size": global_batch_size // num_ranks,
@@ -80,6 +76,15 @@ def train_loader_kwargs(
         "collate_fn": collate_views,
         "worker_init_fn": ignore_interrupts,
     }
+
+
+def check_step_size(global_batch_size: int) -> None:
+    """Raise a ValueError unless a step has utterances to be compared."""
+    if global_batch_size < 2:
+        raise ValueError(
+            "Expected at least 2 utterances in a step, to be compared with "
+            f"each other, got {global_batch_size}: change global_batch_size"
+        )
 
 
 def ignore_interrupts(worker: int) -> None:

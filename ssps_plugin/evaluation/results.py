@@ -602,10 +602,8 @@ def _warn_nothing_drawn(
     """Warn if no epoch of SSPS substituted anything, though it was to."""
     asked = [
         row["coverage"]
-        for row in rows
-        if row["epoch"] >= start_epoch
-        and "coverage" in row
-        and row.get("confident") != 0
+        for row in _rows_of_ssps(rows, start_epoch)
+        if row.get("confident") != 0
     ]
     if asked and max(asked) == 0:
         logger.warning(
@@ -617,16 +615,13 @@ def _warn_nothing_drawn(
         )
 
 
-def _any_substituted(
+def _rows_of_ssps(
     rows: Sequence[Mapping[str, Any]], start_epoch: int
-) -> bool:
-    """Whether any epoch of SSPS is known to have substituted, or not known."""
-    found = [
-        row["coverage"]
-        for row in rows
-        if row["epoch"] >= start_epoch and "coverage" in row
+) -> list[Mapping[str, Any]]:
+    """Return the epochs of SSPS of which the coverage is known."""
+    return [
+        row for row in rows if row["epoch"] >= start_epoch and "coverage" in row
     ]
-    return not found or max(found) > 0
 
 
 def summarize_training(
@@ -655,7 +650,8 @@ def summarize_training(
         _warn_nothing_drawn(history.rows, start_epoch)
     if start_epoch is None or result is None or result.eer is None:
         return
-    if not _any_substituted(history.rows, start_epoch):
+    known = _rows_of_ssps(history.rows, start_epoch)
+    if known and not any(row["coverage"] for row in known):
         return
     last_epoch = history.rows[-1]["epoch"]
     before = history.at(start_epoch - 1).get("eer")

@@ -819,10 +819,10 @@ class SSLBrain(sb.Brain):
         )
         ranks = "" if world_size() == 1 else f", {world_size()} processes"
         positives = "without SSPS"
-        if sampler.enabled:
-            positives = f"with SSPS from epoch {sampler.start_epoch} on"
         if sampler.enabled and sampler.covers_nothing:
-            positives = "without SSPS, since coverage is 0"
+            positives += ", since coverage is 0"
+        elif sampler.enabled:
+            positives = f"with SSPS from epoch {sampler.start_epoch} on"
         logger.info(
             "Training %s on %s%s: %s weights, %d epochs of %d steps, %s.",
             type(self.framework).__name__,

@@ -3,7 +3,8 @@
 import importlib.util
 import os
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import speechbrain as sb
@@ -12,6 +13,7 @@ from speechbrain.utils.logger import get_logger
 from torch import Tensor, nn
 
 from ssps_plugin.dataio import CropGroup
+from ssps_plugin.dataio.loading import check_step_size
 from ssps_plugin.distributed import world_size
 from ssps_plugin.frameworks import SDPN, Framework
 from ssps_plugin.reference import check_reference_precision
@@ -161,23 +163,19 @@ def check_dimensions(
         The encoder does not take the features, or the references are not of
         the sampler's `reference_dim`.
     """
-    was_training = framework.training
-    framework.eval()
     try:
-        with torch.no_grad():
+        with _tried_out(framework):
             second = torch.zeros(1, sample_rate)
             dim = framework.embed(second).shape[-1]
             if reference_encoder is not None:
                 dim = reference_encoder(second).shape[-1]
     except RuntimeError as error:
-        reason = " ".join(str(error).split())[:_SHOWN_CHARACTERS]
+        reason = _first_words(error)
         raise ValueError(
             "Expected an encoder that takes the bands of the features, got: "
             f"{reason}. Change num_mels, or input_size of encoder (with a "
             "pre-trained front end, hidden_size in its config.json)."
         ) from error
-    finally:
-        framework.train(was_training)
     expected = getattr(getattr(sampler, "bank", None), "dim", dim)
     if dim != expected and reference_encoder is not None:
         raise ValueError(
@@ -221,47 +219,50 @@ def check_crops(
         A group's crops are too short for features and encoder, or the
         framework takes other groups than these.
     """
-    groups = [group for group in groups if group.num_crops != 0]
     views = []
+    with _tried_out(framework):
+        for group in groups:
+            if group.num_crops == 0:
+                continue
+            seconds = min(group.seconds, _SECONDS_TRIED)
+            crop = torch.zeros(1, round(seconds * sample_rate))
+            if group.is_reference:
+                embed = reference_encoder or framework.embed
+                _try_crop(embed, crop, group)
+                continue
+            _try_crop(framework.embed, crop, group)
+            crops = [crop[0]] * (group.num_crops or 1)
+            views.append(group.stack(crops)[None])
+        framework(*views)
+
+
+@contextmanager
+def _tried_out(framework: Framework) -> Iterator[None]:
+    """Try in eval mode, without gradients; nothing changes by it."""
     was_training = framework.training
     framework.eval()
     try:
         with torch.no_grad(), torch.random.fork_rng(devices=[]):
-            for group in groups:
-                seconds = min(group.seconds, _SECONDS_TRIED)
-                crop = torch.zeros(1, round(seconds * sample_rate))
-                is_other = group.is_reference and reference_encoder is not None
-                _try_crop(
-                    reference_encoder if is_other else framework.embed,
-                    crop,
-                    group,
-                )
-                if group.num_crops is None:
-                    views.append(crop)
-                else:
-                    views.append(crop.expand(1, group.num_crops, -1))
-            framework(
-                *(
-                    view
-                    for view, group in zip(views, groups, strict=True)
-                    if not group.is_reference
-                )
-            )
+            yield
     finally:
         framework.train(was_training)
+
+
+def _first_words(error: Exception) -> str:
+    return " ".join(str(error).split())[:_SHOWN_CHARACTERS]
 
 
 def _try_crop(embed: Any, crop: Tensor, group: CropGroup) -> None:
     try:
         embed(crop)
     except (RuntimeError, IndexError) as error:
-        reason = " ".join(str(error).split())[:_SHOWN_CHARACTERS]
         key = "reference_seconds"
         if not group.is_reference:
             key = f"the seconds of {group.key!r} in crop_groups"
         raise ValueError(
             f"Expected crops that are long enough for features and encoder, "
-            f"got {group.seconds:g} s for {group.key!r} ({reason}): change "
+            f"got {group.seconds:g} s for {group.key!r} "
+            f"({_first_words(error)}): change "
             f"{key}."
         ) from error
 
@@ -412,11 +413,7 @@ def check_batch(hparams: Mapping[str, Any]) -> None:
     """
     framework, sampler = hparams["framework"], hparams["sampler"]
     batch_size, num_ranks = hparams["global_batch_size"], world_size()
-    if batch_size < 2:
-        raise ValueError(
-            "Expected at least 2 utterances in a step, to be compared with "
-            f"each other, got {batch_size}: change global_batch_size."
-        )
+    check_step_size(batch_size)
     sampler.check_batch(batch_size)
     if batch_size // num_ranks > 1:
         return
