@@ -32,6 +32,7 @@ from ssps_plugin.memory import (
 from ssps_plugin.sampling import (
     Anchors,
     Coverage,
+    EpochDiagnosis,
     SamplingStrategy,
     Schedule,
     effective_rank,
@@ -39,7 +40,6 @@ from ssps_plugin.sampling import (
 
 logger = get_logger(__name__)
 
-_LOW_COVERAGE = 0.4
 # How far the norm of a reference may be from 1: half precision rounds.
 _NORM_TOLERANCE = 0.05
 # An epoch is added to a seed, and hashed.
@@ -513,7 +513,7 @@ class PositiveSampler(nn.Module):
         is_warned = self._report_epoch()
         if epoch >= self.start_epoch:
             self._prepare(epoch)
-            fault = None if is_warned else self._find_fault()
+            fault = None if is_warned else self._diagnosis().find_fault()
             if fault is not None:
                 logger.warning("SSPS epoch %d: %s.", epoch, fault)
         elif self._has_reached(self.first_fill_epoch):
@@ -548,7 +548,7 @@ class PositiveSampler(nn.Module):
         if not bool(self.bank.seen.any()):
             raise RuntimeError(
                 f"SSPS starts in epoch {epoch} but nothing is remembered"
-                f"{self._explain_dropped() or self._explain_unfilled()}"
+                f"{self._diagnosis().explain_nothing_remembered()}"
             )
         self.strategy.set_epoch(epoch - self.start_epoch)
         are_old = self.epoch is not None and self._leaves_references(self.epoch)
@@ -575,7 +575,7 @@ class PositiveSampler(nn.Module):
                 )
                 broadcast_buffers(self.coverage)
         except ValueError as error:
-            explanation = self._explain_dropped()
+            explanation = self._diagnosis().explain_dropped()
             if not explanation:
                 raise
             raise ValueError(f"{error} Note{explanation}") from error
@@ -585,10 +585,6 @@ class PositiveSampler(nn.Module):
         metrics = self.strategy.metrics()
         if metrics:
             logger.info("SSPS epoch %d: %s", epoch, metrics)
-
-    def _asked_coverage(self, epoch: int) -> float:
-        """Return what fraction of anchors an SSPS epoch may cover."""
-        return self.coverage.fraction(epoch - self.start_epoch)
 
     def _draw_partners(self, epoch: int) -> None:
         """Draw the partner of every utterance that was seen."""
@@ -630,134 +626,29 @@ class PositiveSampler(nn.Module):
         drawn = drawn.to(index.device, torch.long)
         return torch.where(drawn == index, -1, drawn)
 
-    def _explain_unfilled(self) -> str:
-        if self.start_epoch == 1:
-            return (
-                ". Call warm_start(...) with an encoder that is already "
-                "trained, or change start_epoch to 2 or more: the epoch before "
-                "it fills the memories."
-            )
-        return (
-            ". Train the epoch before with SSPS in place (start_epoch "
-            f"{self.start_epoch} fills the memories in epoch "
-            f"{self.start_epoch - 1}), or call warm_start(...) with an encoder "
-            "that is already trained."
-        )
-
-    def _explain_dropped(self) -> str:
-        """Explain which rows of the epoch were not remembered, if any."""
-        anchors, _, dropped = self._counts.tolist()
-        if not dropped:
-            return ""
-        return (
-            f": {dropped} of {anchors} rows of epoch {self.epoch} were not "
-            f"remembered, because their {self._not_finite()} were not finite "
-            "(NaN or infinity). Lower the learning rate or look at the audio, "
-            "and go on from a checkpoint before that epoch."
-        )
-
-    def _not_finite(self) -> str:
-        """Name what was not finite in rows that were not remembered."""
-        # A slot keeps the positives of such a row, though it counts as empty.
-        finite = bool(self.queue.positives.isfinite().all())
-        return "references" if finite else "references or positives"
-
     def _report_epoch(self) -> bool:
         """Log coverage and warn of it; return whether a fault was named."""
         if self._is_reported or not self._has_reached(self.first_fill_epoch):
             return False
         self._is_reported = True
+        return self._diagnosis().log()
+
+    def _diagnosis(self) -> EpochDiagnosis:
         anchors, covered, dropped = self._counts.tolist()
-        if dropped and bool(self.bank.seen.any()):
-            logger.warning(
-                "SSPS did not remember %d of %d rows of epoch %d, because "
-                "their %s were not finite (NaN or infinity): lower the "
-                "learning rate, or look at the audio.",
-                dropped,
-                anchors,
-                self.epoch,
-                self._not_finite(),
-            )
-        if not self._has_reached(self.start_epoch):
-            return False
-        coverage = covered / max(anchors, 1)
-        logger.info("SSPS epoch %d: coverage %.3f", self.epoch, coverage)
-        if self.coverage.is_auto or self.strategy.holds_back:
-            self._explain_holding_back(coverage)
-            return False
-        if coverage >= _LOW_COVERAGE * self._asked_coverage(self.epoch or 0):
-            return False
-        fault = self._find_fault()
-        logger.warning(
-            "SSPS found a pseudo-positive for %.1f %% of the anchors "
-            "of epoch %d only, the others kept their own positives: %s.",
-            100 * coverage,
-            self.epoch,
-            fault or self._explain_coverage(anchors, dropped),
+        return EpochDiagnosis(
+            epoch=self.epoch or 0,
+            start_epoch=self.start_epoch,
+            anchors=anchors,
+            covered=covered,
+            dropped=dropped,
+            num_utterances=len(self._bound()),
+            strategy=self.strategy,
+            coverage=self.coverage,
+            bank=self.bank,
+            queue=self.queue,
+            reads_partners=self.reads_partners,
+            last_reference_epoch=self.last_reference_epoch,
         )
-        return fault is not None
-
-    def _explain_holding_back(self, coverage: float) -> None:
-        """Say in words how many anchors were covered, and why not more."""
-        part = self.coverage if self.coverage.is_auto else self.strategy
-        why = part.explain_holding_back()
-        if not self.reads_partners and self.queue.size < len(self._bound()):
-            why += (
-                f", or is not among the {self.queue.size} utterances of the "
-                f"queue (queue_size), of {len(self._bound())}"
-            )
-        if self._asked_coverage(self.epoch or 0) < 1:
-            why += ", or because coverage asks for no more"
-        logger.info(
-            "SSPS epoch %d: %.1f %% of the anchors got a pseudo-positive%s.",
-            self.epoch,
-            100 * coverage,
-            f"; the others kept their own, since {why}" if coverage < 1 else "",
-        )
-        last = self.last_reference_epoch
-        if coverage == 0 and last is not None and self._has_reached(last):
-            logger.warning(
-                "SSPS will substitute nothing: nobody was found, and no "
-                "references are made after epoch %d to find somebody by. "
-                "Raise last_reference_epoch, or leave it out.",
-                last,
-            )
-
-    def _find_fault(self) -> str | None:
-        """Say what is wrong with references or clusters, and what to try."""
-        if self.bank.are_alike():
-            cosine = self.bank.mean_cosine()
-            return (
-                "the references of all utterances are nearly the same (mean "
-                f"cosine {cosine:.3f}), so the encoder has collapsed or the "
-                "recordings are copies of one. Look at the loss and the audio, "
-                "lower the learning rate, and go on from a checkpoint before"
-            )
-        return self.strategy.find_fault()
-
-    def _explain_coverage(self, anchors: int, dropped: int) -> str:
-        """Say why few pseudo-positives were found, and what to try."""
-        if not anchors:
-            return (
-                "the sampler was called in no step, call it in every step, "
-                "with reference None where needs_reference is False"
-            )
-        if dropped > _LOW_COVERAGE * anchors:
-            return (
-                f"the {self._not_finite()} of {dropped} of {anchors} rows were "
-                "not finite, lower the learning rate or look at the audio"
-            )
-        num_utterances = len(self._bound())
-        if self.has_clusters:
-            num_clustered = int((self.clusters() >= 0).sum())
-            if num_clustered < _LOW_COVERAGE * num_utterances:
-                return (
-                    f"{num_clustered} of {num_utterances} utterances had a "
-                    "reference when the epoch began, let the epochs see all"
-                )
-        if not self.reads_partners and self.queue.size < num_utterances:
-            return "raise queue_size, or lower num_clusters"
-        return "lower num_clusters, or change num_neighbors"
 
     # -- steps -------------------------------------------------------------
 
@@ -846,7 +737,7 @@ class PositiveSampler(nn.Module):
             if self.reads_partners:
                 self._gather(step, self.partner_table.of(step.index))
                 return positives
-            if self._asked_coverage(self.epoch) == 0:
+            if self.coverage.fraction(self.epoch - self.start_epoch) == 0:
                 self._gather(step, torch.full_like(step.index, -1))
                 return positives
             anchors = Anchors(step.index, step.reference, self.seed, self.epoch)

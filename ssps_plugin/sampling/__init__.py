@@ -3,6 +3,7 @@
 from ssps_plugin.sampling.clustering import CentroidSampling, ClusteringSampling
 from ssps_plugin.sampling.consensus import ConsensusSampling
 from ssps_plugin.sampling.coverage import Coverage
+from ssps_plugin.sampling.diagnosis import EpochDiagnosis
 from ssps_plugin.sampling.nearest_neighbor import NearestNeighborSampling
 from ssps_plugin.sampling.schedule import (
     GeometricSchedule,
@@ -20,6 +21,7 @@ __all__ = [
     "ClusteringSampling",
     "ConsensusSampling",
     "Coverage",
+    "EpochDiagnosis",
     "GeometricSchedule",
     "LinearSchedule",
     "NearestNeighborSampling",
