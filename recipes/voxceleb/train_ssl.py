@@ -84,11 +84,11 @@ from ssps_plugin.training.run_folder import (
 from ssps_plugin.training.runtime import process_group
 from ssps_plugin.training.settings import tag_of
 from ssps_plugin.training.train_loggers import check_use_wandb
-from ssps_plugin.training.weights import (
+from ssps_plugin.training.warm_start import (
+    check_finished_run,
     check_warm_start,
-    check_weights,
-    find_save_folder,
 )
+from ssps_plugin.training.weights import check_weights, find_save_folder
 
 logger = get_logger(__name__)
 
@@ -421,12 +421,15 @@ def log_reference_encoder(encoder: EncoderEnsemble, sources: Any) -> None:
 
 
 def check_weights_to_start_from(hparams: dict[str, Any]) -> None:
-    """Check that weights to start from fit, before any folder is made."""
+    """Check that what to start from fits, before any folder is made."""
     source, sampler = hparams.get("warm_start_from"), hparams["sampler"]
     if source is None or has_checkpoints(hparams["save_folder"]):
         return
-    if not sampler.enabled or find_save_folder(source) is None:
+    finished = find_save_folder(source) if sampler.enabled else None
+    if finished is None:
         check_weights(hparams["framework"], source)
+    else:
+        check_finished_run(finished, sampler.start_epoch)
 
 
 def check_start_epoch(hparams: dict[str, Any]) -> None:

@@ -80,6 +80,7 @@ from ssps_plugin.training.train_loggers import (
     make_wandb_logger,
     split_metrics,
 )
+from ssps_plugin.training.warm_start import check_finished_run
 from ssps_plugin.training.weights import (
     find_save_folder,
     load_weights,
@@ -868,7 +869,7 @@ class SSLBrain(sb.Brain):
         """
         save_folder, sampler = find_save_folder(source), self.modules.sampler
         if save_folder is not None and sampler.enabled:
-            epoch = self._recover_finished_run(str(save_folder))
+            epoch = self._recover_finished_run(save_folder)
         else:
             self._load_weights(source)
             epoch = 0
@@ -892,16 +893,9 @@ class SSLBrain(sb.Brain):
         logger.info("Warm start: %s", report)
         self._first_norm = weight_norm(self.framework)
 
-    def _recover_finished_run(self, folder: str) -> int:
-        """Recover what the run trained, and return its last epoch.
-
-        Raises
-        ------
-        FileNotFoundError
-            There is no checkpoint in the folder.
-        ValueError
-            Its last epoch is not the one before SSPS starts.
-        """
+    def _recover_finished_run(self, folder: pathlib.Path) -> int:
+        """Recover what the run trained, and return its last epoch."""
+        check_finished_run(folder, self.modules.sampler.start_epoch)
         # The bare modules: DDP and compile wrap those of `modules`.
         names = ("framework", *self.operands, "optimizer", "epoch_counter")
         recoverables = self.checkpointer.recoverables
@@ -909,23 +903,9 @@ class SSLBrain(sb.Brain):
             folder,
             recoverables={name: recoverables[name] for name in names},
         )
-        checkpoint = finished.load_newest()
-        if checkpoint is None:
-            raise FileNotFoundError(
-                "Expected the save folder of a finished run, with a checkpoint "
-                f"in it, got {folder}, with none: change warm_start_from."
-            )
+        finished.load_newest()
         epoch: int = self.epoch_counter.current
-        start_epoch = self.modules.sampler.start_epoch
-        if epoch + 1 != start_epoch:
-            raise ValueError(
-                f"Expected SSPS to start after the last epoch of the run in "
-                f"{folder}, which is {epoch}, got a start in epoch "
-                f"{start_epoch}: change ssps_start_epoch to {epoch + 1}, and "
-                "num_epochs to more than that. To start from its weights "
-                "alone, give a file in its folder snapshots."
-            )
-        logger.info("Warm start from %s, epoch %d", checkpoint.path, epoch)
+        logger.info("Warm start from %s, epoch %d", folder, epoch)
         return epoch
 
     def _loader_of_epoch(self, epoch: int) -> Any:

@@ -221,26 +221,6 @@ def check_weights(module: nn.Module, source: str | os.PathLike[str]) -> None:
         _match(bare, weights)
 
 
-def check_warm_start(source: str | os.PathLike[str]) -> None:
-    """Check that a warm start has a run or weights to start from.
-
-    Arguments
-    ---------
-    source : str or os.PathLike
-        The output or save folder of a finished run, or what `load_weights`
-        takes.
-
-    Raises
-    ------
-    FileNotFoundError
-        It is not there, or is a folder with neither.
-    ValueError
-        It is a file that holds no weights.
-    """
-    if find_save_folder(source) is None:
-        read_weights(source)
-
-
 def find_save_folder(source: str | os.PathLike[str]) -> pathlib.Path | None:
     """Find the folder of a run's checkpoints.
 

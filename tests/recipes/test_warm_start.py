@@ -96,6 +96,20 @@ def test_a_plain_run_starts_from_the_weights_of_another(
     assert start["eer"] == history(whole_run[0])[-1]["eer"]
 
 
+def test_a_start_in_another_epoch_is_refused_before_a_corpus_is_read(
+    corpus, whole_run, tmp_path
+):
+    with pytest.raises(ValueError, match=r"change ssps_start_epoch to \d"):
+        run(
+            "simclr_ssps.yaml",
+            tmp_path,
+            data_folder=corpus,
+            warm_start_from=whole_run[0],
+            ssps_start_epoch=1,
+        )
+    assert not (tmp_path / "train.csv").exists()
+
+
 def test_weights_of_other_sizes_are_refused_before_a_corpus_is_read(
     corpus, weights, tmp_path
 ):
