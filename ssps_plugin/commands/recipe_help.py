@@ -39,7 +39,8 @@ _OPTION_TEXTS = {
     "0: none.",
     "ckpt_interval_steps": "Steps between two checkpoints inside an epoch; 0: "
     "none.",
-    "max_grad_norm": "The norm of the gradient is clipped to this.",
+    "max_grad_norm": "The gradient of all parameters together is clipped to "
+    "this norm.",
     "debug": "Stop after a few batches and epochs: does it run at all? Errors "
     "come with their traceback.",
     "device": "Where to compute, such as cuda:0; a GPU if there is one.",

@@ -29,8 +29,9 @@ class DINO(SelfDistillation):
     momentum : MomentumSchedule
         Momentum of the teacher.
     average_buffers : bool
-        Average batch statistics too. As published, the teacher has its own: it
-        stays in train mode.
+        The teacher's running statistics, too, are an average of the
+        student's. As published, they are of its own batches. It normalises by
+        its batch in either case, since it stays in train mode.
     frozen_epochs : int
         First epochs in which the output layer does not move.
     head_by_group : bool

@@ -34,8 +34,8 @@ class MoCo(MomentumFramework):
         `(batch, dim) -> (batch, projected)`; none by default, as published for
         speaker verification.
     average_buffers : bool
-        Average batch statistics too. As published, the key network has its
-        own.
+        The key network's running statistics, too, are an average of those of
+        the queries. As published, they are of its own batches.
     seed : int
         Seed of the shuffles.
     views_together : bool
@@ -62,8 +62,10 @@ class MoCo(MomentumFramework):
         check_flag("views_together", views_together)
         self.embedding_model: EmbeddingModel = embedding_model
         self.projector = nn.Identity() if projector is None else projector
-        self.key_embedding_model = make_momentum_copy(embedding_model)
-        self.key_projector = make_momentum_copy(self.projector)
+        self.key_embedding_model = make_momentum_copy(
+            embedding_model, average_buffers
+        )
+        self.key_projector = make_momentum_copy(self.projector, average_buffers)
         self.momentum = momentum
         self.average_buffers = average_buffers
         self.seed = seed

@@ -7,6 +7,7 @@ from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from ssps_plugin.frameworks.framework import Framework
 
@@ -53,9 +54,28 @@ class MomentumSchedule:
         return self.initial + (self.final - self.initial) * risen
 
 
-def make_momentum_copy(student: Module) -> Module:
-    """Copy a network, and take the copy's parameters out of the training."""
-    return copy.deepcopy(student).requires_grad_(False)
+def make_momentum_copy(student: Module, buffers: bool = False) -> Module:
+    """Copy a network, and take the copy's parameters out of the training.
+
+    Arguments
+    ---------
+    student : torch.nn.Module
+        The trained network.
+    buffers : bool
+        `update_momentum` will average buffers: the copy's own batches leave
+        its running statistics as they are.
+
+    Returns
+    -------
+    torch.nn.Module
+        The copy. In train mode it normalises by its batch, in any case.
+    """
+    teacher = copy.deepcopy(student).requires_grad_(False)
+    if buffers:
+        for module in teacher.modules():
+            if isinstance(module, _BatchNorm):
+                module.momentum = 0.0
+    return teacher
 
 
 @torch.no_grad()
@@ -74,8 +94,9 @@ def update_momentum(
     momentum : float
         m, in [0, 1].
     buffers : bool
-        Average floating-point buffers (batch statistics) too, and copy the
-        other buffers. As published, a teacher in train mode has its own.
+        Average floating-point buffers (running statistics) too, and copy the
+        other buffers, of a teacher made so. As published, a teacher in train
+        mode has its own.
 
     Example
     -------

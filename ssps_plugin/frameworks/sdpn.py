@@ -27,8 +27,9 @@ class SDPN(SelfDistillation):
     momentum : MomentumSchedule
         Momentum of the teacher.
     average_buffers : bool
-        Average batch statistics too. False: the teacher, which stays in train
-        mode, has its own.
+        The teacher's running statistics, too, are an average of the
+        student's. False: they are of its own batches. It normalises by its
+        batch in either case, since it stays in train mode.
 
     Source: Y. Chen et al., SDPN, ICASSP 2025 (arXiv 2308.02774).
     """

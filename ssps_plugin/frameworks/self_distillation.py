@@ -27,8 +27,9 @@ class SelfDistillation(MomentumFramework):
     momentum : MomentumSchedule
         Momentum of the teacher.
     average_buffers : bool
-        Average batch statistics too. As published, the teacher has its own: it
-        stays in train mode.
+        The teacher's running statistics, too, are an average of the
+        student's. As published, they are of its own batches. It normalises by
+        its batch in either case, since it stays in train mode.
     """
 
     def __init__(
@@ -42,8 +43,10 @@ class SelfDistillation(MomentumFramework):
         check_flag("average_buffers", average_buffers)
         self.embedding_model: EmbeddingModel = embedding_model
         self.head = head
-        self.teacher_model = make_momentum_copy(embedding_model)
-        self.teacher_head = make_momentum_copy(head)
+        self.teacher_model = make_momentum_copy(
+            embedding_model, average_buffers
+        )
+        self.teacher_head = make_momentum_copy(head, average_buffers)
         self.momentum = momentum
         self.average_buffers = average_buffers
 

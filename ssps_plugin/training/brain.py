@@ -166,6 +166,8 @@ class SSLBrain(sb.Brain):
     ) -> None:
         super().__init__(*args, **kwargs)
         check_run_options(self)
+        # SpeechBrain clips the first group of parameters alone.
+        self._clip_norm, self.max_grad_norm = self.max_grad_norm, math.inf
         check_spaces(self.framework, self.modules.sampler, reference_encoder)
         # A YAML file from before there were these keys lacks them.
         self._reference_from = getattr(self.hparams, "reference_from", "clean")
@@ -450,13 +452,18 @@ class SSLBrain(sb.Brain):
         )
 
     def _before_step(self, *_: Any) -> None:
-        for group in self.optimizer.param_groups:
-            # SpeechBrain clips the first group alone.
-            if "lr_scale" in group and math.isfinite(self.max_grad_norm):
-                nn.utils.clip_grad_norm_(group["params"], self.max_grad_norm)
         for part in self._parts:
             for parameter in part.frozen_parameters():
                 parameter.grad = None
+        if math.isfinite(self._clip_norm):
+            nn.utils.clip_grad_norm_(
+                [
+                    parameter
+                    for group in self.optimizer.param_groups
+                    for parameter in group["params"]
+                ],
+                self._clip_norm,
+            )
         if self.hparams.clip_gradients is not None:
             self.hparams.clip_gradients(self.modules.parameters())
 

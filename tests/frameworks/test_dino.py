@@ -127,16 +127,18 @@ def test_the_teacher_has_batch_statistics_of_its_own():
     assert torch.equal(teacher.running_mean, kept)
 
 
-def test_buffers_are_averaged_when_asked_to():
-    framework = dino(momentum=0.5, average_buffers=True).train()
-    framework(*views())
-    norms = [
-        model.encoder.norm.running_mean.clone()
+def test_running_statistics_follow_the_students_alone_when_asked_to():
+    framework = dino(momentum=0.996, average_buffers=True).train()
+    teacher, student = (
+        model.encoder.norm
         for model in (framework.teacher_model, framework.embedding_model)
-    ]
-    framework.update(0.0)
-    found = framework.teacher_model.encoder.norm.running_mean
-    torch.testing.assert_close(found, (norms[0] + norms[1]) / 2)
+    )
+    expected = teacher.running_mean.clone()
+    for _ in range(20):
+        framework(*views())
+        framework.update(0.0)
+        expected = 0.996 * expected + 0.004 * student.running_mean
+    torch.testing.assert_close(teacher.running_mean, expected)
 
 
 def test_the_teacher_follows_by_the_schedules_momentum():

@@ -54,9 +54,20 @@ def test_a_moving_student_is_averaged_with_falling_weights():
 
 
 @pytest.mark.parametrize("buffers", [False, True])
+def test_a_copy_normalises_by_its_batch_and_keeps_statistics_if_asked(buffers):
+    student = network()
+    teacher = make_momentum_copy(student, buffers)
+    batch = torch.randn(8, 2) + 5
+    torch.testing.assert_close(teacher(batch), student(batch))
+    moved = not torch.equal(teacher[1].running_mean, torch.zeros(3))
+    assert moved == (not buffers)
+    assert student[1].momentum == 0.1
+
+
+@pytest.mark.parametrize("buffers", [False, True])
 def test_batch_statistics_follow_only_when_asked_to(buffers):
     student = network()
-    teacher = make_momentum_copy(student)
+    teacher = make_momentum_copy(student, buffers)
     student(torch.randn(8, 2) + 5)
     update_momentum(teacher, student, momentum=0.75, buffers=buffers)
     moved = 0.25 * student[1].running_mean if buffers else torch.zeros(3)

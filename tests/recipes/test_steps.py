@@ -96,6 +96,37 @@ def test_dino_clips_each_parameters_gradient(steps):
     assert at_limit > len(norms) / 2
 
 
+@pytest.mark.parametrize("name", ["dino", "sdpn"])
+def test_the_gradient_of_all_parameters_is_clipped_by_one_norm(
+    name, corpus, tmp_path
+):
+    norms = []
+
+    def note(optimizer, *_):
+        groups = [group["params"] for group in optimizer.param_groups]
+        gradients = [
+            [one.grad for one in group if one.grad is not None]
+            for group in groups
+        ]
+        assert sum(map(bool, gradients)) > 1
+        norms.append(torch.nn.utils.get_total_norm(sum(gradients, [])).item())
+
+    handle = register_optimizer_step_post_hook(note)
+    try:
+        run(
+            f"{name}.yaml",
+            tmp_path,
+            "--max_grad_norm=0.001",
+            data_folder=corpus,
+            num_epochs=1,
+            num_made_trials=4,
+            **FRAMEWORKS[name],
+        )
+    finally:
+        handle.remove()
+    assert norms == pytest.approx([0.001] * len(norms), rel=1e-3)
+
+
 @pytest.mark.parametrize(("name", "undecayed"), [("dino", 0), ("sdpn", 6 * 6)])
 def test_no_bias_no_norm_and_no_prototype_of_sdpn_decays(
     name, undecayed, corpus, tmp_path
