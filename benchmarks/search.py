@@ -106,9 +106,10 @@ class Queue:
 
     def divide(self) -> None:
         listed = self.listed
-        listed.lists.divide(
-            listed.keys, listed.bias == 0, max(NUM_NEIGHBORS), seed=1
+        self.unseen = listed.lists.make_lists(
+            listed.keys, listed.bias == 0, seed=1
         )
+        listed.lists.choose_probes(listed.keys, self.unseen, max(NUM_NEIGHBORS))
 
     def anchors(self, num: int = BATCH) -> Anchors:
         index = torch.randperm(self.queue.size)[:num]
@@ -144,7 +145,7 @@ class Queue:
         """Return one row of the table."""
         lists = self.listed.lists
         self.exact.num_neighbors = self.listed.num_neighbors = num_neighbors
-        lists.choose_probes(self.listed.keys, num_neighbors, seed=1)
+        lists.choose_probes(self.listed.keys, self.unseen, num_neighbors)
         batches = itertools.cycle([self.anchors() for _ in range(3)])
         exact, listed = median_cpu_seconds(
             [

@@ -14,11 +14,13 @@ from ssps_plugin.clustering.assignment import nearest_centroids
 # compared, and the longer an epoch's start takes. Groups of them by k-means
 # first, which would be faster, had a search compare several times as many keys.
 _LISTS_PER_ROOT = 8
-# K-means is over that many keys a list, with that many iterations.
+# K-means is over that many keys a list, and half of all at most, with that many
+# iterations.
 _KEYS_PER_LIST = 16
 _NUM_ITERATIONS = 3
 # What is asked of the search, a little more than the 95 % that anchors are to
-# find which have moved since; and the keys from which it is estimated.
+# find which have moved since. It is estimated by some of the keys that k-means
+# has not seen, among these: nor will it have seen those that replace them.
 _LEAST_RECALL = 0.96
 _SAMPLE_SIZE = 256
 # Centroids that are nearer to each other, in every dimension, are one.
@@ -51,8 +53,8 @@ class InvertedLists(nn.Module):
     Arguments
     ---------
     num_lists : int, optional
-        At most this many lists, at least 1; by default 8 times the square root
-        of the number of keys.
+        At most this many lists, at least 1, and of half of the keys; by
+        default 8 times the square root of their number, at most a 32nd.
     num_probes : int, optional
         Lists to search, at least 1; by default the fewest that find 96 % of
         the nearest keys, as `divide` estimates it.
@@ -151,22 +153,40 @@ class InvertedLists(nn.Module):
         Returns
         -------
         recall : float
-            The fraction of the nearest keys that a search finds, estimated
-            from some keys' own.
+            The fraction of the nearest keys that a search finds, estimated.
         searched : float
             The fraction of the lists that are searched.
+        """
+        unseen = self.make_lists(keys, is_listed, seed)
+        recall = self.choose_probes(keys, unseen, num_neighbors)
+        return recall, self.num_searched / int(self._sizes[0])
+
+    def make_lists(self, keys: Tensor, is_listed: Tensor, seed: int) -> Tensor:
+        """Make the lists, the first half of `divide`.
+
+        Arguments
+        ---------
+        keys, is_listed, seed
+            As for `divide`.
+
+        Returns
+        -------
+        torch.Tensor
+            `(num,)` int64, shuffled: the keys that k-means has not seen.
         """
         self._index = None
         self.list_of_key.fill_(-1)
         rows = is_listed.nonzero().flatten()
         if not len(rows):  # what comes later goes into one list
             self._sizes.fill_(1)
-            return 1.0, 1.0
-        wanted = self.num_lists or _default_num_lists(len(rows))
-        num_lists = min(wanted, len(rows), len(self.centroids))
+            return rows
         generator = torch.Generator().manual_seed(seed)
-        order = torch.randperm(len(rows), generator=generator)
-        members = rows[order[: _KEYS_PER_LIST * num_lists].sort().values]
+        shuffled = rows[torch.randperm(len(rows), generator=generator)]
+        wanted = self.num_lists or _default_num_lists(len(rows))
+        half = max(1, len(rows) // 2)
+        num_lists = min(wanted, half, len(self.centroids))
+        num_members = min(_KEYS_PER_LIST * num_lists, half)
+        members = shuffled[:num_members].sort().values
         sample = keys[members]
         kmeans = SphericalKMeans(num_lists, _NUM_ITERATIONS)
         centroids = _distinct(kmeans.fit(sample, seed).centroids)
@@ -177,31 +197,45 @@ class InvertedLists(nn.Module):
         self._scale.copy_(_LARGEST_CODE / largest)
         for part in rows.split(_CHUNK_ROWS):
             self.list_of_key[part] = self._nearest_list(keys[part])
-        recall = self.choose_probes(keys, num_neighbors, seed)
-        return recall, self.num_searched / num_lists
+        return shuffled[num_members:]
 
     def _nearest_list(self, keys: Tensor) -> Tensor:
         centroids = self.centroids[: int(self._sizes[0])]
         return nearest_centroids(keys, centroids)[1].int()
 
     def choose_probes(
-        self, keys: Tensor, num_neighbors: int, seed: int
+        self, keys: Tensor, unseen: Tensor, num_neighbors: int
     ) -> float:
-        """Choose how many lists to search, by the nearest of some keys.
+        """Choose how many lists to search, the second half of `divide`.
 
-        `divide` does it. Returns the estimated recall.
+        By the nearest of some keys, among those that k-means has not seen: it
+        fits the others, and would find them too easily.
+
+        Arguments
+        ---------
+        keys, num_neighbors
+            As for `divide`.
+        unseen : torch.Tensor
+            As from `make_lists`.
+
+        Returns
+        -------
+        float
+            The estimated recall.
         """
-        generator = torch.Generator().manual_seed(seed)
-        rows = (self.list_of_key >= 0).nonzero().flatten()
-        order = torch.randperm(len(rows), generator=generator)
-        anchors = rows[order[-_SAMPLE_SIZE:]]  # k-means was over the first
+        # As near as the nearest of all: of a part of them, a part.
+        num_listed = max(1, int((self.list_of_key >= 0).sum()))
+        part_of_all = min(num_neighbors, len(keys)) * len(unseen) / num_listed
+        num_nearest = max(1, round(part_of_all))
+        is_left_out = torch.ones(len(keys), dtype=torch.bool)
+        is_left_out[unseen] = False
         num_lists = int(self._sizes[0])
         ranks = [torch.zeros(0, dtype=torch.long)]
-        for part in anchors.split(_SAMPLE_CHUNK_ROWS):
+        for part in unseen[:_SAMPLE_SIZE].split(_SAMPLE_CHUNK_ROWS):
             cosines = keys[part] @ keys.T
-            cosines[:, self.list_of_key < 0] = -torch.inf
+            cosines[:, is_left_out] = -torch.inf
             cosines.scatter_(1, part[:, None], -torch.inf)
-            found, nearest = top_k(cosines, min(num_neighbors, len(keys)))
+            found, nearest = top_k(cosines, num_nearest)
             # Of every list, by how many it is preceded in the search.
             by_list = keys[part] @ self.centroids[:num_lists].T
             order = top_k(by_list, num_lists)[1]
@@ -214,10 +248,13 @@ class InvertedLists(nn.Module):
         num_probes = self.num_probes
         if num_probes is None:
             place = math.ceil(_LEAST_RECALL * len(ordered)) - 1
-            num_probes = 1 + int(ordered[max(place, 0)]) if len(ordered) else 1
+            # Without any, as of one key alone, there is nothing to go by.
+            furthest = ordered[place] if len(ordered) else num_lists - 1
+            num_probes = 1 + int(furthest)
         self._sizes[1] = min(num_probes, num_lists)
-        num_found = int((ordered < self._sizes[1]).sum())
-        return num_found / max(1, len(ordered))
+        if not len(ordered):  # nor is there anybody to be missed
+            return 1.0
+        return float((ordered < self._sizes[1]).float().mean())
 
     def update(self, rows: Tensor, keys: Tensor, is_listed: Tensor) -> None:
         """Move keys that changed into the lists that they are nearest to.
@@ -344,7 +381,8 @@ class InvertedLists(nn.Module):
 
 
 def _default_num_lists(num_keys: int) -> int:
-    return max(1, round(_LISTS_PER_ROOT * math.sqrt(num_keys)))
+    wanted = round(_LISTS_PER_ROOT * math.sqrt(num_keys))
+    return max(1, min(wanted, num_keys // (2 * _KEYS_PER_LIST)))
 
 
 def _pointer(tensor: Tensor) -> Any:

@@ -89,11 +89,29 @@ def test_by_default_few_lists_find_19_of_20_neighbors_in_groups(num_neighbors):
     lists, (recall, searched) = lists_of(
         keys, is_listed, num_neighbors=num_neighbors
     )
-    assert searched < 0.2
+    assert searched < 0.4
     assert recall >= 0.95
     found = recall_of(lists, keys, is_listed, num_neighbors)
-    assert found > 0.93
-    assert found == pytest.approx(recall, abs=0.03)
+    assert found > recall - 0.01  # half of the keys, k-means has seen
+
+
+@pytest.mark.parametrize(
+    ("num_keys", "num_neighbors"), [(100, 1), (1000, 1), (1000, 10), (4000, 50)]
+)
+def test_the_estimate_holds_when_other_keys_have_taken_all_places(
+    num_keys, num_neighbors
+):
+    groups = vectors(4 * num_keys // 40, 0).repeat_interleave(40, 0)
+    every = F.normalize(groups + 0.9 * vectors(4 * num_keys, 1), dim=1)
+    order = torch.randperm(len(every), generator=torch.Generator())
+    first, then = every[order].split(num_keys)[:2]
+    is_listed = torch.ones(num_keys).bool()
+    lists = InvertedLists()
+    lists.allocate(*first.shape)
+    recall, _ = lists.divide(first, is_listed, num_neighbors, 0)
+    lists.update(torch.arange(num_keys), then, is_listed)
+    found = recall_of(lists, then, is_listed, num_neighbors)
+    assert found > recall - 0.04
 
 
 def test_the_recall_of_one_list_is_estimated_too():
@@ -101,8 +119,11 @@ def test_the_recall_of_one_list_is_estimated_too():
     lists, (recall, searched) = lists_of(keys, is_listed, 100, 1)
     assert searched == 0.01
     assert recall < 0.9
+    keys = clustered_keys(seed=0)  # others of the same groups
+    keys = F.normalize(keys + 0.05 * vectors(NUM_KEYS, 9), dim=1)
+    lists.update(torch.arange(NUM_KEYS), keys, is_listed)
     found = recall_of(lists, keys, is_listed)
-    assert found == pytest.approx(recall, abs=0.05)
+    assert found > recall - 0.05
 
 
 def test_neither_the_own_key_nor_one_in_no_list_is_found():
