@@ -706,15 +706,14 @@ def verify_final_model(
     Those of the first list go to the output folder, those of the others to
     where `verify.py` writes them.
     """
-    results, averaged_epochs = brain.verify_average(cohort)
+    scored, averaged_epochs = brain.verify_average(cohort)
     if not if_main_process():
         return
     output_folder, history = hparams["output_folder"], brain.history
     configuration.save(output_folder)
-    for number, result in enumerate(results):
-        verification = brain.verifications[number]
+    for verification, result in scored:
         folder = output_folder
-        if number > 0:
+        if verification is not brain.verifications[0]:
             folder = results_folder(output_folder, verification)
         write_verification(
             folder,
@@ -732,7 +731,7 @@ def verify_final_model(
         history,
         hparams["sampler"].start_epoch,
         # Of the list that verifies epochs.
-        next((one for one in results if one.eer is not None), None),
+        next((one for _, one in scored if one.eer is not None), None),
     )
     logger.info(describe_next_steps(output_folder))
 

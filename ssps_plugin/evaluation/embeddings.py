@@ -22,7 +22,12 @@ from ssps_plugin.dataio.audio import (
     audio_seconds,
     read_audio,
 )
-from ssps_plugin.distributed import gather_rows, rank, world_size
+from ssps_plugin.distributed import (
+    gather_rows,
+    rank,
+    sum_over_ranks,
+    world_size,
+)
 from ssps_plugin.progress import progress_bar
 
 File = str | os.PathLike[str]
@@ -322,6 +327,11 @@ def extract_over_ranks(
     torch.Tensor
         `(files, dim)` on the CPU, the same on every rank.
 
+    Raises
+    ------
+    AudioError
+        A rank cannot read a file of its part. All ranks raise.
+
     Example
     -------
     >>> extract_over_ranks(lambda files: torch.ones(len(files), 2), ["a"])
@@ -330,7 +340,15 @@ def extract_over_ranks(
     num_ranks = world_size()
     if num_ranks == 1 or len(files) < num_ranks:
         return extract(files)
-    own = extract(files[rank() :: num_ranks])
+    error, own = None, torch.empty(0)
+    try:
+        own = extract(files[rank() :: num_ranks])
+    except AudioError as found:
+        error = found
+    # No rank waits for one that cannot go on.
+    failed = torch.tensor(float(error is not None), device=device)
+    if bool(sum_over_ranks(failed)):
+        raise error or AudioError("Another rank cannot read a file of its own.")
     (gathered,) = gather_rows(own.to(device))
     # Rows come rank by rank; each rank had every num_ranks-th file.
     order = torch.cat(

@@ -24,8 +24,11 @@ class SplitAttentivePooling(AttentiveStatisticsPooling):
     times as long there, 3 to 4 % of a step of a small ECAPA-TDNN.
 
     Parameters and their names are the same; results differ by rounding, some
-    1e-14 of their size in float64. `split_attentive_pooling` turns
-    SpeechBrain's module into this one.
+    1e-14 of their size in float64. (SpeechBrain's own are rounded to 1e-9
+    there, where the number of frames is no power of two: its weights of the
+    frames are float32.) Where the convolution has hooks (weight normalisation,
+    pruning) or is of another kind, all is as in SpeechBrain's.
+    `split_attentive_pooling` turns SpeechBrain's module into this one.
 
     Arguments
     ---------
@@ -56,6 +59,9 @@ class SplitAttentivePooling(AttentiveStatisticsPooling):
         torch.Tensor
             Weighted mean and standard deviation, `(batch, 2 * channels, 1)`.
         """
+        if not self._is_plain():
+            pooled: Tensor = super().forward(x, lengths)
+            return pooled
         mask = None
         if lengths is not None:
             num_frames = x.shape[2]
@@ -67,6 +73,14 @@ class SplitAttentivePooling(AttentiveStatisticsPooling):
             attention = attention.masked_fill(mask == 0, float("-inf"))
         statistics = self._weighted(x, attention.softmax(dim=2))
         return torch.cat(statistics, dim=1).unsqueeze(2)
+
+    def _is_plain(self) -> bool:
+        """Whether nothing depends on the convolution's being called."""
+        called = (self.tdnn, self.tdnn.conv, self.tdnn.conv.conv)
+        is_hooked = any(
+            m._forward_pre_hooks or m._forward_hooks for m in called
+        )
+        return not is_hooked and isinstance(called[-1], nn.Conv1d)
 
     def _attention(self, x: Tensor, mask: Tensor | None) -> Tensor:
         """Return the attention before the softmax, shaped as `x`."""

@@ -22,6 +22,7 @@ from speechbrain.utils.logger import get_logger
 from torch import Tensor, nn
 
 from ssps_plugin.dataio import SharedEpoch
+from ssps_plugin.dataio.audio import AudioError
 from ssps_plugin.dataio.augmentation.batch_augmentation import (
     BatchAugmentation,
     views_of,
@@ -152,6 +153,7 @@ class SSLBrain(sb.Brain):
 
     train_sampler: Any  # SpeechBrain's
     noprogressbar: bool
+    max_grad_norm: float
 
     def __init__(
         self,
@@ -167,7 +169,8 @@ class SSLBrain(sb.Brain):
         super().__init__(*args, **kwargs)
         check_run_options(self)
         # SpeechBrain clips the first group of parameters alone.
-        self._clip_norm, self.max_grad_norm = self.max_grad_norm, math.inf
+        self._clip_norm: float = self.max_grad_norm
+        self.max_grad_norm = math.inf
         check_spaces(self.framework, self.modules.sampler, reference_encoder)
         # A YAML file from before there were these keys lacks them.
         self._reference_from = getattr(self.hparams, "reference_from", "clean")
@@ -958,14 +961,17 @@ class SSLBrain(sb.Brain):
         VerificationResult or None
             None without trials, and on all processes but the main one.
         """
-        return next(iter(self._verify(self.verifications[:1], cohort)), None)
+        scored = self._verify(self.verifications[:1], cohort)
+        return next((result for _, result in scored), None)
 
     def verify_average(
         self, cohort: Cohort | None = None
-    ) -> tuple[list[VerificationResult], int]:
+    ) -> tuple[list[tuple[Verification, VerificationResult]], int]:
         """Score all trial lists with the average of the last epochs.
 
-        All ranks call it. The model is afterwards what it was before.
+        All ranks call it. The model is afterwards what it was before. A list
+        of which a file cannot be read any more is left out with a warning,
+        unless it is the first.
 
         Arguments
         ---------
@@ -974,10 +980,15 @@ class SSLBrain(sb.Brain):
 
         Returns
         -------
-        list of VerificationResult
-            One for each list; empty on all processes but the main one.
+        list of (Verification, VerificationResult)
+            Each list that was scored; empty on all processes but the main one.
         int
             How many epochs were averaged.
+
+        Raises
+        ------
+        AudioError
+            A file of the first list cannot be read.
         """
         model = self.framework.exported_model
         kept = copy.deepcopy(model.state_dict())
@@ -992,38 +1003,56 @@ class SSLBrain(sb.Brain):
 
     def _verify(
         self, verifications: Sequence[Verification], cohort: Cohort | None
-    ) -> list[VerificationResult]:
+    ) -> list[tuple[Verification, VerificationResult]]:
         """Score trial lists; an utterance of several is embedded once."""
         if not verifications:
             return []
         self.modules.eval()
         cache = EmbeddingCache()
+        scored: list[tuple[Verification, VerificationResult]] = []
         with self.evaluation_ctx, uncompiled():
-            results = [
-                verification.run(
-                    self.embed,
-                    self.device,
-                    progress=self._shows_progress,
-                    cohort=cohort,
-                    cache=cache,
-                )
-                for verification in verifications
-            ]
-        return [result for result in results if result is not None]
+            for verification in verifications:
+                try:
+                    result = verification.run(
+                        self.embed,
+                        self.device,
+                        progress=self._shows_progress,
+                        cohort=cohort,
+                        cache=cache,
+                    )
+                except AudioError as error:
+                    if verification is self.verifications[0]:
+                        raise AudioError(
+                            f"Expected every file of {verification.path}, got "
+                            f"one that cannot be read any more. {error} "
+                            "Replace it: the same command goes on from the "
+                            "last checkpoint."
+                        ) from error
+                    logger.warning(
+                        "%s is not scored. %s Replace it: the same command "
+                        "then writes what is missing.",
+                        verification.path,
+                        error,
+                    )
+                    continue
+                if result is not None:
+                    scored.append((verification, result))
+        return scored
 
     def _error_rates(self) -> dict[str, Any]:
         """Verify, and return the error rates by the history's names.
 
-        A model that cannot be scored is no reason to lose the epoch.
+        A model that cannot be scored is no reason to lose the epoch, nor is a
+        file that cannot be read any more.
         """
         rated = [one for one in self.verifications if not one.missing_labels]
         try:
-            results = self._verify(rated[:1], None)
-        except NoDirectionError as error:
+            scored = self._verify(rated[:1], None)
+        except (AudioError, NoDirectionError) as error:
             epoch: int = self.epoch_counter.current
             logger.warning("Epoch %d is not verified. %s", epoch, error)
             return {}
-        for result in results:
+        for _, result in scored:
             if result.eer is not None:
                 costs = {f"min_dcf_{p}": c for p, c in result.min_dcf.items()}
                 threshold = {"eer_threshold": result.eer_threshold}

@@ -6,6 +6,7 @@ import soundfile
 import torch
 from torch import nn
 
+from ssps_plugin.dataio.audio import AudioError
 from ssps_plugin.distributed import broadcast_state
 from ssps_plugin.evaluation.embeddings import extract_over_ranks
 from ssps_plugin.evaluation.verification import Verification
@@ -69,6 +70,24 @@ def extract_few(_, num_files):
 def test_fewer_files_than_ranks_will_do(run_ranks, num_files):
     expected = [[float(number)] for number in range(num_files)]
     assert run_ranks(extract_few, num_files) == [expected] * 2
+
+
+def extract_what_one_rank_cannot_read(_, unreadable):
+    def extract(files):
+        if unreadable in files:
+            raise AudioError(f"{unreadable} is damaged")
+        return torch.ones(len(files), 1)
+
+    try:
+        extract_over_ranks(extract, list(range(4)))
+    except AudioError as error:
+        return str(error)
+
+
+def test_a_file_that_one_rank_cannot_read_is_an_error_on_both(run_ranks):
+    one, other = run_ranks(extract_what_one_rank_cannot_read, 3)
+    assert one == "Another rank cannot read a file of its own."
+    assert other == "3 is damaged"
 
 
 def state_after_broadcast(rank):

@@ -8,6 +8,7 @@ from speechbrain.lobes.models.ECAPA_TDNN import (
     ECAPA_TDNN,
     AttentiveStatisticsPooling,
 )
+from torch.nn.utils import prune
 
 from ssps_plugin.frameworks import EmbeddingModel
 from ssps_plugin.frameworks.attentive_pooling import (
@@ -65,6 +66,31 @@ def test_what_lies_beyond_the_length_counts_for_nothing():
     expected = pooling(frames[1:, :, :16])
     frames[1, :, 16:] = 1e6
     torch.testing.assert_close(pooling(frames, lengths)[1:], expected)
+
+
+@pytest.mark.parametrize("hook", ["prune", "weight_norm", "own", "other"])
+def test_what_hangs_on_the_convolution_acts_as_in_speechbrains(hook):
+    published = make_pooling()
+    convolution = published.tdnn.conv.conv
+    if hook == "prune":
+        prune.l1_unstructured(convolution, "weight", 0.5)
+    elif hook == "weight_norm":
+        torch.nn.utils.weight_norm(convolution)
+    elif hook == "own":
+        convolution.register_forward_hook(lambda *args: 2 * args[-1])
+    else:
+        published.tdnn.conv.conv = torch.nn.Sequential(convolution)
+    pooling = make_pooling()
+    pooling.__dict__.update(published.__dict__)  # of the same modules
+    split_attentive_pooling(pooling)
+    optimizer = torch.optim.SGD(published.parameters(), 0.1)
+    for _ in range(2):  # stale weights would show in the second step
+        optimizer.zero_grad()
+        frames = torch.randn(3, 12, 32, dtype=torch.float64)
+        pooled = pooling(frames)
+        torch.testing.assert_close(pooled, published(frames))
+        pooled.square().sum().backward()
+        optimizer.step()
 
 
 def test_the_state_is_speechbrains():

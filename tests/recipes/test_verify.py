@@ -8,6 +8,8 @@ import shutil
 
 import pytest
 
+from ssps_plugin.dataio.audio import AudioError
+from ssps_plugin.training import SSLBrain
 from tests.recipes.corpora import write_corpus
 from tests.recipes.running import history, recipe, run
 
@@ -144,6 +146,65 @@ def test_a_file_missing_of_the_second_list_ends_the_run_at_its_start(
             trials=json.dumps(lists),
         )
     assert not (tmp_path / "out" / "train.csv").exists()
+
+
+def test_a_file_of_the_second_list_that_goes_meanwhile_costs_that_list_alone(
+    whole_run, corpus, tmp_path, monkeypatch
+):
+    audio = tmp_path / "x.wav"
+    some = sorted(corpus.rglob("*.wav"))[0]
+    shutil.copy(some, audio)
+    name = some.relative_to(corpus)
+    second = tmp_path / "second.txt"
+    second.write_text(f"1 {name} {audio}\n0 {audio} {name}\n")
+    start = SSLBrain.on_fit_start
+
+    def lose(brain):
+        audio.unlink()
+        start(brain)
+
+    options = {
+        "data_folder": corpus,
+        "trials": json.dumps([str(whole_run[0] / "trials.txt"), str(second)]),
+        "num_epochs": 1,
+    }
+    output = tmp_path / "out"
+    with monkeypatch.context() as patched:
+        patched.setattr(SSLBrain, "on_fit_start", lose)
+        log = run("simclr.yaml", output, **options)
+    assert "second.txt is not scored. Cannot read audio" in log
+    assert "Replace it: the same command" in log
+    assert (output / "results.json").is_file()
+    assert not (output / "verify" / "second").exists()
+    shutil.copy(some, audio)
+    run("simclr.yaml", output, **options)
+    assert (output / "verify" / "second" / "results.json").is_file()
+
+
+def test_a_file_of_the_first_list_that_goes_meanwhile_ends_with_what_to_do(
+    corpus, tmp_path, monkeypatch
+):
+    audio = tmp_path / "x.wav"
+    some = sorted(corpus.rglob("*.wav"))[0]
+    shutil.copy(some, audio)
+    name, trials = some.relative_to(corpus), tmp_path / "first.txt"
+    trials.write_text(f"1 {name} {audio}\n0 {audio} {name}\n")
+    start = SSLBrain.on_fit_start
+
+    def lose(brain):
+        audio.unlink()
+        start(brain)
+
+    options = {"data_folder": corpus, "trials": trials, "num_epochs": 1}
+    output = tmp_path / "out"
+    with monkeypatch.context() as patched:
+        patched.setattr(SSLBrain, "on_fit_start", lose)
+        with pytest.raises(AudioError, match="Replace it: the same command"):
+            run("simclr.yaml", output, **options)
+    assert "Epoch 1 is not verified" in (output / "log.txt").read_text()
+    shutil.copy(some, audio)
+    run("simclr.yaml", output, **options)
+    assert (output / "results.json").is_file()
 
 
 def test_trials_without_both_labels_are_scored_and_end_no_run(
