@@ -72,6 +72,16 @@ class NegativeQueue(ObjectiveModule):
         self.register_buffer("cursor", torch.zeros((), dtype=torch.long))
         self.register_buffer("epoch", torch.zeros((), dtype=torch.long))
 
+    def check_batch(self, num_rows: int) -> None:
+        """Check that the queue has as many slots as a step has keys."""
+        if num_rows > self.size:
+            raise ValueError(
+                f"Expected at most {self.size} keys in a step (over all "
+                "ranks), the slots of the queue of negatives, got "
+                f"{num_rows}: raise negatives_size to at least "
+                "global_batch_size."
+            )
+
     def forward(
         self, queries: Tensor, groups: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
@@ -131,13 +141,7 @@ class NegativeQueue(ObjectiveModule):
         if groups is None:
             groups = self.groups.new_full((targets.shape[1],), -1)
         keys, groups = gather_rows(targets.transpose(0, 1), groups)
-        if len(keys) > self.size:
-            raise ValueError(
-                f"Expected at most {self.size} keys in a step (over all "
-                f"ranks), the slots of the queue of negatives, got "
-                f"{len(keys)}: raise negatives_size to at least "
-                "global_batch_size."
-            )
+        self.check_batch(len(keys))
         finite = keys.isfinite().flatten(1).all(1)
         keys = keys.where(finite[:, None, None], 0).float()
         slots = torch.arange(len(keys), device=keys.device)

@@ -21,6 +21,15 @@ class ObjectiveModule(nn.Module):
     #: gives each rank its own back.
     buffers_of_rank: tuple[str, ...] = ()
 
+    def check_batch(self, num_rows: int) -> None:
+        """Check that the state takes a step of so many rows, of all ranks.
+
+        Raises
+        ------
+        ValueError
+            They are more than it remembers.
+        """
+
     def begin_epoch(self, epoch: int) -> None:
         """Prepare for a training epoch, counted from 1."""
 

@@ -245,6 +245,16 @@ class FeatureQueue(ObjectiveModule):
         filled = min(*self._num_appended, self.size) if self._used else 0
         return self.features[:, :filled]
 
+    def check_batch(self, num_rows: int) -> None:
+        """Check that the queue has as many slots as a step has features."""
+        if num_rows > self.size:
+            raise ValueError(
+                f"Expected at most {self.size} features in a step (over all "
+                "ranks), the slots of the feature queue, got "
+                f"{num_rows}: raise feature_queue_size to at least "
+                "global_batch_size."
+            )
+
     def begin_epoch(self, epoch: int) -> None:
         """Decide whether this epoch uses the features."""
         self._used = epoch >= self.start_epoch
@@ -295,13 +305,7 @@ class FeatureQueue(ObjectiveModule):
 
     def _append(self, side: int, rows: Tensor) -> None:
         (rows,) = gather_rows(rows)
-        if len(rows) > self.size:
-            raise ValueError(
-                f"Expected at most {self.size} features in a step (over all "
-                "ranks), the slots of the feature queue, got "
-                f"{len(rows)}: raise feature_queue_size to at least "
-                "global_batch_size."
-            )
+        self.check_batch(len(rows))
         slots = torch.arange(len(rows), device=rows.device)
         slots = (slots + self._num_appended[side]) % self.size
         # A NaN would spoil the codes for as long as it stays; a row of zeros

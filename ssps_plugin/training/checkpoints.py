@@ -384,6 +384,11 @@ class AtomicCheckpointer(Checkpointer):
             ):
                 raise
             first = " ".join(str(error).split())[:_SHOWN_CHARACTERS]
+            if _GROUPS_MISFIT in str(error):
+                first += (
+                    " (which depends on prototypes_weight_norm, frontend_lr "
+                    "and remove_vector_weight_decay)"
+                )
             raise RuntimeError(
                 f"Expected checkpoints in {self.checkpoints_dir} that fit what "
                 f"the configuration builds, got: {first} ... Go on with the "

@@ -16,6 +16,7 @@ from ssps_plugin.dataio import CropGroup
 from ssps_plugin.dataio.loading import check_step_size
 from ssps_plugin.distributed import world_size
 from ssps_plugin.frameworks import SDPN, Framework
+from ssps_plugin.losses import ObjectiveModule
 from ssps_plugin.reference import check_reference_precision
 from ssps_plugin.training.configuration import (
     read_saved_arguments,
@@ -402,19 +403,23 @@ def check_batch(hparams: Mapping[str, Any]) -> None:
     Arguments
     ---------
     hparams : mapping
-        A recipe's values: `global_batch_size`, `framework`, and, with SSPS,
-        `sampler` and `reference_in_eval_mode`.
+        A recipe's values: `global_batch_size`, `framework`, `modules`, and,
+        with SSPS, `sampler` and `reference_in_eval_mode`.
 
     Raises
     ------
     ValueError
-        A step has one utterance, or more than `queue_size`; or a process has
-        one of them, and a pass of its own for it.
+        A step has one utterance, or more than `queue_size` or than another
+        memory takes; or a process has one of them, and a pass of its own for
+        it.
     """
     framework, sampler = hparams["framework"], hparams["sampler"]
     batch_size, num_ranks = hparams["global_batch_size"], world_size()
     check_step_size(batch_size)
     sampler.check_batch(batch_size)
+    for module in hparams.get("modules", {}).values():
+        if isinstance(module, ObjectiveModule):
+            module.check_batch(batch_size)
     if batch_size // num_ranks > 1:
         return
     reasons = []

@@ -14,6 +14,7 @@ from torch import nn
 from ssps_plugin import ClusteringSampling, PositiveSampler
 from ssps_plugin.dataio import CropGroup
 from ssps_plugin.frameworks import SDPN, EmbeddingModel, SimCLR
+from ssps_plugin.losses import FeatureQueue, NegativeQueue
 from ssps_plugin.training import checks
 from ssps_plugin.training.checks import (
     check_batch,
@@ -165,6 +166,15 @@ def test_a_step_of_one_utterance_or_of_more_than_the_queue_is_refused():
     check_batch({**batch_of(4), "sampler": sampler})
     with pytest.raises(ValueError, match="brings 5 .* queue_size is 4"):
         check_batch({**batch_of(5), "sampler": sampler})
+    for queue, key in (
+        (NegativeQueue(4, 2), "negatives_size"),
+        (FeatureQueue(4, 2), "feature_queue_size"),
+    ):
+        check_batch(batch_of(4, modules={"queue": queue}))
+        with pytest.raises(
+            ValueError, match=f"at most 4 .* got 5: raise {key}"
+        ):
+            check_batch(batch_of(5, modules={"queue": queue}))
 
 
 def small_simclr():
