@@ -73,11 +73,12 @@ class PartnerViewSampler(ViewSampler):
         partner = self.partners.find(utterance_id)
         if partner is None:
             return super().cut(utterance_id, wav, seconds, epoch)
+        partner_id, row = partner
         rng = self.generator(utterance_id, epoch, "crops")
         cuts = {}
         for is_partners, (file_id, file, duration) in (
             (False, (utterance_id, wav, seconds)),
-            (True, partner),
+            (True, (partner_id, row["wav"], float(row["duration"]))),
         ):
             lengths = [
                 length
@@ -105,7 +106,7 @@ class PartnerViewSampler(ViewSampler):
 
 
 class Partners:
-    """Look up an utterance's partner: its id, its file and its length.
+    """Look up an utterance's partner: its id and its row of the manifest.
 
     Arguments
     ---------
@@ -124,11 +125,11 @@ class Partners:
 
     Example
     -------
-    >>> rows = {name: {"wav": f"{name}.wav", "duration": 3.0} for name in "ab"}
+    >>> rows = {name: {"wav": f"{name}.wav"} for name in "ab"}
     >>> table = torch.tensor([1, -1])
     >>> partners = Partners(DynamicItemDataset(rows), table)
     >>> partners.find("a"), partners.find("b")
-    (('b', 'b.wav', 3.0), None)
+    (('b', {'wav': 'b.wav'}), None)
     """
 
     def __init__(
@@ -161,14 +162,14 @@ class Partners:
                 f"Expected a manifest with the column {wav_key}, got "
                 f"{', '.join(self._rows[self._ids[0]])}: change wav_key"
             )
-        self._table, self._wav_key = partners, wav_key
+        self._table = partners
         is_table = isinstance(self._rows, Table) and self._rows.ids is self._ids
         self._places = (
             None if is_table else {name: n for n, name in enumerate(self._ids)}
         )
 
-    def find(self, utterance_id: str) -> tuple[str, str, float] | None:
-        """Return the partner's id, file and seconds; None for none."""
+    def find(self, utterance_id: str) -> tuple[str, Mapping[str, Any]] | None:
+        """Return the partner's id and row; None for none."""
         if self._places is None:
             place = self._rows.place(utterance_id)
         else:
@@ -177,10 +178,7 @@ class Partners:
         if partner < 0:
             return None
         name = self._ids[partner]
-        row = self._rows[name]
-        file = row[self._wav_key]
-        seconds = row.get("duration") or audio_seconds(file)
-        return name, file, float(seconds)
+        return name, self._rows[name]
 
     def __deepcopy__(self, memo: dict[int, object]) -> "Partners":
         # SpeechBrain deep-copies a dataset's pipeline when it filters or
@@ -266,6 +264,7 @@ def add_partner_view(
             sample_rate=sample_rate,
         ),
         Partners(dataset, partners, wav_key),
+        wav_key,
     )
     dataset.add_dynamic_item(crop, ["id", wav_key], [key])
     output_keys = dict(dataset.pipeline.output_mapping)
@@ -273,17 +272,23 @@ def add_partner_view(
 
 
 class _PartnerCrop:
-    """Cut a crop of the partner of an utterance: a dynamic item."""
+    """Cut a crop of the partner of an utterance: a dynamic item.
 
-    def __init__(self, sampler: ViewSampler, partners: Partners) -> None:
+    Who share a partner have crops of their own, as have two such items.
+    """
+
+    def __init__(
+        self, sampler: ViewSampler, partners: Partners, wav_key: str
+    ) -> None:
         self.sampler, self.partners = sampler, partners
+        self._wav_key = wav_key
         self._has_warned = False
 
     def __call__(self, utterance_id: str, wav: str) -> Any:
         try:
             found = self.partners.find(utterance_id)
             if found is not None:
-                return self.sampler(*found)
+                return self._cut(utterance_id, found[1][self._wav_key])
         except AudioError as error:
             if not self._has_warned:
                 self._has_warned = True
@@ -294,7 +299,22 @@ class _PartnerCrop:
                     utterance_id,
                     error,
                 )
-        return self.sampler(utterance_id, wav, audio_seconds(wav))
+        return self._cut(utterance_id, wav)
+
+    def _cut(self, utterance_id: str, file: str) -> torch.Tensor:
+        (group,) = self.sampler.groups
+        rng = self.sampler.generator(
+            utterance_id, self.sampler.epoch.value, f"crops of {group.key}"
+        )
+        (crop,) = cut_crops(
+            file,
+            # Not the manifest's: its duration may be in any unit.
+            audio_seconds(file),
+            self.sampler.lengths(),
+            rng,
+            self.sampler.sample_rate,
+        )
+        return crop
 
 
 def _partners_of(sampler: Any, dataset: DynamicItemDataset) -> torch.Tensor:

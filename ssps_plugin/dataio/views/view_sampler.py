@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from speechbrain.dataio.dataset import DynamicItemDataset
 
-from ssps_plugin.checks import check_flag, is_number
+from ssps_plugin.checks import check_flag, is_above
 from ssps_plugin.dataio.audio import (
     RETRY_WAITS,
     SAMPLE_RATE,
@@ -63,7 +63,7 @@ class CropGroup:
 
     def __post_init__(self) -> None:
         check_flag("augmented", self.augmented)
-        if not is_number(self.seconds) or not self.seconds > 0:
+        if not is_above(0, self.seconds):
             raise ValueError(
                 f"Expected crops of '{self.key}' longer than 0 seconds, got "
                 f"{self.seconds!r}: change their length in seconds"
@@ -456,8 +456,9 @@ def cut_crops(
     Returns
     -------
     list of torch.Tensor
-        float32, one of `(length,)` for each of `lengths`; they may share
-        memory.
+        float32, one of `(length,)` for each of `lengths`, in memory of its
+        own: sums of a view may be rounded otherwise where it lies otherwise,
+        and would then depend on the other crops.
 
     Example
     -------
@@ -479,7 +480,7 @@ def cut_crops(
         sample_rate=sample_rate,
     )
     return [
-        tile(stretch[start - first : stop - first], length)
+        tile(stretch[start - first : stop - first], length).clone()
         for start, stop, length in zip(starts, stops, lengths, strict=True)
     ]
 
@@ -519,7 +520,7 @@ def utterance_generator(
     (True, False)
     """
     # Python's own hash of a string differs between processes.
-    key = "\0".join((str(seed), str(epoch), purpose, utterance_id))
+    key = "\0".join((str(seed), str(epoch), purpose, str(utterance_id)))
     digest = blake2b(key.encode("utf-8", "surrogatepass"), digest_size=16)
     words = np.frombuffer(digest.digest(), dtype=np.uint64)
     return np.random.Generator(np.random.Philox(key=words))
