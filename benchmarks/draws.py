@@ -152,7 +152,7 @@ def prepared(
 def find_lists(sampler: PositiveSampler) -> NeighborLists | None:
     """Return the run's neighbour lists, brought up to its references."""
     owner = sampler.coverage if sampler.coverage.is_auto else sampler.strategy
-    if not hasattr(owner, "lists"):
+    if not isinstance(getattr(owner, "lists", None), NeighborLists):
         return None
     owner = copy.deepcopy(owner)
     owner.observe(sampler.bank)

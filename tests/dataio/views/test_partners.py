@@ -265,6 +265,25 @@ def test_what_is_no_length_and_no_epoch_is_refused(dataset):
         add_partner_view(dataset, partners, seconds=0.5, epoch=3)
 
 
+@pytest.mark.parametrize("duration", [1 / 60, 16000.0, "1.1 s", -1.0])
+def test_who_share_a_partner_have_crops_of_their_own_of_the_files_length(
+    tmp_path, duration
+):
+    data = {}
+    for k in range(3):
+        path = str(tmp_path / f"ramp{k}.wav")
+        ramp = np.linspace(k, k + 1, 16000) / 4
+        soundfile.write(path, ramp, 16000, subtype="FLOAT")
+        data[f"u{k}"] = {"wav": path, "duration": duration}
+    dataset = DynamicItemDataset(data, output_keys=["id"])
+    add_partner_view(dataset, torch.tensor([2, 2, -1]), seconds=0.25)
+    add_partner_view(dataset, torch.tensor([2, 2, -1]), 0.25, key="other")
+    crops = [dataset[n][key] for n in (0, 1) for key in ("partner", "other")]
+    assert len({float(crop[0]) for crop in crops}) == 4
+    for crop in crops:
+        assert crop.min() >= 0.5 and len(crop.unique()) == 4000
+
+
 def test_partners_of_another_dataset_are_refused(dataset):
     with pytest.raises(ValueError, match="each of 6 utterances, got 7: bind"):
         PartnerViewSampler(

@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
+from ssps_plugin.dataio.augmentation.augmentation import add_noise
 from ssps_plugin.dataio.views import view_sampler
 from ssps_plugin.dataio.views.view_sampler import (
     CropGroup,
@@ -56,6 +57,21 @@ def test_a_group_added_at_the_end_leaves_the_others_as_they_were(write_ramp):
     alone = ViewSampler([views], 1, SharedEpoch(), _add_random_offset)
     both = ViewSampler([views, extra], 1, SharedEpoch(), _add_random_offset)
     assert torch.equal(alone("a", path, 6.0), both("a", path, 6.0)[0])
+
+
+def test_the_others_crops_move_no_bit_of_what_is_augmented(write_ramp):
+    path = write_ramp("a.wav", 20000)
+    noise = torch.randn(4000, generator=torch.Generator().manual_seed(0))
+
+    def add(samples, rng):
+        return add_noise(samples / 20000, noise, 0.0)
+
+    views = CropGroup("views", 0.25, 2)
+    reference = CropGroup("reference", 0.5, augmented=False)
+    for epoch in map(SharedEpoch, range(1, 31)):
+        alone = ViewSampler([views], 1, epoch, add)("a", path, 1.25)
+        both = ViewSampler([views, reference], 1, epoch, add)("a", path, 1.25)
+        assert torch.equal(alone, both[0])
 
 
 def test_it_can_be_sent_to_a_spawned_worker(write_ramp):
