@@ -188,17 +188,23 @@ class ClusteringSampling(ClusterStrategy):
         """Return the cosine of each reference to the nearest neighbour cluster.
 
         To that cluster's centroid, in the space that was clustered; to the own
-        cluster's where M is 0.
+        cluster's where M is 0, and -inf for an utterance that is alone there.
         """
         centroids, neighbors = self._present()
         confidence = torch.full(
             self.clusters.shape, -torch.inf, device=self.clusters.device
         )
         clustered = (self.clusters >= 0).nonzero().flatten()
+        sizes = (
+            self.clusters[clustered].long().bincount(minlength=len(centroids))
+        )
         for index in clustered.split(_CHUNK_ROWS):
             references = self.whitening(bank.references[index].float())
-            nearest = centroids[neighbors[self.clusters[index], 0]]
-            confidence[index] = (references * nearest).sum(1)
+            own = self.clusters[index]
+            drawn_from = neighbors[own, 0]
+            cosine = (references * centroids[drawn_from]).sum(1)
+            is_alone = (drawn_from == own) & (sizes[own] == 1)
+            confidence[index] = cosine.masked_fill(is_alone, -torch.inf)
         return confidence
 
     def all_clusters(self) -> Tensor:
