@@ -245,15 +245,14 @@ class InvertedLists(nn.Module):
             lists = self.list_of_key[nearest].long().clamp(min=0)
             ranks.append(rank_of_list.gather(1, lists)[found.isfinite()])
         ordered = torch.cat(ranks).sort().values
+        if not len(ordered):  # one key alone: there is nobody to be missed
+            self._sizes[1] = min(self.num_probes or num_lists, num_lists)
+            return 1.0
         num_probes = self.num_probes
         if num_probes is None:
             place = math.ceil(_LEAST_RECALL * len(ordered)) - 1
-            # Without any, as of one key alone, there is nothing to go by.
-            furthest = ordered[place] if len(ordered) else num_lists - 1
-            num_probes = 1 + int(furthest)
+            num_probes = 1 + int(ordered[place])
         self._sizes[1] = min(num_probes, num_lists)
-        if not len(ordered):  # nor is there anybody to be missed
-            return 1.0
         return float((ordered < self._sizes[1]).float().mean())
 
     def update(self, rows: Tensor, keys: Tensor, is_listed: Tensor) -> None:
