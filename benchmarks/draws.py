@@ -151,7 +151,9 @@ def prepared(
 
 def find_lists(sampler: PositiveSampler) -> NeighborLists | None:
     """Return the run's neighbour lists, brought up to its references."""
-    owner = sampler.coverage if sampler.coverage.is_auto else sampler.strategy
+    owner = sampler.strategy
+    if sampler.coverage.compares_lists:
+        owner = sampler.coverage
     if not isinstance(getattr(owner, "lists", None), NeighborLists):
         return None
     owner = copy.deepcopy(owner)

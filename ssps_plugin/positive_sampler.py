@@ -99,7 +99,8 @@ class PositiveSampler(nn.Module):
         those of which the strategy is surest. The others keep their own. It
         is ours; 1.0 is the published method. `[first, last]` goes from one to
         the other by equal differences. "auto" uses a draw if its neighbours
-        are the anchor's, now and an epoch ago (see `Coverage`).
+        are the anchor's, now and an epoch ago, and none before a third of the
+        utterances have such a draw (see `Coverage`).
     schedule_epochs : int, optional
         SSPS epochs from the first to the last of `[first, last]`.
     reference_interval : int
@@ -258,6 +259,11 @@ class PositiveSampler(nn.Module):
     def covers_nothing(self) -> bool:
         """Whether coverage is 0 throughout: references are only recorded."""
         return self.coverage.is_none
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether the present epoch substitutes nothing, as "auto" decided."""
+        return self.coverage.is_waiting
 
     @property
     def device(self) -> torch.device:
@@ -579,17 +585,20 @@ class PositiveSampler(nn.Module):
             if not explanation:
                 raise
             raise ValueError(f"{error} Note{explanation}") from error
-        if self.reads_partners:
-            self._draw_partners(epoch)
+        if self.reads_partners or self.coverage.is_auto:
+            self._draw_for_all(epoch)
         self.strategy.end_preparation()
         metrics = self.strategy.metrics()
         if metrics:
             logger.info("SSPS epoch %d: %s", epoch, metrics)
 
-    def _draw_partners(self, epoch: int) -> None:
-        """Draw the partner of every utterance that was seen."""
-        partners = torch.full_like(self.partner_table.partners, -1)
+    def _draw_for_all(self, epoch: int) -> None:
+        """Draw for every utterance that was seen: its partner, if it is read.
+
+        Out of a queue, what a step draws may differ, since the queue moves on.
+        """
         seen, references = self.bank.read_seen()
+        partners = seen.new_full((len(self._bound()),), -1)
         with self._full_precision():
             for index, reference in zip(
                 seen.split(_CHUNK_ROWS),
@@ -597,14 +606,26 @@ class PositiveSampler(nn.Module):
                 strict=True,
             ):
                 anchors = Anchors(index, reference.float(), self.seed, epoch)
-                drawn = self._checked_partners(
-                    index, self.strategy.select_partners(anchors, self.bank)
-                )
+                drawn = self._draw(anchors)
                 is_used = self.coverage.uses(index, drawn)
                 partners[index] = torch.where(is_used, drawn, -1)
-        self.partner_table.write(partners)
-        broadcast_buffers(self.partner_table)
-        self.partner_table.publish()
+        self.coverage.weigh((partners >= 0).sum(), len(seen))
+        broadcast_buffers(self.coverage)
+        self.coverage.decide()
+        if self.reads_partners:
+            if self.coverage.is_waiting:
+                partners.fill_(-1)
+            self.partner_table.write(partners)
+            broadcast_buffers(self.partner_table)
+            self.partner_table.publish()
+
+    def _draw(self, anchors: Anchors) -> Tensor:
+        """Draw as the strategy does, of all utterances or out of the queue."""
+        if self.reads_partners:
+            partners = self.strategy.select_partners(anchors, self.bank)
+            return self._checked_partners(anchors.index, partners)
+        rows = self.strategy.select(anchors, self.queue)
+        return self.strategy.drawn_utterances(rows, self.queue)
 
     def _checked_partners(self, index: Tensor, drawn: Any) -> Tensor:
         """Check what a strategy selected, which may be one of a user's own."""
@@ -737,7 +758,7 @@ class PositiveSampler(nn.Module):
             if self.reads_partners:
                 self._gather(step, self.partner_table.of(step.index))
                 return positives
-            if self.coverage.fraction(self.epoch - self.start_epoch) == 0:
+            if self.coverage.covers_nothing(self.epoch - self.start_epoch):
                 self._gather(step, torch.full_like(step.index, -1))
                 return positives
             anchors = Anchors(step.index, step.reference, self.seed, self.epoch)

@@ -35,6 +35,10 @@ class Sampler(Protocol):
         """Whether nothing is substituted in any epoch, whatever is on."""
 
     @property
+    def is_waiting(self) -> bool:
+        """Whether nothing is substituted in the present epoch, though on."""
+
+    @property
     def reads_partners(self) -> bool:
         """Whether views are read from partners, and nothing substituted."""
 
@@ -119,6 +123,7 @@ class SameUtterancePositives(nn.Module):
     remembering = False
     renews_references = False
     covers_nothing = True
+    is_waiting = False
     reads_partners = False
     needs_reference = False
     substituting = False

@@ -15,8 +15,10 @@ from ssps_plugin import (
     LinearSchedule,
     NearestNeighborSampling,
     PositiveSampler,
+    PositiveSamplingLoss,
     SharedNeighborSampling,
 )
+from ssps_plugin.losses import NTXentLoss
 from ssps_plugin.sampling import Coverage, SamplingStrategy
 from ssps_plugin.sampling.neighbor_lists import NeighborLists
 from ssps_plugin.sampling.strategy import Whitening
@@ -406,10 +408,110 @@ def test_a_strategy_of_ones_own_may_hold_back(caplog):
 
 def test_a_strategy_that_holds_back_needs_nothing_more_for_auto():
     sampler = automatic(SharedNeighborSampling(8))
-    assert not sampler.coverage.is_auto
+    assert not sampler.coverage.compares_lists
     for epoch in (1, 2, 3):
         drawn = epoch_of(sampler, epoch)
     assert bool((drawn >= 0).any())
+
+
+class Few(Shy):
+    """Draws the next utterance, in some epochs for few of them."""
+
+    def __init__(self, few_in=(), num_sure=132):
+        super().__init__(2)
+        self.few_in, self.num_sure = few_in, num_sure
+
+    def prepare(self, bank, queue, seed, epoch):
+        super().prepare(bank, queue, seed, epoch)
+        self.most = self.num_sure if epoch in self.few_in else MANY
+
+    def _next(self, index):
+        return torch.where(index < self.most, (index + 1) % MANY, -1)
+
+    def select(self, anchors, queue):
+        drawn = self._next(anchors.index)
+        return torch.where(drawn >= 0, queue.slots[drawn].long(), -1)
+
+    def select_partners(self, anchors, bank):
+        return self._next(anchors.index)
+
+
+def drawn_in(sampler, epochs):
+    return [epoch_of(sampler, epoch) for epoch in epochs][-1]
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_auto_waits_in_epochs_in_which_few_draws_are_sure(way, caplog):
+    sampler = automatic(Few(few_in=(3, 5)), pseudo_positives=way)
+    with caplog.at_level(logging.INFO):
+        for epoch in range(2, 7):
+            drawn = epoch_of(sampler, epoch)
+            assert sampler.is_waiting == (epoch in (3, 5))
+            is_substituting = epoch in (4, 6)
+            assert bool((drawn >= 0).all()) == is_substituting
+            assert bool((drawn >= 0).any()) == is_substituting
+        sampler.end_epoch()
+    said = caplog.text
+    assert "epoch 3: 0.0 % of the anchors got a pseudo-positive; the" in said
+    assert "since the draws of 33.0 % are sure, too few to begin" in said
+    assert not [r for r in caplog.records if r.levelno >= logging.WARNING]
+
+
+def test_a_third_is_enough_to_begin():
+    for num_sure, begins in ((MANY // 3, False), (MANY // 3 + 1, True)):
+        sampler = automatic(Few(few_in=(3,), num_sure=num_sure))
+        drawn = drawn_in(sampler, (1, 2, 3))
+        assert int((drawn >= 0).sum()) == (num_sure if begins else 0)
+        sure = sampler.metrics()["sure_draws"]
+        assert sure == pytest.approx(num_sure / MANY)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_strategy_that_holds_back_waits_with_auto_only(way):
+    for coverage, waits in (("auto", True), (1.0, False)):
+        strategy = Few(few_in=(3,))
+        sampler = automatic(strategy, pseudo_positives=way)
+        sampler.coverage = Coverage(coverage, None, strategy)
+        sampler.coverage.allocate(MANY, 12)
+        drawn = drawn_in(sampler, (1, 2, 3))
+        assert bool((drawn >= 0).any()) != waits
+        assert ("sure_draws" in sampler.metrics()) == waits
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_resume_inside_an_epoch_that_waits_goes_on_waiting(way):
+    sampler = automatic(Few(few_in=(3,)), pseudo_positives=way)
+    drawn_in(sampler, (1, 2, 3))
+    resumed = automatic(Few(few_in=(3,)), pseudo_positives=way)
+    resumed.load_state_dict(copy.deepcopy(sampler.state_dict()))
+    resumed.begin_epoch(3)
+    assert resumed.is_waiting
+    assert sampler.metrics() == resumed.metrics()
+    resumed.reset()
+    assert not resumed.is_waiting
+
+
+class FewInClusters(Few):
+    has_clusters = True
+
+    def cluster_of(self, index):
+        return index // 10
+
+    def cluster_of_positives(self, anchors, drawn, rows):
+        return drawn // 10
+
+
+def test_an_epoch_that_waits_masks_no_false_negatives():
+    sampler = automatic(FewInClusters(few_in=(3,)))
+    loss = NTXentLoss(temperature=0.1)
+    loss = PositiveSamplingLoss(loss, sampler, mask_false_negatives=True)
+    for epoch in (1, 2, 3, 4):
+        sampler.begin_epoch(epoch)
+        every = torch.arange(MANY)
+        positives = every.float()[:, None]
+        kept, groups = loss.substitute(positives, every, grouped(epoch))
+        assert bool(groups) == (epoch == 4)
+        assert (kept is positives) == (epoch < 4)
 
 
 def test_references_that_are_never_renewed_again_are_warned_of(caplog):

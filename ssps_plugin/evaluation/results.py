@@ -605,7 +605,17 @@ def _warn_nothing_drawn(
         for row in _rows_of_ssps(rows, start_epoch)
         if row.get("confident") != 0
     ]
-    if asked and max(asked) == 0:
+    if not asked or max(asked) > 0:
+        return
+    if all("sure_draws" in row for row in _rows_of_ssps(rows, start_epoch)):
+        logger.info(
+            "SSPS substituted nothing in any of its %d epochs, since few draws "
+            "were sure (coverage auto): what was trained is the run without "
+            "it. More epochs before, augmentation or more recordings of each "
+            "speaker may change that.",
+            len(asked),
+        )
+    else:
         logger.warning(
             "SSPS was on in %d epochs and substituted nothing in any: what was "
             "trained is the run without it. The log says of each epoch why; "
@@ -645,13 +655,14 @@ def summarize_training(
     """
     if not history.rows:
         return
-    plot_curves(history.rows, Path(folder, "curves.png"), start_epoch)
     if start_epoch is not None:
         _warn_nothing_drawn(history.rows, start_epoch)
+        known = _rows_of_ssps(history.rows, start_epoch)
+        if known:  # coverage auto may begin later, or never
+            covered = (row["epoch"] for row in known if row["coverage"])
+            start_epoch = min(covered, default=None)
+    plot_curves(history.rows, Path(folder, "curves.png"), start_epoch)
     if start_epoch is None or result is None or result.eer is None:
-        return
-    known = _rows_of_ssps(history.rows, start_epoch)
-    if known and not any(row["coverage"] for row in known):
         return
     last_epoch = history.rows[-1]["epoch"]
     before = history.at(start_epoch - 1).get("eer")

@@ -301,6 +301,8 @@ def embed_before_and_after(
     start = run.start_epoch
     if start is None:
         result.missing_before = "this run is without SSPS"
+    elif run.has_substituted_nothing:
+        result.missing_before = "SSPS substituted nothing in this run"
     elif not run.has_started_ssps:
         result.missing_before = f"SSPS starts in epoch {start} only"
     else:

@@ -12,6 +12,7 @@ from ssps_plugin.report.run import Run
 _UNKNOWN = "–"
 # What a strategy says of its draws without labels, by the history's key.
 _OF_DRAWS = {
+    "sure_draws": "draws that are sure",
     "votes": "votes of a draw",
     "overlap": "mean overlap",
     "kept_neighbors": "neighbours kept",
@@ -107,7 +108,7 @@ def headline_cards(one: Collected) -> list[Card]:
     """Return the figures at the top of a report of one run."""
     run = one.run
     after = final_rates(run)
-    if run.start_epoch is None:
+    if run.start_epoch is None or run.has_substituted_nothing:
         return [
             Card("EER", _percent(after.eer), _note(after), is_main=True),
             Card("minDCF(0.01)", _cost(after.min_dcf), after.model),
@@ -252,6 +253,8 @@ def _epochs(run: Run) -> str:
 
 
 def _progress(run: Run) -> str:
+    if run.has_substituted_nothing:
+        return "SSPS substituted nothing: coverage 0"
     if run.is_finished:
         start = run.start_epoch
         return f"SSPS from epoch {start}" if start else "finished"

@@ -87,18 +87,37 @@ class Run:
 
     @property
     def start_epoch(self) -> int | None:
-        """First epoch with SSPS, None for a run without SSPS."""
+        """First epoch with SSPS, None for a run without SSPS.
+
+        The first with a pseudo-positive, where that is known: `coverage: auto`
+        may begin later than `ssps_start_epoch`.
+        """
         start = self.settings.get("ssps_start_epoch")
-        if isinstance(start, int):
-            return start
-        drawn = (row["epoch"] for row in self.history if row.get("coverage"))
-        return min(drawn, default=None)
+        start = start if isinstance(start, int) else None
+        drawn = (
+            row["epoch"]
+            for row in self.history
+            if row.get("coverage") and row["epoch"] >= (start or 1)
+        )
+        return min(drawn, default=start)
 
     @property
     def has_started_ssps(self) -> bool:
         """Whether an epoch with SSPS is in the history."""
         start = self.start_epoch
-        return start is not None and self.last_epoch >= start
+        has_reached = start is not None and self.last_epoch >= start
+        return has_reached and not self.has_substituted_nothing
+
+    @property
+    def has_substituted_nothing(self) -> bool:
+        """Whether SSPS was on, and no anchor got a pseudo-positive."""
+        start = self.start_epoch
+        covered = [
+            row["coverage"]
+            for row in self.history
+            if start is not None and row["epoch"] >= start and "coverage" in row
+        ]
+        return bool(covered) and not any(covered)
 
     @property
     def last_epoch(self) -> int:

@@ -15,6 +15,8 @@ _MOST_MARKERS = 40
 # Start epochs that are marked, where runs start SSPS in different ones.
 _MOST_MARKS = 2
 _NUM_TICKS = 8
+# From this coverage on, what is said of all anchors is true.
+_NEARLY_ALL = 0.95
 
 
 def curves_section(collected: Sequence[Collected]) -> Section:
@@ -72,6 +74,12 @@ def _missing_of_curves(one: Collected) -> list[str]:
             f"{run.name} is a run without SSPS: no start is marked, and there "
             "are no pseudo-positives."
         )
+    elif run.has_substituted_nothing:
+        missing.append(
+            f"{run.name}: SSPS was on from epoch {run.start_epoch} and "
+            "substituted nothing (coverage 0), so this is the run without "
+            "SSPS: no start is marked, and there are no pseudo-positives."
+        )
     elif not run.has_started_ssps:
         missing.append(
             f"{run.name}: SSPS starts in epoch {run.start_epoch}, and the "
@@ -126,6 +134,13 @@ def explain_loss_jump(run: Run) -> str:
     if before is not None and after is not None:
         values = f" from {before:.3g} to {after:.3g}"
     accuracy = run.at(start).get("speaker_accuracy")
+    covered = run.at(start).get("coverage")
+    whose = "From there on it is another utterance"
+    if covered is not None and covered < _NEARLY_ALL:
+        whose = (
+            f"From there on it is, for {100 * covered:.0f} % of the anchors, "
+            "another utterance"
+        )
     part = ""
     if accuracy is not None:
         part = (
@@ -136,7 +151,7 @@ def explain_loss_jump(run: Run) -> str:
         f"The loss goes{values} in epoch {start} because the task changes, "
         "not because the model gets worse. Until then an anchor's positive is "
         "cut from its own utterance: the same voice in the same recording. "
-        "From there on it is another utterance, most often of another "
+        f"{whose}, most often of another "
         f"recording, which is harder to match{part}. The losses before and "
         "after are those of two tasks: compare the EER."
     )

@@ -15,6 +15,10 @@ from ssps_plugin.sampling.neighbor_lists import (
 from ssps_plugin.sampling.schedule import Schedule, make_schedule
 from ssps_plugin.sampling.strategy import SamplingStrategy, Whitening
 
+#: Of which part of the utterances the draw has to be sure, with "auto", for
+#: any to be used: below, speakers are not told apart well enough to begin.
+LEAST_SURE = 1 / 3
+
 
 class Coverage(nn.Module):
     """Say which draws of a strategy are used; the others are not sure enough.
@@ -24,8 +28,9 @@ class Coverage(nn.Module):
     and drawn utterance share at least 8 % of their 20 nearest neighbours,
     of this epoch and of the one before (`NeighborLists`). Utterances of one
     speaker do much more often than others; so few anchors are covered where
-    speakers are hardly told apart, and nearly all where they are. What was
-    measured is in docs/beyond.md.
+    speakers are hardly told apart, and nearly all where they are. In an epoch
+    in which fewer than a third would be, none is: what such draws teach is not
+    worth the wrong ones among them. What was measured is in docs/beyond.md.
 
     Arguments
     ---------
@@ -44,6 +49,7 @@ class Coverage(nn.Module):
     """
 
     _is_confident: Tensor
+    _sure_draws: Tensor
 
     def __init__(
         self,
@@ -52,10 +58,12 @@ class Coverage(nn.Module):
         strategy: SamplingStrategy,
     ) -> None:
         super().__init__()
-        # A strategy that compares lists holds back by itself.
-        is_auto = isinstance(coverage, str) and coverage == "auto"
-        self.is_auto = is_auto and not strategy.holds_back
-        if is_auto:
+        #: Whether it is "auto".
+        self.is_auto = isinstance(coverage, str) and coverage == "auto"
+        #: Whether its own lists say which draws are sure. A strategy that
+        #: compares lists holds back by itself.
+        self.compares_lists = self.is_auto and not strategy.holds_back
+        if self.is_auto:
             coverage = 1.0
         self._of_epoch = _checked_schedule(coverage, schedule_epochs, strategy)
         #: Whether, in any epoch, only the surest utterances are covered.
@@ -65,7 +73,13 @@ class Coverage(nn.Module):
             self.register_buffer(
                 "_is_confident", torch.ones(0, dtype=torch.bool)
             )
+        #: Whether no draw of the present epoch is used, since few are sure.
+        self.is_waiting = False
         if self.is_auto:
+            # Of the present epoch; -1 for unknown.
+            self.register_buffer("_sure_draws", torch.tensor(-1.0))
+            self.register_load_state_dict_post_hook(_decide)
+        if self.compares_lists:
             if strategy.draws_references:
                 raise ValueError(
                     "Expected a strategy that draws utterances with coverage "
@@ -89,7 +103,7 @@ class Coverage(nn.Module):
     @property
     def num_fill_epochs(self) -> int:
         """How many epochs before SSPS starts have to be remembered."""
-        return 2 if self.is_auto else 1
+        return 2 if self.compares_lists else 1
 
     def fraction(self, ssps_epoch: int) -> float:
         """Return which fraction an SSPS epoch, from 0, may cover at most."""
@@ -99,19 +113,31 @@ class Coverage(nn.Module):
         """Forget what was sure; raise a ValueError for too few utterances."""
         if self.is_limited:
             self._is_confident = self._is_confident.new_ones(num_utterances)
-        if self.is_auto:
+        self._forget_decision()
+        if self.compares_lists:
             _check_enough(num_utterances, "training utterances")
             self.whitening.allocate(reference_dim)
             self.lists.allocate(num_utterances)
 
     def observe(self, bank: ReferenceBank) -> None:
         """Search the neighbours of new references, with "auto"."""
-        if self.is_auto:
+        if self.compares_lists:
             renew_lists(self.lists, self.whitening, bank)
 
     def explain_holding_back(self) -> str:
         """Say why draws are not used, with "auto"."""
         return self.lists.explain_holding_back()
+
+    def explain_waiting(self) -> str:
+        """Say why no draw of an epoch is used, empty where some are."""
+        sure = float(self._sure_draws) if self.is_waiting else 0.0
+        if not sure:
+            return ""
+        return (
+            f"the draws of {100 * sure:.1f} % are sure, too few to begin "
+            f"(coverage auto asks for {100 * LEAST_SURE:.0f} %): speakers are "
+            "hardly told apart yet"
+        )
 
     def prepare(
         self,
@@ -122,7 +148,8 @@ class Coverage(nn.Module):
         ssps_epoch: int,
     ) -> None:
         """Find what is sure in an epoch, after the strategy is prepared."""
-        if self.is_auto:
+        self._forget_decision()
+        if self.compares_lists:
             _check_enough(int(bank.seen.sum()), "utterances seen so far")
         if not self.is_limited:
             return
@@ -139,6 +166,37 @@ class Coverage(nn.Module):
             found = order.values[:count] > -torch.inf
             self._is_confident[order.indices[:count]] = found
 
+    def weigh(self, num_sure: Tensor, num_seen: int) -> None:
+        """Remember how many draws of an epoch are sure, with "auto".
+
+        Arguments
+        ---------
+        num_sure : torch.Tensor
+            Scalar int64, of how many utterances the draw is used so far.
+        num_seen : int
+            How many utterances drew.
+        """
+        if self.is_auto:
+            self._sure_draws.copy_(num_sure / max(1, num_seen))
+
+    def decide(self) -> None:
+        """Use no draw of the epoch if few are sure, with "auto".
+
+        Once ranks agree on what was weighed. It waits for the device, so that
+        no step has to.
+        """
+        if self.is_auto:
+            self.is_waiting = 0 <= float(self._sure_draws) < LEAST_SURE
+
+    def _forget_decision(self) -> None:
+        self.is_waiting = False
+        if self.is_auto:
+            self._sure_draws.fill_(-1)
+
+    def covers_nothing(self, ssps_epoch: int) -> bool:
+        """Whether no draw of the present SSPS epoch, from 0, is used."""
+        return self.is_waiting or self.fraction(ssps_epoch) == 0
+
     def uses(self, index: Tensor, drawn: Tensor) -> Tensor:
         """Return which draws are used.
 
@@ -154,33 +212,41 @@ class Coverage(nn.Module):
         torch.Tensor
             `(batch,)` bool.
         """
-        used = torch.ones_like(index, dtype=torch.bool)
+        used = torch.full_like(index, not self.is_waiting, dtype=torch.bool)
         if self.is_limited:
             used &= self._is_confident[index]
-        if self.is_auto:
+        if self.compares_lists:
             overlap = self.lists.overlap(index, drawn.clamp(min=0))
             used &= (overlap >= MIN_OVERLAP) & (drawn >= 0)
         return used
 
     def metrics(self, ssps_epoch: int) -> dict[str, float]:
-        """Return `confident`, the fraction asked for, and signs of the lists.
+        """Return what is known of an SSPS epoch, from 0.
 
-        Those are in the epochs of "auto" that have lists of two epochs; see
-        `NeighborLists.metrics`.
+        confident: the fraction asked for, where it is not always 1.
+        sure_draws: with "auto", the fraction of the utterances whose draw is
+        sure, used or not. Then signs of the lists, where there are some of two
+        epochs; see `NeighborLists.metrics`.
         """
         row: dict[str, float] = {}
         if self.is_limited and ssps_epoch >= 0:
             row["confident"] = self.fraction(ssps_epoch)
-        if self.is_auto:
+        if self.is_auto and ssps_epoch >= 0:
+            row["sure_draws"] = float(self._sure_draws)
+        if self.compares_lists:
             row |= self.lists.metrics()
         return row
 
     def index_ranges(self) -> dict[str, tuple[int, int]]:
         """Return in which range, start and stop, each buffer of indices is."""
-        if not self.is_auto:
+        if not self.compares_lists:
             return {}
         ranges = self.lists.index_ranges()
         return {f"lists.{name}": ranges[name] for name in ranges}
+
+
+def _decide(coverage: Coverage, _: Any) -> None:
+    coverage.decide()
 
 
 def _check_enough(num: int, what: str) -> None:

@@ -153,13 +153,15 @@ class EpochDiagnosis:
 
     def _explain_holding_back(self) -> None:
         """Log in words how many anchors were covered, and why not more."""
-        part = self.coverage if self.coverage.is_auto else self.strategy
+        compares = self.coverage.compares_lists
+        part = self.coverage if compares else self.strategy
         why = part.explain_holding_back()
         if self._queue_is_short:
             why += (
                 f", or is not among the {self.queue.size} utterances of the "
                 f"queue (queue_size), of {self.num_utterances}"
             )
+        why = self.coverage.explain_waiting() or why
         if self._asked_coverage < 1:
             why += ", or because coverage asks for no more"
         coverage = self.covered_fraction
@@ -172,9 +174,9 @@ class EpochDiagnosis:
         last = self.last_reference_epoch
         if coverage == 0 and last is not None and self.epoch >= last:
             logger.warning(
-                "SSPS will substitute nothing: nobody was found, and no "
-                "references are made after epoch %d to find somebody by. "
-                "Raise last_reference_epoch, or leave it out.",
+                "SSPS will substitute nothing: it does not now, and no "
+                "references are made after epoch %d by which that could "
+                "change. Raise last_reference_epoch, or leave it out.",
                 last,
             )
 

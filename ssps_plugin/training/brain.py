@@ -741,12 +741,11 @@ class SSLBrain(sb.Brain):
 
     def _explain_loss(self, row: dict[str, Any]) -> None:
         """Explain in the epoch in which SSPS starts why the loss rises."""
-        sampler = self.modules.sampler
-        if not sampler.enabled or row["epoch"] != sampler.start_epoch:
+        former = self.history.at(row["epoch"] - 1)
+        if not row.get("coverage") or former.get("coverage"):
             return
-        before = self.history.at(row["epoch"] - 1).get("loss")
-        is_covered = row.get("coverage", 0) > 0
-        if before is not None and row["loss"] > before and is_covered:
+        before = former.get("loss")
+        if before is not None and row["loss"] > before:
             logger.info(
                 "SSPS has started, so the loss rose from %.3f to %.3f, as it "
                 "should: positives now come from other recordings, which are "
