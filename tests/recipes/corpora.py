@@ -15,13 +15,14 @@ def write_corpus(
     num_utterances: int = 2,
     seconds: float = 0.6,
     suffix: str = ".wav",
+    rate: int = RATE,
 ) -> pathlib.Path:
     """Write `wav/<speaker>/<recording>/<utterance>` and return the folder.
 
     A speaker is a pitch, a recording a level of noise: enough to learn from.
     """
     rng = np.random.default_rng(0)
-    time = np.arange(int(seconds * RATE)) / RATE
+    time = np.arange(int(seconds * rate)) / rate
     for speaker in range(num_speakers):
         for recording in range(num_recordings):
             place = folder / "wav" / f"id{speaker:03d}" / f"rec{recording}"
@@ -31,5 +32,5 @@ def write_corpus(
                 wave = np.sign(np.sin(2 * np.pi * pitch * time))
                 noise = rng.normal(0, 0.05 * (1 + recording), len(time))
                 path = place / f"{utterance:05d}{suffix}"
-                soundfile.write(path, 0.2 * wave + noise, RATE)
+                soundfile.write(path, 0.2 * wave + noise, rate)
     return folder

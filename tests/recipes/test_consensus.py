@@ -7,6 +7,7 @@ import re
 import pytest
 import torch
 
+from tests.recipes.corpora import write_corpus
 from tests.recipes.running import (
     ROOT,
     copy_inside_last_epoch,
@@ -73,6 +74,18 @@ def test_a_run_of_coverage_0_is_the_plain_run_bit_for_bit(
 ):
     options = {"data_folder": corpus, "num_epochs": 3, **more}
     options |= FRAMEWORKS.get(name, {})
+    check_coverage_0(name, way, options, tmp_path)
+
+
+@pytest.mark.parametrize("rate", [16000, 44100])
+def test_so_is_one_with_augmentation_whatever_the_corpus_rate(rate, tmp_path):
+    options = {"data_folder": write_corpus(tmp_path / "c", rate=rate)}
+    options |= {"num_epochs": 3, "num_clusters": 3}
+    options |= {"noise_folder": "synthetic", "rir_folder": "simulated"}
+    check_coverage_0("simclr", "read", options, tmp_path)
+
+
+def check_coverage_0(name, way, options, tmp_path):
     run(f"{name}.yaml", tmp_path / "plain", **options)
     log = run(
         f"{name}_ssps.yaml",
