@@ -22,7 +22,7 @@ import argparse
 
 import torch
 from one_core import use_one_core
-from run_labels import load_epochs, read_run, run_main
+from run_labels import check_lists, load_epochs, read_run, run_main
 from torch import Tensor
 
 from ssps_plugin import (
@@ -76,6 +76,7 @@ def main() -> None:
     use_one_core()
     run = Run(options.run)
     sampler, speakers, recordings = read_run(run, parser)
+    check_lists(run, len(speakers))
     index = torch.arange(len(speakers))
     shared = SharedNeighborSampling(whitening=options.whitening)
     queue = PositiveQueue(1, 1)

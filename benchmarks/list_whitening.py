@@ -19,7 +19,7 @@ import argparse
 import torch
 from one_core import use_one_core
 from overlap_rules import jaccard
-from run_labels import load_epochs, read_run, run_main
+from run_labels import check_lists, load_epochs, read_run, run_main
 from torch import Tensor
 
 from ssps_plugin.report.run import Run
@@ -71,6 +71,7 @@ def main() -> None:
     for folder in options.runs:
         run = Run(folder)
         sampler, speakers, recordings = read_run(run, parser)
+        check_lists(run, len(speakers))
         own = (recordings[:, None] == recordings).fill_diagonal_(False)
         right = (speakers[:, None] == speakers) & ~own
         right.fill_diagonal_(False)

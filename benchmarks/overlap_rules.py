@@ -31,7 +31,7 @@ import argparse
 import torch
 import torch.nn.functional as F
 from one_core import use_one_core
-from run_labels import load_epochs, read_run, run_main
+from run_labels import check_lists, load_epochs, read_speakers, run_main
 from torch import Tensor
 
 from ssps_plugin.report.run import Run
@@ -164,7 +164,8 @@ def main() -> None:
     use_one_core()
     for folder in options.runs:
         run = Run(folder)
-        sampler, speakers, _ = read_run(run, parser)
+        sampler, speakers = read_speakers(run, parser)
+        check_lists(run, len(speakers))
         is_right = (speakers[:, None] == speakers).float().fill_diagonal_(0)
         lists = NeighborLists(NUM_NEIGHBORS)
         lists.allocate(len(speakers))

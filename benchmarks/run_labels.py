@@ -12,6 +12,7 @@ from ssps_plugin import PositiveSampler
 from ssps_plugin.report.labels import labels_of_manifest, number_labels
 from ssps_plugin.report.pseudo_positives import Memories, NotAvailableError
 from ssps_plugin.report.run import Run
+from ssps_plugin.sampling.neighbor_lists import NUM_NEIGHBORS
 from ssps_plugin.training import AtomicCheckpointer
 
 
@@ -22,13 +23,34 @@ def read_run(
 
     As of the newest checkpoint. Ends the program where there are no labels.
     """
+    sampler, speakers = read_speakers(run, parser)
+    labels = labels_of_manifest(run.read_manifest())
+    if labels is None or labels.recordings is None:
+        parser.error(f"the training manifest of {run.name} has no recordings")
+    recordings = torch.from_numpy(number_labels(labels.recordings))
+    return sampler, speakers, recordings
+
+
+def read_speakers(
+    run: Run, parser: argparse.ArgumentParser
+) -> tuple[PositiveSampler, Tensor]:
+    """Return a run's sampler, and the numbers of speakers."""
     table = run.read_manifest()
     labels = labels_of_manifest(table)
-    if labels is None or labels.recordings is None:
-        parser.error("the training manifest has no speakers and recordings")
+    if labels is None:
+        parser.error(f"the training manifest of {run.name} has no speakers")
     speakers = torch.from_numpy(number_labels(labels.speakers))
-    recordings = torch.from_numpy(number_labels(labels.recordings))
-    return Memories(run, table).sampler, speakers, recordings
+    return Memories(run, table).sampler, speakers
+
+
+def check_lists(run: Run, num_utterances: int) -> None:
+    """Raise a ValueError for fewer utterances than neighbour lists take."""
+    if num_utterances <= NUM_NEIGHBORS:
+        raise ValueError(
+            f"Expected a run of more than {NUM_NEIGHBORS} utterances, whose "
+            f"lists of as many neighbours are compared, got {num_utterances} "
+            f"in {run.name}: take a larger one."
+        )
 
 
 def run_main(main: Callable[[], None]) -> None:

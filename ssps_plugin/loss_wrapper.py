@@ -127,7 +127,6 @@ class PositiveSamplingLoss(nn.Module):
         groups: dict[str, Tensor] = {}
         masks = self.mask_false_negatives and self.sampler.substituting
         masks = masks and not self.sampler.covers_nothing
-        masks = masks and not self.sampler.is_waiting
         if masks and ids is not None:
             own = self.sampler.cluster_of(ids)
             groups = {

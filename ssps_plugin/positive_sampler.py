@@ -99,8 +99,8 @@ class PositiveSampler(nn.Module):
         those of which the strategy is surest. The others keep their own. It
         is ours; 1.0 is the published method. `[first, last]` goes from one to
         the other by equal differences. "auto" uses a draw if its neighbours
-        are the anchor's, now and an epoch ago, and none before a third of the
-        utterances have such a draw (see `Coverage`).
+        are the anchor's, now and an epoch ago, and none at all if fewer than
+        a third of the utterances have such a draw at first (see `Coverage`).
     schedule_epochs : int, optional
         SSPS epochs from the first to the last of `[first, last]`.
     reference_interval : int
@@ -261,9 +261,12 @@ class PositiveSampler(nn.Module):
         return self.coverage.is_none
 
     @property
-    def is_waiting(self) -> bool:
-        """Whether the present epoch substitutes nothing, as "auto" decided."""
-        return self.coverage.is_waiting
+    def gives_up(self) -> bool:
+        """Whether SSPS does not begin, since too few draws are sure ("auto").
+
+        From then on nothing is remembered, and no references are needed.
+        """
+        return self.coverage.gives_up
 
     @property
     def device(self) -> torch.device:
@@ -448,7 +451,11 @@ class PositiveSampler(nn.Module):
     @property
     def remembering(self) -> bool:
         """Whether a step of the present epoch remembers; never in eval."""
-        return self.training and self._has_reached(self.first_fill_epoch)
+        return (
+            self.training
+            and self._has_reached(self.first_fill_epoch)
+            and not self.gives_up
+        )
 
     @property
     def renews_references(self) -> bool:
@@ -478,7 +485,7 @@ class PositiveSampler(nn.Module):
     @property
     def substituting(self) -> bool:
         """Whether a step substitutes positives; never in eval mode."""
-        return self.training and self._has_reached(self.start_epoch)
+        return self.remembering and self._has_reached(self.start_epoch)
 
     def _has_reached(self, epoch: int) -> bool:
         return self.epoch is not None and self.epoch >= epoch
@@ -517,11 +524,18 @@ class PositiveSampler(nn.Module):
                 "sampler.reset() first."
             )
         is_warned = self._report_epoch()
-        if epoch >= self.start_epoch:
+        if epoch >= self.start_epoch and not self.gives_up:
             self._prepare(epoch)
             fault = None if is_warned else self._diagnosis().find_fault()
             if fault is not None:
                 logger.warning("SSPS epoch %d: %s.", epoch, fault)
+            if self.gives_up:
+                logger.info(
+                    "SSPS does not begin in epoch %d, and the run goes on "
+                    "without it: %s.",
+                    epoch,
+                    self.coverage.explain_giving_up(),
+                )
         elif self._has_reached(self.first_fill_epoch):
             self._observe()
         self.epoch = epoch
@@ -585,7 +599,7 @@ class PositiveSampler(nn.Module):
             if not explanation:
                 raise
             raise ValueError(f"{error} Note{explanation}") from error
-        if self.reads_partners or self.coverage.is_auto:
+        if self.reads_partners or self.coverage.is_undecided:
             self._draw_for_all(epoch)
         self.strategy.end_preparation()
         metrics = self.strategy.metrics()
@@ -613,7 +627,7 @@ class PositiveSampler(nn.Module):
         broadcast_buffers(self.coverage)
         self.coverage.decide()
         if self.reads_partners:
-            if self.coverage.is_waiting:
+            if self.gives_up:
                 partners.fill_(-1)
             self.partner_table.write(partners)
             broadcast_buffers(self.partner_table)
@@ -649,7 +663,8 @@ class PositiveSampler(nn.Module):
 
     def _report_epoch(self) -> bool:
         """Log coverage and warn of it; return whether a fault was named."""
-        if self._is_reported or not self._has_reached(self.first_fill_epoch):
+        is_silent = not self._has_reached(self.first_fill_epoch)
+        if self._is_reported or is_silent or self.gives_up:
             return False
         self._is_reported = True
         return self._diagnosis().log()
@@ -758,7 +773,7 @@ class PositiveSampler(nn.Module):
             if self.reads_partners:
                 self._gather(step, self.partner_table.of(step.index))
                 return positives
-            if self.coverage.covers_nothing(self.epoch - self.start_epoch):
+            if self.coverage.fraction(self.epoch - self.start_epoch) == 0:
                 self._gather(step, torch.full_like(step.index, -1))
                 return positives
             anchors = Anchors(step.index, step.reference, self.seed, self.epoch)
@@ -929,6 +944,28 @@ class PositiveSampler(nn.Module):
                 "least that, or change global_batch_size."
             )
 
+    def check_epoch(self, num_utterances: int) -> None:
+        """Check that an epoch shows enough utterances to begin with.
+
+        An epoch that leaves its last, smaller batch out shows fewer than there
+        are. Where the memories are filled in more than one epoch, or were
+        filled by `warm_start`, more are seen.
+
+        Arguments
+        ---------
+        num_utterances : int
+            How many an epoch shows, over all ranks.
+
+        Raises
+        ------
+        ValueError
+            They are fewer than the strategy needs, such as clusters.
+        """
+        if self.epoch is None and self.first_fill_epoch == self.start_epoch - 1:
+            what = "utterances that an epoch shows"
+            self.strategy.check_enough(num_utterances, what)
+            self.coverage.check_enough(num_utterances, what)
+
     def cluster_of(self, ids: Sequence[str] | Tensor) -> Tensor:
         """Cluster of every utterance of a batch, -1 where there is none.
 
@@ -975,6 +1012,9 @@ class PositiveSampler(nn.Module):
         """
         if not self._has_reached(self.first_fill_epoch):
             return {}
+        ssps_epoch = (self.epoch or 0) - self.start_epoch
+        if self.gives_up:
+            return {"coverage": 0.0, **self.coverage.metrics(ssps_epoch)}
         anchors, covered, dropped = self._counts.tolist()
         row = {
             "coverage": covered / max(anchors, 1),
@@ -985,7 +1025,6 @@ class PositiveSampler(nn.Module):
         row["seen"] = float(self.bank.seen.float().mean())
         with self._full_precision():
             row["effective_rank"] = effective_rank(self.bank.read_seen()[1])
-        ssps_epoch = (self.epoch or 0) - self.start_epoch
         row |= self.coverage.metrics(ssps_epoch)
         return row | self.strategy.metrics()
 

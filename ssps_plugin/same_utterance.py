@@ -35,10 +35,6 @@ class Sampler(Protocol):
         """Whether nothing is substituted in any epoch, whatever is on."""
 
     @property
-    def is_waiting(self) -> bool:
-        """Whether nothing is substituted in the present epoch, though on."""
-
-    @property
     def reads_partners(self) -> bool:
         """Whether views are read from partners, and nothing substituted."""
 
@@ -63,6 +59,9 @@ class Sampler(Protocol):
 
     def check_batch(self, num_rows: int) -> None:
         """Check that the memories take as many utterances as a step has."""
+
+    def check_epoch(self, num_utterances: int) -> None:
+        """Check that an epoch shows enough utterances to begin with."""
 
     def begin_epoch(self, epoch: int | None) -> None:
         """Start a training epoch, from 1."""
@@ -123,7 +122,6 @@ class SameUtterancePositives(nn.Module):
     remembering = False
     renews_references = False
     covers_nothing = True
-    is_waiting = False
     reads_partners = False
     needs_reference = False
     substituting = False
@@ -134,6 +132,9 @@ class SameUtterancePositives(nn.Module):
         """Do nothing: there are no memories to size."""
 
     def check_batch(self, num_rows: int) -> None:
+        """Do nothing."""
+
+    def check_epoch(self, num_utterances: int) -> None:
         """Do nothing."""
 
     def begin_epoch(self, epoch: int | None) -> None:

@@ -441,54 +441,79 @@ def drawn_in(sampler, epochs):
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_auto_waits_in_epochs_in_which_few_draws_are_sure(way, caplog):
-    sampler = automatic(Few(few_in=(3, 5)), pseudo_positives=way)
+def test_auto_does_not_begin_where_few_draws_are_sure(way, caplog):
+    sampler = automatic(Few(few_in=(3,)), pseudo_positives=way)
     with caplog.at_level(logging.INFO):
         for epoch in range(2, 7):
             drawn = epoch_of(sampler, epoch)
-            assert sampler.is_waiting == (epoch in (3, 5))
-            is_substituting = epoch in (4, 6)
-            assert bool((drawn >= 0).all()) == is_substituting
-            assert bool((drawn >= 0).any()) == is_substituting
+            assert sampler.gives_up == (epoch > 2)
+            assert drawn is None or bool((drawn == -1).all())
+            # Nothing is needed of a run without SSPS.
+            assert sampler.needs_reference == (epoch == 2)
+            assert sampler.substituting is False
         sampler.end_epoch()
-    said = caplog.text
-    assert "epoch 3: 0.0 % of the anchors got a pseudo-positive; the" in said
-    assert "since the draws of 33.0 % are sure, too few to begin" in said
+    (said,) = [r.getMessage() for r in caplog.records if "begin" in r.message]
+    assert said.startswith("SSPS does not begin in epoch 3, and the run goes")
+    assert "the draws of 33.0 % of the utterances are sure, fewer" in said
+    sure = {"coverage": 0.0, "sure_draws": pytest.approx(0.33)}
+    assert sampler.metrics() == sure
     assert not [r for r in caplog.records if r.levelno >= logging.WARNING]
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_auto_that_has_begun_goes_on_where_few_draws_are_sure(way):
+    sampler = automatic(Few(few_in=(4,)), pseudo_positives=way)
+    covered = []
+    for epoch in range(2, 6):
+        epoch_of(sampler, epoch)
+        covered.append(sampler.metrics()["coverage"])
+    assert covered == [0.0, 1.0, 0.33, 1.0] and not sampler.gives_up
+
+
+def test_auto_decides_when_the_first_draws_are_sure():
+    sampler = automatic(Few(few_in=(3, 4), num_sure=0))
+    drawn_in(sampler, (2, 3, 4))
+    assert not sampler.gives_up and sampler.metrics()["coverage"] == 0
+    sampler.strategy.num_sure, sampler.strategy.few_in = 132, (5,)
+    epoch_of(sampler, 5)
+    assert sampler.gives_up
 
 
 def test_a_third_is_enough_to_begin():
     for num_sure, begins in ((MANY // 3, False), (MANY // 3 + 1, True)):
         sampler = automatic(Few(few_in=(3,), num_sure=num_sure))
-        drawn = drawn_in(sampler, (1, 2, 3))
-        assert int((drawn >= 0).sum()) == (num_sure if begins else 0)
+        drawn_in(sampler, (1, 2, 3))
+        assert sampler.gives_up != begins
+        covered = sampler.metrics()["coverage"]
+        assert covered == (num_sure / MANY if begins else 0)
         sure = sampler.metrics()["sure_draws"]
         assert sure == pytest.approx(num_sure / MANY)
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_a_strategy_that_holds_back_waits_with_auto_only(way):
-    for coverage, waits in (("auto", True), (1.0, False)):
+def test_a_strategy_that_holds_back_gives_up_with_auto_only(way):
+    for coverage, gives_up in (("auto", True), (1.0, False)):
         strategy = Few(few_in=(3,))
         sampler = automatic(strategy, pseudo_positives=way)
         sampler.coverage = Coverage(coverage, None, strategy)
         sampler.coverage.allocate(MANY, 12)
-        drawn = drawn_in(sampler, (1, 2, 3))
-        assert bool((drawn >= 0).any()) != waits
-        assert ("sure_draws" in sampler.metrics()) == waits
+        drawn_in(sampler, (1, 2, 3))
+        assert sampler.metrics()["coverage"] == (0 if gives_up else 0.33)
+        assert ("sure_draws" in sampler.metrics()) == gives_up
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_a_resume_inside_an_epoch_that_waits_goes_on_waiting(way):
+def test_a_resume_of_a_run_that_gave_up_is_one_that_did(way):
     sampler = automatic(Few(few_in=(3,)), pseudo_positives=way)
     drawn_in(sampler, (1, 2, 3))
-    resumed = automatic(Few(few_in=(3,)), pseudo_positives=way)
-    resumed.load_state_dict(copy.deepcopy(sampler.state_dict()))
-    resumed.begin_epoch(3)
-    assert resumed.is_waiting
-    assert sampler.metrics() == resumed.metrics()
+    for epoch in (3, 4):  # inside the epoch, and between two
+        resumed = automatic(Few(few_in=()), pseudo_positives=way)
+        resumed.load_state_dict(copy.deepcopy(sampler.state_dict()))
+        resumed.begin_epoch(epoch)
+        assert resumed.gives_up
+        assert sampler.metrics() == resumed.metrics()
     resumed.reset()
-    assert not resumed.is_waiting
+    assert not resumed.gives_up
 
 
 class FewInClusters(Few):
@@ -501,17 +526,19 @@ class FewInClusters(Few):
         return drawn // 10
 
 
-def test_an_epoch_that_waits_masks_no_false_negatives():
-    sampler = automatic(FewInClusters(few_in=(3,)))
+@pytest.mark.parametrize("few_in", [(), (3,)])
+def test_a_run_that_gave_up_masks_no_false_negatives(few_in):
+    sampler = automatic(FewInClusters(few_in))
     loss = NTXentLoss(temperature=0.1)
     loss = PositiveSamplingLoss(loss, sampler, mask_false_negatives=True)
-    for epoch in (1, 2, 3, 4):
+    for epoch in (1, 2, 3):
         sampler.begin_epoch(epoch)
         every = torch.arange(MANY)
         positives = every.float()[:, None]
         kept, groups = loss.substitute(positives, every, grouped(epoch))
-        assert bool(groups) == (epoch == 4)
-        assert (kept is positives) == (epoch < 4)
+        begins = epoch == 3 and not few_in
+        assert bool(groups) == begins
+        assert (kept is positives) != begins
 
 
 def test_references_that_are_never_renewed_again_are_warned_of(caplog):

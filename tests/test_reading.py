@@ -1,6 +1,7 @@
 """PositiveSampler with partners that are read, and nothing substituted."""
 
 import copy
+import pickle
 
 import pytest
 import torch
@@ -194,3 +195,12 @@ def test_a_strategy_that_only_names_the_method_does_not_select():
         reading(Mine())
     with pytest.raises(ValueError, match="no method select: give it one"):
         sampler_of(Mine())
+
+
+def test_a_copy_of_a_sampler_has_a_table_of_its_own_that_workers_share():
+    sampler = filled(reading(NearestNeighborSampling(1)))
+    for one in (copy.deepcopy(sampler), pickle.loads(pickle.dumps(sampler))):
+        assert one.partners.is_shared()
+        assert torch.equal(one.partners, sampler.partners)
+        one.partners.fill_(-1)
+        assert bool((sampler.partners >= 0).any())

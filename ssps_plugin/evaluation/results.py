@@ -607,13 +607,12 @@ def _warn_nothing_drawn(
     ]
     if not asked or max(asked) > 0:
         return
-    if all("sure_draws" in row for row in _rows_of_ssps(rows, start_epoch)):
+    if _rows_of_ssps(rows, start_epoch)[-1].get("sure_draws"):
         logger.info(
-            "SSPS substituted nothing in any of its %d epochs, since few draws "
-            "were sure (coverage auto): what was trained is the run without "
-            "it. More epochs before, augmentation or more recordings of each "
-            "speaker may change that.",
-            len(asked),
+            "SSPS did not begin, since few draws were sure (coverage auto): "
+            "what was trained is the run without it. The log of epoch %d says "
+            "more.",
+            start_epoch,
         )
     else:
         logger.warning(

@@ -1,5 +1,7 @@
 """Partners: the utterances that second views are read from, in an epoch."""
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -29,6 +31,12 @@ class PartnerTable(nn.Module):
         #: from `allocate` on.
         self.shared = self._share(0)
         self.register_load_state_dict_post_hook(_publish)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Share the copy of a copied table; a worker's stays what it is."""
+        super().__setstate__(state)
+        if not self.shared.is_shared():
+            self.shared = self.shared.clone().share_memory_()
 
     @staticmethod
     def _share(num_utterances: int) -> Tensor:

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from speechbrain.utils.logger import get_logger
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, IterableDataset
+from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset
 
 logger = get_logger(__name__)
 
@@ -173,10 +173,10 @@ def find_ids(dataset: Any) -> Sequence[Any]:
     Arguments
     ---------
     dataset : DynamicItemDataset, torch.utils.data.Dataset, sequence or int
-        A dataset of SpeechBrain has ids (`data_ids`). In another one with a
-        length, an utterance's id is its position, `range(len(dataset))`; a
-        number is such a length. What is a sequence, or has a `tolist`, are the
-        ids themselves; a mapping has those of its keys.
+        A dataset of SpeechBrain has ids (`data_ids`), and so has a `Subset` of
+        one. In another one with a length, an utterance's id is its position,
+        `range(len(dataset))`; a number is such a length. What is a sequence, or
+        has a `tolist`, are the ids themselves; a mapping has those of its keys.
 
     Returns
     -------
@@ -198,7 +198,8 @@ def find_ids(dataset: Any) -> Sequence[Any]:
     """
     if isinstance(dataset, numbers.Integral) and not isinstance(dataset, bool):
         return range(int(dataset))
-    ids = getattr(dataset, "data_ids", dataset)
+    named = _find_data_ids(dataset)
+    ids = dataset if named is None else named
     if isinstance(ids, DataLoader):
         _refuse(dataset, "bind its dataset, sampler.bind(loader.dataset)")
     if isinstance(ids, str | bytes):
@@ -223,6 +224,14 @@ def find_ids(dataset: Any) -> Sequence[Any]:
     except (TypeError, NotImplementedError, AttributeError):
         _refuse(dataset, "bind a list of the ids that it will give")
     return ids if is_sequence else range(num_utterances)
+
+
+def _find_data_ids(dataset: Any) -> Any:
+    """Return the ids of a dataset that names them, or of a part of one."""
+    if not isinstance(dataset, Subset):
+        return getattr(dataset, "data_ids", None)
+    ids = _find_data_ids(dataset.dataset)
+    return None if ids is None else [ids[place] for place in dataset.indices]
 
 
 def _refuse(dataset: Any, way_out: str) -> None:

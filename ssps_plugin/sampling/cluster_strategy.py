@@ -159,7 +159,7 @@ class ClusterStrategy(SamplingStrategy):
     ) -> None:
         """Size the buffers; raise a ValueError if K exceeds the utterances."""
         super().allocate(num_utterances, reference_dim, queue)
-        self._check_enough(
+        self._check_clusters(
             num_utterances, "utterances of the training set", self.max_clusters
         )
         self.cluster_agreement.fill_(_UNKNOWN)
@@ -264,9 +264,7 @@ class ClusterStrategy(SamplingStrategy):
             There are fewer than clusters.
         """
         seen, references = bank.read_seen()
-        self._check_enough(
-            len(seen), "utterances seen so far", self.num_clusters
-        )
+        self.check_enough(len(seen), "utterances seen so far")
         self.whitening.fit(references)
         return seen, self.whitening(references)
 
@@ -287,7 +285,12 @@ class ClusterStrategy(SamplingStrategy):
             return nearest_clusters(centroids, self.num_neighbors)
         return torch.arange(len(centroids), device=centroids.device)[:, None]
 
-    def _check_enough(self, num: int, what: str, num_clusters: int) -> None:
+    def check_enough(self, num_utterances: int, what: str) -> None:
+        """Raise a ValueError for fewer utterances than clusters."""
+        self._check_clusters(num_utterances, what, self.num_clusters)
+
+    @staticmethod
+    def _check_clusters(num: int, what: str, num_clusters: int) -> None:
         if num < num_clusters:
             raise ValueError(
                 f"Expected at least num_clusters ({num_clusters}) {what}, "

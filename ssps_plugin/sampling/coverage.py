@@ -16,7 +16,7 @@ from ssps_plugin.sampling.schedule import Schedule, make_schedule
 from ssps_plugin.sampling.strategy import SamplingStrategy, Whitening
 
 #: Of which part of the utterances the draw has to be sure, with "auto", for
-#: any to be used: below, speakers are not told apart well enough to begin.
+#: SSPS to begin: below, speakers are not told apart well enough.
 LEAST_SURE = 1 / 3
 
 
@@ -28,9 +28,11 @@ class Coverage(nn.Module):
     and drawn utterance share at least 8 % of their 20 nearest neighbours,
     of this epoch and of the one before (`NeighborLists`). Utterances of one
     speaker do much more often than others; so few anchors are covered where
-    speakers are hardly told apart, and nearly all where they are. In an epoch
-    in which fewer than a third would be, none is: what such draws teach is not
-    worth the wrong ones among them. What was measured is in docs/beyond.md.
+    speakers are hardly told apart, and nearly all where they are. If fewer than
+    a third would be in the first epoch with such lists, SSPS does not begin at
+    all, and the run is the one without it. That is decided once: overlaps
+    grow as the learning rate falls, and are worth less then. What was measured
+    is in docs/beyond.md.
 
     Arguments
     ---------
@@ -73,12 +75,13 @@ class Coverage(nn.Module):
             self.register_buffer(
                 "_is_confident", torch.ones(0, dtype=torch.bool)
             )
-        #: Whether no draw of the present epoch is used, since few are sure.
-        self.is_waiting = False
+        #: Whether SSPS does not begin, with "auto".
+        self.gives_up = False
         if self.is_auto:
-            # Of the present epoch; -1 for unknown.
-            self.register_buffer("_sure_draws", torch.tensor(-1.0))
+            # When it was decided whether SSPS begins; 0 before.
+            self.register_buffer("_sure_draws", torch.zeros(()))
             self.register_load_state_dict_post_hook(_decide)
+        self._is_decided = not self.is_auto
         if self.compares_lists:
             if strategy.draws_references:
                 raise ValueError(
@@ -113,11 +116,22 @@ class Coverage(nn.Module):
         """Forget what was sure; raise a ValueError for too few utterances."""
         if self.is_limited:
             self._is_confident = self._is_confident.new_ones(num_utterances)
-        self._forget_decision()
+        if self.is_auto:
+            self._sure_draws.zero_()
+            self.decide()
         if self.compares_lists:
-            _check_enough(num_utterances, "training utterances")
+            self.check_enough(num_utterances, "training utterances")
             self.whitening.allocate(reference_dim)
             self.lists.allocate(num_utterances)
+
+    def check_enough(self, num_utterances: int, what: str) -> None:
+        """Raise a ValueError for no more utterances than "auto" lists."""
+        if self.compares_lists and num_utterances <= NUM_NEIGHBORS:
+            raise ValueError(
+                f"Expected more than {NUM_NEIGHBORS} {what} with coverage "
+                f"auto, which compares lists of as many, got {num_utterances}: "
+                "set coverage to a number."
+            )
 
     def observe(self, bank: ReferenceBank) -> None:
         """Search the neighbours of new references, with "auto"."""
@@ -128,15 +142,15 @@ class Coverage(nn.Module):
         """Say why draws are not used, with "auto"."""
         return self.lists.explain_holding_back()
 
-    def explain_waiting(self) -> str:
-        """Say why no draw of an epoch is used, empty where some are."""
-        sure = float(self._sure_draws) if self.is_waiting else 0.0
-        if not sure:
-            return ""
+    def explain_giving_up(self) -> str:
+        """Say why SSPS does not begin, and what to change."""
         return (
-            f"the draws of {100 * sure:.1f} % are sure, too few to begin "
-            f"(coverage auto asks for {100 * LEAST_SURE:.0f} %): speakers are "
-            "hardly told apart yet"
+            f"the draws of {100 * float(self._sure_draws):.1f} % of the "
+            "utterances are sure, fewer than the "
+            f"{100 * LEAST_SURE:.0f} % by which coverage auto begins, so "
+            "speakers are not told apart well enough. Augmentation, a longer "
+            "training before (ssps_start_epoch) or more recordings of each "
+            "speaker help; with another coverage it begins anyway"
         )
 
     def prepare(
@@ -148,9 +162,8 @@ class Coverage(nn.Module):
         ssps_epoch: int,
     ) -> None:
         """Find what is sure in an epoch, after the strategy is prepared."""
-        self._forget_decision()
-        if self.compares_lists:
-            _check_enough(int(bank.seen.sum()), "utterances seen so far")
+        if self.compares_lists:  # else nobody is counted
+            self.check_enough(int(bank.seen.sum()), "utterances seen so far")
         if not self.is_limited:
             return
         fraction = self.fraction(ssps_epoch)
@@ -166,8 +179,13 @@ class Coverage(nn.Module):
             found = order.values[:count] > -torch.inf
             self._is_confident[order.indices[:count]] = found
 
+    @property
+    def is_undecided(self) -> bool:
+        """Whether it is not known yet if SSPS begins, with "auto"."""
+        return not self._is_decided
+
     def weigh(self, num_sure: Tensor, num_seen: int) -> None:
-        """Remember how many draws of an epoch are sure, with "auto".
+        """Take note of how many draws of an epoch are sure, if undecided.
 
         Arguments
         ---------
@@ -176,26 +194,18 @@ class Coverage(nn.Module):
         num_seen : int
             How many utterances drew.
         """
-        if self.is_auto:
+        if self.is_undecided:
             self._sure_draws.copy_(num_sure / max(1, num_seen))
 
     def decide(self) -> None:
-        """Use no draw of the epoch if few are sure, with "auto".
+        """Begin, or give up, once some draws are sure and all ranks agree.
 
-        Once ranks agree on what was weighed. It waits for the device, so that
-        no step has to.
+        It waits for the device, so that no step has to.
         """
         if self.is_auto:
-            self.is_waiting = 0 <= float(self._sure_draws) < LEAST_SURE
-
-    def _forget_decision(self) -> None:
-        self.is_waiting = False
-        if self.is_auto:
-            self._sure_draws.fill_(-1)
-
-    def covers_nothing(self, ssps_epoch: int) -> bool:
-        """Whether no draw of the present SSPS epoch, from 0, is used."""
-        return self.is_waiting or self.fraction(ssps_epoch) == 0
+            sure = float(self._sure_draws)
+            self._is_decided = sure > 0
+            self.gives_up = 0 < sure < LEAST_SURE
 
     def uses(self, index: Tensor, drawn: Tensor) -> Tensor:
         """Return which draws are used.
@@ -212,7 +222,7 @@ class Coverage(nn.Module):
         torch.Tensor
             `(batch,)` bool.
         """
-        used = torch.full_like(index, not self.is_waiting, dtype=torch.bool)
+        used = torch.ones_like(index, dtype=torch.bool)
         if self.is_limited:
             used &= self._is_confident[index]
         if self.compares_lists:
@@ -224,16 +234,17 @@ class Coverage(nn.Module):
         """Return what is known of an SSPS epoch, from 0.
 
         confident: the fraction asked for, where it is not always 1.
-        sure_draws: with "auto", the fraction of the utterances whose draw is
-        sure, used or not. Then signs of the lists, where there are some of two
-        epochs; see `NeighborLists.metrics`.
+        sure_draws: with "auto", the fraction of the utterances whose draw was
+        sure when it was decided whether SSPS begins, 0 before. Then signs of
+        the lists, where there are some of two epochs; see
+        `NeighborLists.metrics`.
         """
         row: dict[str, float] = {}
         if self.is_limited and ssps_epoch >= 0:
             row["confident"] = self.fraction(ssps_epoch)
         if self.is_auto and ssps_epoch >= 0:
             row["sure_draws"] = float(self._sure_draws)
-        if self.compares_lists:
+        if self.compares_lists and not self.gives_up:
             row |= self.lists.metrics()
         return row
 
@@ -247,15 +258,6 @@ class Coverage(nn.Module):
 
 def _decide(coverage: Coverage, _: Any) -> None:
     coverage.decide()
-
-
-def _check_enough(num: int, what: str) -> None:
-    if num <= NUM_NEIGHBORS:
-        raise ValueError(
-            f"Expected more than {NUM_NEIGHBORS} {what} with coverage "
-            f"auto, which compares lists of as many, got {num}: set coverage "
-            "to a number."
-        )
 
 
 def _checked_schedule(

@@ -161,7 +161,6 @@ class EpochDiagnosis:
                 f", or is not among the {self.queue.size} utterances of the "
                 f"queue (queue_size), of {self.num_utterances}"
             )
-        why = self.coverage.explain_waiting() or why
         if self._asked_coverage < 1:
             why += ", or because coverage asks for no more"
         coverage = self.covered_fraction

@@ -106,9 +106,11 @@ class NeighborLists(nn.Module):
         """Search the nearest neighbours; what was present becomes former.
 
         Where nothing has moved, no epoch has passed, and the lists stay. More
-        than `num_neighbors` copies of one reference (silent files, say) have
-        no list: it would be of each other, and all of them on all lists. With
-        a process group, every rank must call, and each searches for its share.
+        than `num_neighbors` copies of one reference, equal but for rounding,
+        have no list: it would be of each other, and all of them on all lists.
+        Files that are nearly alike, such as silent ones with noise of their
+        own, are utterances like others. With a process group, every rank must
+        call, and each searches for its share.
 
         Arguments
         ---------

@@ -187,6 +187,8 @@ def make_schedule(
                 f"from {type(value).__name__}: change {name}."
             )
         return value
+    if hasattr(value, "tolist"):  # a tensor, or an array
+        value = value.tolist()
     if is_number(value):
         return LinearSchedule(value, value, num_epochs=1)
     if isinstance(value, str) or not _has_two(value):

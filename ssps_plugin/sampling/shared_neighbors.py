@@ -98,15 +98,17 @@ class SharedNeighborSampling(SamplingStrategy):
     ) -> None:
         """Size the lists; raise a ValueError for too few utterances."""
         super().allocate(num_utterances, reference_dim, queue)
-        self._check_enough(num_utterances, "training utterances")
+        self.check_enough(num_utterances, "training utterances")
         self.lists.allocate(num_utterances)
         _forget_candidates(self)
 
-    def _check_enough(self, num: int, what: str) -> None:
-        if num <= self.num_neighbors:
+    def check_enough(self, num_utterances: int, what: str) -> None:
+        """Raise a ValueError for no more utterances than are on a list."""
+        if num_utterances <= self.num_neighbors:
             raise ValueError(
-                f"Expected more {what} than num_neighbors, got {num} and "
-                f"{self.num_neighbors}: change num_neighbors."
+                f"Expected more {what} than num_neighbors, got "
+                f"{num_utterances} and {self.num_neighbors}: change "
+                "num_neighbors."
             )
 
     def observe(self, bank: ReferenceBank) -> None:
@@ -123,7 +125,7 @@ class SharedNeighborSampling(SamplingStrategy):
     ) -> None:
         """Raise a ValueError if `observe` has seen too few utterances."""
         num_seen = int(bank.seen.sum())
-        self._check_enough(num_seen, "utterances seen so far")
+        self.check_enough(num_seen, "utterances seen so far")
 
     def select(self, anchors: Anchors, queue: PositiveQueue) -> Tensor:
         """Select slots of the queue, `(batch,)` int64, -1 for none."""

@@ -229,6 +229,17 @@ class SamplingStrategy(nn.Module):
             `(batch,)` int64, the utterance drawn for each, -1 for none.
         """
 
+    def check_enough(self, num_utterances: int, what: str) -> None:
+        """Raise a ValueError for too few utterances to begin with.
+
+        Arguments
+        ---------
+        num_utterances : int
+            How many there are.
+        what : str
+            What they are, for the error: "utterances of the training set".
+        """
+
     def metrics(self) -> dict[str, float]:
         """Return what is worth logging once per epoch."""
         return {}

@@ -796,6 +796,9 @@ class SSLBrain(sb.Brain):
                 "ever be trained: change grad_accumulation_factor or "
                 "global_batch_size."
             )
+        batch_size = getattr(self.hparams, "global_batch_size", None)
+        if batch_size is not None and self.warm_start_from is None:
+            sampler.check_epoch(self.num_steps * batch_size)
         with self._stop:
             super().fit(epoch_counter, loader, *args, **kwargs)
         self._wait_for_checkpoint()

@@ -176,6 +176,14 @@ def test_in_another_dataset_an_id_is_a_position(dataset):
     assert utterances.positions(torch.tensor([2, 0]), CPU).tolist() == [2, 0]
 
 
+def test_a_part_of_a_dataset_with_ids_has_those():
+    class Named(Dataset):
+        data_ids = ["a", "b", "c", "d"]
+
+    part = Subset(Subset(Named(), [3, 1, 0]), torch.tensor([2, 0]))
+    assert find_ids(part) == ["a", "d"]
+
+
 def test_ids_in_any_container_with_an_order_are_the_ids():
     ids = ["a", "b", "c"]
     rows = dict.fromkeys(ids, {"wav": "x"})

@@ -1,10 +1,13 @@
 """The benchmarks that look at a run, on a tiny one."""
 
+import csv
+import shutil
 import subprocess
 import sys
 
 import pytest
 
+from tests.recipes.corpora import write_corpus
 from tests.recipes.running import ROOT, own_process_environment, run
 
 pytestmark = pytest.mark.slow
@@ -55,6 +58,42 @@ def test_what_is_no_run_with_ssps_ends_in_words(script, name, runs):
     assert done.returncode == 1
     assert done.stderr.startswith("error: "), done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.fixture(scope="module")
+def few(tmp_path_factory):
+    """A run on a dozen utterances, whose manifest names no recordings."""
+    folder = tmp_path_factory.mktemp("few")
+    corpus = write_corpus(folder / "corpus", 5, 2, 2)
+    options = {"num_clusters": 3, "global_batch_size": 4, "queue_size": 8}
+    options |= {"num_epochs": 3, "num_checkpoints": 9, "ssps_start_epoch": 2}
+    run("simclr_ssps.yaml", folder / "ssps", data_folder=corpus, **options)
+    return folder / "ssps"
+
+
+@pytest.mark.parametrize(
+    "script", ["overlap_rules", "cluster_number", "list_whitening"]
+)
+def test_a_run_that_is_too_small_for_lists_is_named(script, few):
+    done = call(script, few, *ARGUMENTS[script])
+    assert done.returncode == 1
+    assert "more than 20 utterances" in done.stderr, done.stderr
+    assert "got 12 in" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_a_manifest_without_recordings_is_enough_for_speakers(runs, tmp_path):
+    folder = tmp_path / "unnamed" / "7"
+    shutil.copytree(runs / "ssps", folder)
+    manifest = folder / "train.csv"
+    rows = list(csv.DictReader(manifest.open()))
+    columns = [name for name in rows[0] if name != "recording"]
+    with manifest.open("w", newline="") as file:
+        writer = csv.DictWriter(file, columns, extrasaction="ignore")
+        writer.writeheader()
+        writer.writerows(rows)
+    assert call("overlap_rules", folder).returncode == 0
+    done = call("cluster_number", folder, *ARGUMENTS["cluster_number"])
+    assert "unnamed/7 has no recordings" in done.stderr
 
 
 def test_a_number_that_is_out_of_range_ends_in_words(runs):

@@ -7,6 +7,7 @@ import re
 import pytest
 import torch
 
+from ssps_plugin.sampling import coverage
 from tests.recipes.corpora import write_corpus
 from tests.recipes.running import (
     ROOT,
@@ -85,14 +86,34 @@ def test_so_is_one_with_augmentation_whatever_the_corpus_rate(rate, tmp_path):
     check_coverage_0("simclr", "read", options, tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("name", "way"), [("simclr", "read"), ("vicreg", "queue")]
+)
+def test_a_run_of_auto_that_does_not_begin_is_the_plain_run_bit_for_bit(
+    name, way, corpus, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(coverage, "LEAST_SURE", 2.0)
+    options = {"data_folder": corpus, "num_epochs": 4}
+    log = check_the_plain_run(name, way, options, tmp_path, coverage="auto")
+    assert "SSPS does not begin in epoch 3, and the run goes on with" in log
+    assert "SSPS did not begin, since few draws were sure" in log
+    rows = history(tmp_path / "ssps")
+    assert [row["coverage"] for row in rows[2:]] == [0, 0]
+    assert rows[3]["sure_draws"] > 0
+
+
 def check_coverage_0(name, way, options, tmp_path):
+    log = check_the_plain_run(name, way, options, tmp_path, coverage=0.0)
+    assert "without SSPS, since coverage is 0" in log
+
+
+def check_the_plain_run(name, way, options, tmp_path, coverage):
     run(f"{name}.yaml", tmp_path / "plain", **options)
     log = run(
         f"{name}_ssps.yaml",
         tmp_path / "ssps",
-        **{**READ, **options, "pseudo_positives": way, "coverage": 0.0},
+        **{**READ, **options, "pseudo_positives": way, "coverage": coverage},
     )
-    assert "without SSPS, since coverage is 0" in log
     assert "SSPS was switched on" not in log
     plain, ssps = tmp_path / "plain", tmp_path / "ssps"
     assert losses(plain) == losses(ssps)
@@ -103,3 +124,4 @@ def check_coverage_0(name, way, options, tmp_path):
     ]
     for name, value in states[0].items():
         assert torch.equal(value, states[1][name]), name
+    return log

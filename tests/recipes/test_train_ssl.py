@@ -210,6 +210,8 @@ def test_a_compiled_encoder_trains_to_the_same_losses(
         ({"data_folder": "nowhere"}, "data_folder"),
         ({"global_batch_size": 512}, "global_batch_size"),
         ({"num_clusters": 512}, "num_clusters"),
+        # Of 36 utterances, an epoch shows four batches of 8.
+        ({"num_clusters": 34}, "that an epoch shows, got 32: lower num_clus"),
         ({"queue_size": 4, "ssps_start_epoch": 9}, "queue_size"),
         ({"num_cluster": 3}, "did you mean --num_clusters"),
         ({"trials": "gone.txt"}, "gone.txt"),

@@ -3,6 +3,7 @@
 import copy
 import math
 
+import numpy as np
 import pytest
 import torch
 
@@ -114,6 +115,15 @@ def test_the_state_keeps_its_shape_and_a_resume_goes_on(strategy):
         assert take_steps(resumed, epoch) == take_steps(left, epoch)
         assert take_steps(resumed, epoch + 1) == take_steps(left, epoch + 1)
         assert resumed.metrics() == left.metrics()
+
+
+def test_a_number_may_be_a_tensor_or_an_array():
+    for one in (torch.tensor(0.5), np.float32(0.5), np.array(0.5)):
+        assert make_schedule("coverage", one, None).values() == [0.5]
+    for two in (torch.tensor([0.0, 1.0]), np.array([0.0, 1.0])):
+        assert make_schedule("coverage", two, 3).values() == [0.0, 0.5, 1.0]
+    with pytest.raises(ValueError, match="coverage, got .*: change coverage"):
+        make_schedule("coverage", torch.ones(3), 3)
 
 
 def test_without_a_schedule_nothing_is_added_to_the_state():
