@@ -1,6 +1,7 @@
 """History, scores and results are read back as they were written."""
 
 import json
+import logging
 import os
 import pathlib
 import shutil
@@ -401,3 +402,27 @@ def test_ssps_that_substituted_nothing_is_warned_of(
     assert ("on in 2 epochs and substituted nothing" in caplog.text) == (
         is_warned
     )
+
+
+def test_ssps_that_did_not_begin_is_no_fault(tmp_path, caplog):
+    history = History(tmp_path / "history.json")
+    for epoch in (1, 2, 3):
+        row = {"epoch": epoch, "loss": 1.0, "coverage": 0.0}
+        history.rows.append({**row, "sure_draws": 0.2, "eer": 9.0})
+    result = SimpleNamespace(eer=0.09)
+    with caplog.at_level(logging.INFO):
+        summarize_training(tmp_path, history, 2, result)
+    assert "SSPS did not begin, since few draws were sure" in caplog.text
+    assert "switched on" not in caplog.text
+    assert not [r for r in caplog.records if r.levelno >= logging.WARNING]
+
+
+def test_the_epoch_before_is_that_before_the_first_draw(tmp_path, caplog):
+    history = History(tmp_path / "history.json")
+    for epoch, coverage in enumerate([0.0, 0.0, 0.5], 1):
+        row = {"epoch": epoch, "loss": 1.0, "coverage": coverage}
+        history.rows.append({**row, "eer": 10.0 - epoch})
+    result = SimpleNamespace(eer=0.06)
+    with caplog.at_level(logging.INFO):
+        summarize_training(tmp_path, history, 2, result)
+    assert "switched on after epoch 2: EER 8.00 % then, 6.00 %" in caplog.text

@@ -1,5 +1,6 @@
 """What a report shows, and what it says where something is missing."""
 
+import copy
 import hashlib
 import html
 import json
@@ -158,6 +159,36 @@ def test_run_that_is_still_training_says_so(tmp_path):
     assert "2 of 4" in text and "still training" in text
     assert "not verified with SSPS yet" in text
     assert "SSPS starts in epoch 3" in reasons_of(path)
+
+
+def with_coverage(*coverages):
+    """The history with other coverages, of epochs 3 and 4."""
+    rows = copy.deepcopy(HISTORY)
+    for row, coverage in zip(rows[2:], coverages, strict=True):
+        row["coverage"] = coverage
+        if not coverage:
+            row.pop("speaker_accuracy"), row.pop("recording_accuracy", None)
+    return rows
+
+
+def test_run_that_substituted_nothing_is_a_run_without_ssps(tmp_path):
+    folder = write_run(tmp_path / "a", with_coverage(0.0, 0.0))
+    path = write_report(folder, png=False)
+    text, reasons = text_of(path), reasons_of(path)
+    assert "SSPS was on from epoch 3 and substituted nothing" in reasons
+    for words in ("with SSPS", "because the task changes", "Ratio"):
+        assert words not in text, words
+    assert "names no speakers" not in reasons
+    assert "8.00 %" in text
+    assert charts_of(path) and "SSPS from epoch" not in str(charts_of(path))
+
+
+def test_run_that_began_later_is_compared_with_the_epoch_before(tmp_path):
+    folder = write_run(tmp_path / "a", with_coverage(0.0, 0.4), start_epoch=3)
+    text = text_of(write_report(folder, png=False))
+    assert "The loss goes from 4 to 3 in epoch 4" in text
+    assert "for 40 % of the anchors, another utterance" in text
+    assert "epoch 3 was not verified" in text
 
 
 def test_run_before_its_first_epoch_says_so(tmp_path):
