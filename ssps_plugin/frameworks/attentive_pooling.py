@@ -2,6 +2,8 @@
 
 Source: Okabe et al., Interspeech 2018 (arXiv 1803.10963), with the global
 context of Desplanques et al., Interspeech 2020 (arXiv 2005.07143).
+
+This file needs nothing but SpeechBrain, so it can be taken into it as it is.
 """
 
 import torch
