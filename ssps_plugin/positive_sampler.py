@@ -530,7 +530,7 @@ class PositiveSampler(nn.Module):
             if fault is not None:
                 logger.warning("SSPS epoch %d: %s.", epoch, fault)
             if self.gives_up:
-                logger.info(
+                logger.warning(
                     "SSPS does not begin in epoch %d, and the run goes on "
                     "without it: %s.",
                     epoch,

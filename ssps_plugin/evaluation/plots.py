@@ -60,6 +60,7 @@ PANELS = {
         Curve("speaker_accuracy", "same speaker", _GREEN, 100),
         Curve("recording_accuracy", "same recording", _PURPLE, 100),
         Curve("coverage", "coverage", _GREY, 100),
+        Curve("votes", "votes of a draw", _ORANGE, 100),  # where there are any
     ),
 }
 #: Keys of a history whose values are drawn, and so must be numbers.

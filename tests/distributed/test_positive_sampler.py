@@ -24,12 +24,16 @@ STRATEGIES = {
     "shared": lambda: SharedNeighborSampling(8, 0.1),
     "auto": lambda: ClusteringSampling(6, 1),
     "consensus": lambda: ConsensusSampling(6, 1, num_clusterings=3),
+    "clustering, read": lambda: ClusteringSampling(6, 1),
+    "shared, read": lambda: SharedNeighborSampling(8, 0.1),
 }
 # Of the sampler, by the strategy.
 OPTIONS = {
     "consensus": {"coverage": [0.4, 0.8], "schedule_epochs": 2},
     "auto": {"coverage": "auto"},
     "whitened": {"reference_interval": 2},
+    "clustering, read": {"pseudo_positives": "read", "coverage": "auto"},
+    "shared, read": {"pseudo_positives": "read"},
 }
 
 

@@ -191,6 +191,16 @@ def test_run_that_began_later_is_compared_with_the_epoch_before(tmp_path):
     assert "epoch 3 was not verified" in text
 
 
+def test_votes_gauge_and_sure_draws_are_shown_where_they_are_known(tmp_path):
+    rows = copy.deepcopy(HISTORY)
+    rows[3] |= {"votes": 0.62, "gauge": 0.41, "sure_draws": 0.87}
+    path = write_report(write_run(tmp_path / "a", rows), png=False)
+    text = text_of(path)
+    assert "votes of a draw 62.0 %" in text and "sure 87.0 %" in text
+    assert "right in another recording minus the same recording, +41.0" in text
+    assert "votes of a draw" in str(charts_of(path))
+
+
 def test_run_before_its_first_epoch_says_so(tmp_path):
     path = write_report(write_run(tmp_path / "a", history=None))
     assert "no epoch has ended yet" in reasons_of(path)
