@@ -99,8 +99,12 @@ class PositiveSampler(nn.Module):
         those of which the strategy is surest. The others keep their own. It
         is ours; 1.0 is the published method. `[first, last]` goes from one to
         the other by equal differences. "auto" uses a draw if its neighbours
-        are the anchor's, now and an epoch ago, and none at all if fewer than
-        a third of the utterances have such a draw at first (see `Coverage`).
+        are the anchor's, now and an epoch ago, and begins when a third of the
+        utterances have such a draw (see `Coverage`).
+    latest_start_epoch : int, optional
+        With "auto", SSPS begins in the first epoch from `start_epoch` to this
+        one in which enough draws are sure, or not at all. None is
+        `start_epoch`: then or never.
     schedule_epochs : int, optional
         SSPS epochs from the first to the last of `[first, last]`.
     reference_interval : int
@@ -117,6 +121,7 @@ class PositiveSampler(nn.Module):
     ------
     ValueError
         A size, interval or epoch that is no whole number or below 1, a
+        `latest_start_epoch` before `start_epoch`, a
         `last_reference_epoch` before SSPS has any, another `reference_dtype`
         or `pseudo_positives`, a coverage out of range, or a strategy that does
         not fit the dimensions or the coverage.
@@ -162,6 +167,7 @@ class PositiveSampler(nn.Module):
         reference_dtype: str = "float32",
         pseudo_positives: str = "queue",
         coverage: float | list[float] | Schedule | str = 1.0,
+        latest_start_epoch: int | None = None,
         schedule_epochs: int | None = None,
         reference_interval: int = 1,
         last_reference_epoch: int | None = None,
@@ -179,6 +185,16 @@ class PositiveSampler(nn.Module):
             if value < 1:
                 raise ValueError(f"{name} must be at least 1, got {value}.")
         check_whole_number("seed", seed)
+        if latest_start_epoch is None:
+            latest_start_epoch = start_epoch
+        check_whole_number("latest_start_epoch", latest_start_epoch)
+        if latest_start_epoch < start_epoch:
+            raise ValueError(
+                "Expected latest_start_epoch (ssps_latest_start_epoch) of at "
+                f"least start_epoch (ssps_start_epoch), {start_epoch}, got "
+                f"{latest_start_epoch}: change one of them, or null for the "
+                "same."
+            )
         if last_reference_epoch is not None:
             check_whole_number("last_reference_epoch", last_reference_epoch)
             if last_reference_epoch < start_epoch - 1:
@@ -222,6 +238,7 @@ class PositiveSampler(nn.Module):
         strategy.check_spaces(reference_dim, self.layout)
         self.strategy = strategy
         self.start_epoch = start_epoch
+        self.latest_start_epoch = latest_start_epoch
         self.seed = seed
         self.reference_interval = reference_interval
         self.last_reference_epoch = last_reference_epoch
@@ -485,7 +502,12 @@ class PositiveSampler(nn.Module):
     @property
     def substituting(self) -> bool:
         """Whether a step substitutes positives; never in eval mode."""
-        return self.remembering and self._has_reached(self.start_epoch)
+        has_begun = not self.coverage.is_undecided
+        return (
+            self.remembering
+            and self._has_reached(self.start_epoch)
+            and has_begun
+        )
 
     def _has_reached(self, epoch: int) -> bool:
         return self.epoch is not None and self.epoch >= epoch
@@ -531,10 +553,13 @@ class PositiveSampler(nn.Module):
                 logger.warning("SSPS epoch %d: %s.", epoch, fault)
             if self.gives_up:
                 logger.warning(
-                    "SSPS does not begin in epoch %d, and the run goes on "
-                    "without it: %s.",
+                    "SSPS does not begin, up to epoch %d, and the run goes on "
+                    "without it: %s, so speakers are not told apart well "
+                    "enough. Augmentation, a longer training before "
+                    "(ssps_start_epoch) or more recordings of each speaker "
+                    "help; with another coverage it begins anyway.",
                     epoch,
-                    self.coverage.explain_giving_up(),
+                    self.coverage.explain_waiting(),
                 )
         elif self._has_reached(self.first_fill_epoch):
             self._observe()
@@ -625,9 +650,9 @@ class PositiveSampler(nn.Module):
                 partners[index] = torch.where(is_used, drawn, -1)
         self.coverage.weigh((partners >= 0).sum(), len(seen))
         broadcast_buffers(self.coverage)
-        self.coverage.decide()
+        self.coverage.decide(is_last=epoch >= self.latest_start_epoch)
         if self.reads_partners:
-            if self.gives_up:
+            if self.coverage.is_undecided or self.gives_up:
                 partners.fill_(-1)
             self.partner_table.write(partners)
             broadcast_buffers(self.partner_table)
@@ -674,6 +699,7 @@ class PositiveSampler(nn.Module):
         return EpochDiagnosis(
             epoch=self.epoch or 0,
             start_epoch=self.start_epoch,
+            latest_start_epoch=self.latest_start_epoch,
             anchors=anchors,
             covered=covered,
             dropped=dropped,

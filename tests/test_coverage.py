@@ -454,7 +454,7 @@ def test_auto_does_not_begin_where_few_draws_are_sure(way, caplog):
         sampler.end_epoch()
     (record,) = [r for r in caplog.records if r.levelno >= logging.WARNING]
     said = record.getMessage()
-    assert said.startswith("SSPS does not begin in epoch 3, and the run goes")
+    assert said.startswith("SSPS does not begin, up to epoch 3, and the run")
     assert "the draws of 33.0 % of the utterances are sure, fewer" in said
     sure = {"coverage": 0.0, "sure_draws": pytest.approx(0.33)}
     assert sampler.metrics() == sure
@@ -477,6 +477,51 @@ def test_auto_decides_when_the_first_draws_are_sure():
     sampler.strategy.num_sure, sampler.strategy.few_in = 132, (5,)
     epoch_of(sampler, 5)
     assert sampler.gives_up
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("begins_in", [3, 4, 5, None])
+def test_auto_begins_when_enough_draws_are_sure_up_to_an_epoch(
+    way, begins_in, caplog
+):
+    few_in = range(3, begins_in or 9)
+    sampler = automatic(Few(few_in), pseudo_positives=way, latest_start_epoch=5)
+    assert sampler.first_fill_epoch == 2
+    with caplog.at_level(logging.INFO):
+        for epoch in range(2, 8):
+            drawn = epoch_of(sampler, epoch)
+            has_begun = begins_in is not None and epoch >= begins_in
+            assert sampler.substituting == has_begun
+            assert sampler.gives_up == (begins_in is None and epoch >= 5)
+            assert drawn is None or bool((drawn >= 0).all()) == has_begun
+            assert drawn is None or bool((drawn >= 0).any()) == has_begun
+            assert sampler.needs_reference == (not sampler.gives_up)
+    waited = begins_in != 3
+    assert (
+        "by which coverage auto begins, in epoch 5 at the" in caplog.text
+    ) == waited
+    assert ("does not begin, up to epoch 5" in caplog.text) == (not begins_in)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_resume_while_auto_waits_begins_when_the_run_does(way):
+    options = {"pseudo_positives": way, "latest_start_epoch": 6}
+    sampler = automatic(Few(range(3, 5)), **options)
+    drawn_in(sampler, (1, 2, 3))
+    resumed = automatic(Few(range(3, 5)), **options)
+    resumed.load_state_dict(copy.deepcopy(sampler.state_dict()))
+    for epoch in (3, 4, 5, 6):
+        drawn = [epoch_of(one, epoch) for one in (sampler, resumed)]
+        assert torch.equal(*drawn)
+        assert sampler.substituting == resumed.substituting == (epoch > 4)
+        assert sampler.metrics() == resumed.metrics()
+
+
+def test_a_latest_start_before_the_start_is_refused():
+    with pytest.raises(
+        ValueError, match="ssps_latest_start_epoch. of at least"
+    ):
+        automatic(latest_start_epoch=2)
 
 
 def test_a_third_is_enough_to_begin():

@@ -18,6 +18,8 @@ from ssps_plugin.sampling.strategy import SamplingStrategy, Whitening
 #: Of which part of the utterances the draw has to be sure, with "auto", for
 #: SSPS to begin: below, speakers are not told apart well enough.
 LEAST_SURE = 1 / 3
+# What is known of whether SSPS begins.
+_UNDECIDED, _BEGINS, _GIVES_UP = range(3)
 
 
 class Coverage(nn.Module):
@@ -28,11 +30,11 @@ class Coverage(nn.Module):
     and drawn utterance share at least 8 % of their 20 nearest neighbours,
     of this epoch and of the one before (`NeighborLists`). Utterances of one
     speaker do much more often than others; so few anchors are covered where
-    speakers are hardly told apart, and nearly all where they are. If fewer than
-    a third would be in the first epoch with such lists, SSPS does not begin at
-    all, and the run is the one without it. That is decided once: overlaps
-    grow as the learning rate falls, and are worth less then. What was measured
-    is in docs/beyond.md.
+    speakers are hardly told apart, and nearly all where they are. SSPS begins
+    in the first epoch in which a third would be. If that is none up to the
+    last epoch in which it may, it does not begin at all, and the run is the
+    one without it: overlaps grow as the learning rate falls, and are worth
+    less then. What was measured is in docs/beyond.md.
 
     Arguments
     ---------
@@ -52,6 +54,7 @@ class Coverage(nn.Module):
 
     _is_confident: Tensor
     _sure_draws: Tensor
+    _decided: Tensor
 
     def __init__(
         self,
@@ -75,13 +78,13 @@ class Coverage(nn.Module):
             self.register_buffer(
                 "_is_confident", torch.ones(0, dtype=torch.bool)
             )
-        #: Whether SSPS does not begin, with "auto".
-        self.gives_up = False
+        # Whether SSPS begins, as the host knows it: no step waits for a device.
+        self._decision = _BEGINS
         if self.is_auto:
-            # When it was decided whether SSPS begins; 0 before.
             self.register_buffer("_sure_draws", torch.zeros(()))
-            self.register_load_state_dict_post_hook(_decide)
-        self._is_decided = not self.is_auto
+            self.register_buffer("_decided", torch.tensor(_UNDECIDED))
+            self.register_load_state_dict_post_hook(_take_up_decision)
+            self._decision = _UNDECIDED
         if self.compares_lists:
             if strategy.draws_references:
                 raise ValueError(
@@ -118,7 +121,7 @@ class Coverage(nn.Module):
             self._is_confident = self._is_confident.new_ones(num_utterances)
         if self.is_auto:
             self._sure_draws.zero_()
-            self.decide()
+            self._decide_on(_UNDECIDED)
         if self.compares_lists:
             self.check_enough(num_utterances, "training utterances")
             self.whitening.allocate(reference_dim)
@@ -142,15 +145,25 @@ class Coverage(nn.Module):
         """Say why draws are not used, with "auto"."""
         return self.lists.explain_holding_back()
 
-    def explain_giving_up(self) -> str:
-        """Say why SSPS does not begin, and what to change."""
+    @property
+    def is_undecided(self) -> bool:
+        """Whether it is not known yet if SSPS begins, with "auto"."""
+        return self._decision == _UNDECIDED
+
+    @property
+    def gives_up(self) -> bool:
+        """Whether SSPS does not begin, with "auto"."""
+        return self._decision == _GIVES_UP
+
+    def explain_waiting(self) -> str:
+        """Say why SSPS has not begun, empty where draws say nothing of it."""
+        sure = float(self._sure_draws) if self.is_auto else 0.0
+        if self._decision == _BEGINS or not sure:
+            return ""
         return (
-            f"the draws of {100 * float(self._sure_draws):.1f} % of the "
-            "utterances are sure, fewer than the "
-            f"{100 * LEAST_SURE:.0f} % by which coverage auto begins, so "
-            "speakers are not told apart well enough. Augmentation, a longer "
-            "training before (ssps_start_epoch) or more recordings of each "
-            "speaker help; with another coverage it begins anyway"
+            f"the draws of {100 * sure:.1f} % of the utterances are sure, "
+            f"fewer than the {100 * LEAST_SURE:.0f} % by which coverage auto "
+            "begins"
         )
 
     def prepare(
@@ -179,11 +192,6 @@ class Coverage(nn.Module):
             found = order.values[:count] > -torch.inf
             self._is_confident[order.indices[:count]] = found
 
-    @property
-    def is_undecided(self) -> bool:
-        """Whether it is not known yet if SSPS begins, with "auto"."""
-        return not self._is_decided
-
     def weigh(self, num_sure: Tensor, num_seen: int) -> None:
         """Take note of how many draws of an epoch are sure, if undecided.
 
@@ -197,15 +205,28 @@ class Coverage(nn.Module):
         if self.is_undecided:
             self._sure_draws.copy_(num_sure / max(1, num_seen))
 
-    def decide(self) -> None:
-        """Begin, or give up, once some draws are sure and all ranks agree.
+    def decide(self, is_last: bool) -> None:
+        """Begin if enough draws are sure; give up if not, in the last epoch.
 
-        It waits for the device, so that no step has to.
+        Once all ranks agree on what was weighed. Where no draw is sure, lists
+        are of one epoch yet, and nothing is decided.
+
+        Arguments
+        ---------
+        is_last : bool
+            Whether SSPS begins now or never.
         """
-        if self.is_auto:
-            sure = float(self._sure_draws)
-            self._is_decided = sure > 0
-            self.gives_up = 0 < sure < LEAST_SURE
+        if not self.is_undecided:
+            return
+        sure = float(self._sure_draws)
+        if sure >= LEAST_SURE:
+            self._decide_on(_BEGINS)
+        elif is_last and sure > 0:
+            self._decide_on(_GIVES_UP)
+
+    def _decide_on(self, decision: int) -> None:
+        self._decided.fill_(decision)
+        self._decision = decision
 
     def uses(self, index: Tensor, drawn: Tensor) -> Tensor:
         """Return which draws are used.
@@ -235,8 +256,8 @@ class Coverage(nn.Module):
 
         confident: the fraction asked for, where it is not always 1.
         sure_draws: with "auto", the fraction of the utterances whose draw was
-        sure when it was decided whether SSPS begins, 0 before. Then signs of
-        the lists, where there are some of two epochs; see
+        sure when it was decided whether SSPS begins, or, before, in this
+        epoch. Then signs of the lists, where there are some of two epochs; see
         `NeighborLists.metrics`.
         """
         row: dict[str, float] = {}
@@ -250,14 +271,15 @@ class Coverage(nn.Module):
 
     def index_ranges(self) -> dict[str, tuple[int, int]]:
         """Return in which range, start and stop, each buffer of indices is."""
-        if not self.compares_lists:
-            return {}
-        ranges = self.lists.index_ranges()
-        return {f"lists.{name}": ranges[name] for name in ranges}
+        ranges = {"_decided": (0, _GIVES_UP + 1)} if self.is_auto else {}
+        if self.compares_lists:
+            of_lists = self.lists.index_ranges()
+            ranges |= {f"lists.{name}": of_lists[name] for name in of_lists}
+        return ranges
 
 
-def _decide(coverage: Coverage, _: Any) -> None:
-    coverage.decide()
+def _take_up_decision(coverage: Coverage, _: Any) -> None:
+    coverage._decision = int(coverage._decided)
 
 
 def _checked_schedule(

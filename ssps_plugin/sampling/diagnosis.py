@@ -24,6 +24,8 @@ class EpochDiagnosis:
         The epoch, 0 before the first.
     start_epoch : int
         First epoch, from 1, in which positives are substituted.
+    latest_start_epoch : int
+        The last one in which that may begin, with coverage "auto".
     anchors, covered, dropped : int
         Rows of the epoch's steps: all, those with a pseudo-positive, and those
         that were not remembered since they are not finite.
@@ -45,6 +47,7 @@ class EpochDiagnosis:
 
     epoch: int
     start_epoch: int
+    latest_start_epoch: int
     anchors: int
     covered: int
     dropped: int
@@ -161,6 +164,9 @@ class EpochDiagnosis:
                 f", or is not among the {self.queue.size} utterances of the "
                 f"queue (queue_size), of {self.num_utterances}"
             )
+        waiting = self.coverage.explain_waiting()
+        if waiting:
+            why = f"{waiting}, in epoch {self.latest_start_epoch} at the latest"
         if self._asked_coverage < 1:
             why += ", or because coverage asks for no more"
         coverage = self.covered_fraction

@@ -836,6 +836,8 @@ class SSLBrain(sb.Brain):
             positives += ", since coverage is 0"
         elif sampler.enabled:
             positives = f"with SSPS from epoch {sampler.start_epoch} on"
+            if sampler.latest_start_epoch > sampler.start_epoch:
+                positives += f", or up to {sampler.latest_start_epoch}"
         logger.info(
             "Training %s on %s%s: %s weights, %d epochs of %d steps, %s.",
             type(self.framework).__name__,

@@ -32,6 +32,7 @@ _NULL_VALUES: dict[str, Any] = {
     "last_reference_epoch": 0,
     "projector": {},
     "reference_precision": "",
+    "ssps_latest_start_epoch": 1,
     "warmup_teacher_temperature": 0.0,
 }
 # Whole numbers in the YAML files, that fractions may replace.
@@ -65,6 +66,7 @@ _RANGES: dict[str, tuple[float, float]] = {
             *("num_clusters", "num_epochs", "num_global_crops", "num_mels"),
             *("num_outputs", "num_prototypes", "num_sinkhorn_iterations"),
             *("projection_dim", "queue_size", "ssps_start_epoch"),
+            "ssps_latest_start_epoch",
             *("reference_interval", "ssps_schedule_epochs"),
             *("cohort_top_n", "num_made_trials", "verify_interval"),
         ),
