@@ -50,8 +50,9 @@ _RESUME_AS_SAVED = (
     "resume with the strategy, coverage and pseudo_positives that it was saved "
     "with, or from another checkpoint. Nothing was loaded."
 )
-# Utterances whose partners are drawn at once.
-_CHUNK_ROWS = 2**14
+# Utterances whose partners are drawn at once; and who are drawn for out of the
+# queue at once, which is meant for a step.
+_CHUNK_ROWS, _STEP_ROWS = 2**14, 2**8
 
 
 class PositiveSampler(nn.Module):
@@ -217,10 +218,10 @@ class PositiveSampler(nn.Module):
             )
         #: Whether partners are read, and nothing is queued or substituted.
         self.reads_partners = pseudo_positives == "read"
-        selects = strategy.selects_partners and _has_own(
+        self._selects_partners = strategy.selects_partners and _has_own(
             strategy, "select_partners"
         )
-        if self.reads_partners and not selects:
+        if self.reads_partners and not self._selects_partners:
             raise ValueError(
                 "Expected a strategy that selects utterances to read, got "
                 f"{type(strategy).__name__}, which selects no utterances: set "
@@ -634,15 +635,14 @@ class PositiveSampler(nn.Module):
     def _draw_for_all(self, epoch: int) -> None:
         """Draw for every utterance that was seen: its partner, if it is read.
 
-        Out of a queue, what a step draws may differ, since the queue moves on.
+        Else, how many of the draws are sure is all that is wanted.
         """
         seen, references = self.bank.read_seen()
         partners = seen.new_full((len(self._bound()),), -1)
+        num_rows = _CHUNK_ROWS if self._selects_partners else _STEP_ROWS
         with self._full_precision():
             for index, reference in zip(
-                seen.split(_CHUNK_ROWS),
-                references.split(_CHUNK_ROWS),
-                strict=True,
+                seen.split(num_rows), references.split(num_rows), strict=True
             ):
                 anchors = Anchors(index, reference.float(), self.seed, epoch)
                 drawn = self._draw(anchors)
@@ -659,8 +659,11 @@ class PositiveSampler(nn.Module):
             self.partner_table.publish()
 
     def _draw(self, anchors: Anchors) -> Tensor:
-        """Draw as the strategy does, of all utterances or out of the queue."""
-        if self.reads_partners:
+        """Draw of all utterances, or of the queue where that is all there is.
+
+        How sure the draws of a strategy are does not depend on the queue.
+        """
+        if self._selects_partners:
             partners = self.strategy.select_partners(anchors, self.bank)
             return self._checked_partners(anchors.index, partners)
         rows = self.strategy.select(anchors, self.queue)
@@ -987,10 +990,18 @@ class PositiveSampler(nn.Module):
         ValueError
             They are fewer than the strategy needs, such as clusters.
         """
-        if self.epoch is None and self.first_fill_epoch == self.start_epoch - 1:
+        # There is no epoch before the first.
+        is_one = max(self.first_fill_epoch, 1) == self.start_epoch - 1
+        if self.epoch is None and is_one:
             what = "utterances that an epoch shows"
             self.strategy.check_enough(num_utterances, what)
             self.coverage.check_enough(num_utterances, what)
+
+    def may_begin_in(self, epoch: int) -> bool:
+        """Whether SSPS may begin in an epoch, as far as is known before it."""
+        if epoch > self.start_epoch:
+            return self.coverage.is_undecided
+        return epoch == self.start_epoch
 
     def cluster_of(self, ids: Sequence[str] | Tensor) -> Tensor:
         """Cluster of every utterance of a batch, -1 where there is none.

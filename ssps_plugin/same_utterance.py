@@ -63,6 +63,9 @@ class Sampler(Protocol):
     def check_epoch(self, num_utterances: int) -> None:
         """Check that an epoch shows enough utterances to begin with."""
 
+    def may_begin_in(self, epoch: int) -> bool:
+        """Whether SSPS may begin in an epoch, as far as is known before it."""
+
     def begin_epoch(self, epoch: int | None) -> None:
         """Start a training epoch, from 1."""
 
@@ -136,6 +139,10 @@ class SameUtterancePositives(nn.Module):
 
     def check_epoch(self, num_utterances: int) -> None:
         """Do nothing."""
+
+    def may_begin_in(self, epoch: int) -> bool:
+        """Return False."""
+        return False
 
     def begin_epoch(self, epoch: int | None) -> None:
         """Do nothing: there is nothing to prepare."""

@@ -470,6 +470,25 @@ def test_auto_that_has_begun_goes_on_where_few_draws_are_sure(way):
     assert covered == [0.0, 1.0, 0.33, 1.0] and not sampler.gives_up
 
 
+@pytest.mark.parametrize("queue_size", [MANY, MANY // 20])
+def test_how_many_draws_are_sure_does_not_depend_on_the_queue(queue_size):
+    sampler = PositiveSampler(
+        ClusteringSampling(40, 0), queue_size, 12, 1, 3, coverage="auto"
+    )
+    sampler.bind(MANY)
+    for epoch in (1, 2, 3):
+        sampler.begin_epoch(epoch)
+        for index in torch.arange(MANY).split(20):
+            positives = index.float()[:, None]
+            sampler(index, grouped(epoch)[index], positives)
+    assert sampler.metrics()["sure_draws"] > 0.3
+    sure[queue_size] = sampler.metrics()["sure_draws"]
+    assert len(set(sure.values())) == 1
+
+
+sure: dict[int, float] = {}
+
+
 def test_auto_decides_when_the_first_draws_are_sure():
     sampler = automatic(Few(few_in=(3, 4), num_sure=0))
     drawn_in(sampler, (2, 3, 4))

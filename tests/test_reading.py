@@ -204,3 +204,13 @@ def test_a_copy_of_a_sampler_has_a_table_of_its_own_that_workers_share():
         assert torch.equal(one.partners, sampler.partners)
         one.partners.fill_(-1)
         assert bool((sampler.partners >= 0).any())
+
+
+def test_what_is_copied_with_a_sampler_holds_the_copys_partners():
+    sampler = filled(reading(NearestNeighborSampling(1)))
+    for one, held in (
+        copy.deepcopy((sampler, sampler.partners)),
+        copy.deepcopy([sampler.partners, sampler])[::-1],
+    ):
+        one.begin_epoch(3)
+        assert held is one.partners and bool((held >= 0).any())

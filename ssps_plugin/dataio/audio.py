@@ -159,8 +159,9 @@ def read_audio(
     become 0, with a warning likewise.
 
     A sample of a stretch is the same whatever the stretch it is in, of a file
-    of another rate, too. Only decoders that give other samples after a seek
-    differ: MP3 by 1e-7, and OGG, in a file's last second, some ms further on.
+    of another rate, too, where `seconds` is given. Only decoders that give
+    other samples after a seek differ: MP3 by 1e-7, and OGG, in a file's last
+    second, some ms further on.
 
     Arguments
     ---------
@@ -353,15 +354,9 @@ def _read_stretch(
         rate = file.samplerate
         first, count = _place_stretch(file, path, start_seconds, seconds)
         if seconds is not None and rate != sample_rate:
-            samples = _read_resampled(
-                file,
-                path,
-                _place_resampled(file, start_seconds, seconds, sample_rate),
-                channel,
-            )
-            if samples is not None:
-                return samples
-        samples = _read_mono(file, path, first, count, channel)
+            wanted = start_seconds, seconds, sample_rate
+            return _read_resampled(file, path, file.frames, *wanted, channel)
+        samples, _ = _read_mono(file, path, first, count, channel)
         if rate != sample_rate:
             samples = resample(samples, rate, sample_rate)
         return samples
@@ -373,39 +368,38 @@ def _read_mono(
     first: int,
     count: int,
     channel: int | None,
-) -> torch.Tensor:
-    frames = _read_frames(file, path, first, count)
+) -> tuple[torch.Tensor, int]:
+    """Read frames, mixed down, and return which is the first of them."""
+    frames, first = _read_frames(file, path, first, count)
     # The others are decoded to integers.
     if not file.subtype.startswith("PCM"):
         frames = _silence_absurd_samples(frames, path)
-    return torch.from_numpy(_to_mono(frames, channel))
-
-
-def _place_resampled(
-    file: soundfile.SoundFile,
-    start_seconds: float,
-    seconds: float,
-    sample_rate: int,
-) -> Stretch:
-    """Return where a stretch lies in the file resampled, moved back into it."""
-    total = -(-file.frames * sample_rate // file.samplerate)
-    count = min(max(round(seconds * sample_rate), 1), total)
-    first = min(round(start_seconds * sample_rate), total - count)
-    return Stretch(first, count, file.samplerate, sample_rate)
+    return torch.from_numpy(_to_mono(frames, channel)), first
 
 
 def _read_resampled(
     file: soundfile.SoundFile,
     path: str,
-    stretch: Stretch,
+    num_frames: int,
+    start_seconds: float,
+    seconds: float,
+    sample_rate: int,
     channel: int | None,
-) -> torch.Tensor | None:
-    """Read a stretch at another rate; None where frames of it are missing."""
+) -> torch.Tensor:
+    """Read a stretch at another rate, moved back into the frames there are."""
+    total = -(-num_frames * sample_rate // file.samplerate)
+    count = min(max(round(seconds * sample_rate), 1), total)
+    begin = min(round(start_seconds * sample_rate), total - count)
+    stretch = Stretch(begin, count, file.samplerate, sample_rate)
     start, stop = stretch.frames()
-    first, last = max(start, 0), min(stop, file.frames)
-    samples = _read_mono(file, path, first, last - first, channel)
-    if len(samples) < last - first:
-        return None
+    first, last = max(start, 0), min(stop, num_frames)
+    samples, found = _read_mono(file, path, first, last - first, channel)
+    end = found + len(samples)
+    if end < last:  # truncated: as a file that ends there, or with the stretch
+        needed = -(-(begin + count) * file.samplerate // sample_rate)
+        end = needed if needed < last else end
+        wanted = start_seconds, seconds, sample_rate
+        return _read_resampled(file, path, end, *wanted, channel)
     outside = first - start, stop - last
     return stretch.resample(torch.nn.functional.pad(samples, outside))
 
@@ -433,8 +427,16 @@ def _place_stretch(
 
 def _read_frames(
     file: soundfile.SoundFile, path: str, first: int, count: int
-) -> np.ndarray:
-    """Read `count` frames, or the last ones that can be decoded."""
+) -> tuple[np.ndarray, int]:
+    """Read `count` frames, or the last ones that can be decoded.
+
+    Returns
+    -------
+    numpy.ndarray
+        `count` frames from the first, or as many that end where the file does.
+    int
+        Which frame of the file is the first of them.
+    """
     if first == 0 or file.seekable():
         frames = _read_at(file, first, count)
         if len(frames) < count:
@@ -442,7 +444,7 @@ def _read_frames(
             with _open_audio(path) as fresh:
                 frames = _read_at(fresh, first, count)
         if len(frames) == count:
-            return frames
+            return frames, first
     with _open_audio(path) as fresh:
         frames, end = _decode_from_the_start(fresh, first, count)
     if not len(frames):
@@ -460,10 +462,13 @@ def _read_frames(
         # stop a training run.
         frames = np.zeros((count, file.channels), dtype=np.float32)
         frames = frames.squeeze(1) if file.channels == 1 else frames
+        start = first
+    else:
+        start = min(first, end - len(frames))
     missing = (first + count - end) / file.samplerate
     if missing > _HEADER_TOLERANCE_SECONDS:
         _warn_of_missing_frames(path, file.frames, end)
-    return frames
+    return frames, start
 
 
 def _read_at(file: soundfile.SoundFile, first: int, count: int) -> np.ndarray:

@@ -33,10 +33,9 @@ class PartnerTable(nn.Module):
         self.register_load_state_dict_post_hook(_publish)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """Share the copy of a copied table; a worker's stays what it is."""
+        """Share a copied table, in place, since it may be held already."""
         super().__setstate__(state)
-        if not self.shared.is_shared():
-            self.shared = self.shared.clone().share_memory_()
+        self.shared.share_memory_()
 
     @staticmethod
     def _share(num_utterances: int) -> Tensor:

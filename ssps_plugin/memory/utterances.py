@@ -228,8 +228,9 @@ def find_ids(dataset: Any) -> Sequence[Any]:
 
 def _find_data_ids(dataset: Any) -> Any:
     """Return the ids of a dataset that names them, or of a part of one."""
-    if not isinstance(dataset, Subset):
-        return getattr(dataset, "data_ids", None)
+    own = getattr(dataset, "data_ids", None)
+    if own is not None or not isinstance(dataset, Subset):
+        return own
     ids = _find_data_ids(dataset.dataset)
     return None if ids is None else [ids[place] for place in dataset.indices]
 

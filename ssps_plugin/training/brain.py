@@ -716,7 +716,7 @@ class SSLBrain(sb.Brain):
         return (
             epoch % self.hparams.verify_interval == 0
             or epoch == self.epoch_counter.limit
-            or (sampler.enabled and epoch == sampler.start_epoch - 1)
+            or sampler.may_begin_in(epoch + 1)
         )
 
     def _marked_epochs(self) -> set[int]:
@@ -724,9 +724,16 @@ class SSLBrain(sb.Brain):
 
         The one before SSPS starts, to compare with, and the best verified one.
         """
-        sampler = self.modules.sampler
-        before = {sampler.start_epoch - 1} if sampler.enabled else set()
-        rated = [row for row in self.history.rows if "eer" in row]
+        sampler, rows = self.modules.sampler, self.history.rows
+        before = set()
+        if sampler.enabled:
+            covered = (row["epoch"] for row in rows if row.get("coverage"))
+            begins = min(covered, default=sampler.start_epoch)
+            last = rows[-1]["epoch"] if rows else 0
+            if sampler.may_begin_in(last + 1):
+                begins = last + 1
+            before = {begins - 1}
+        rated = [row for row in rows if "eer" in row]
         best = min(rated, key=lambda row: row["eer"], default=None)
         return before if best is None else before | {best["epoch"]}
 
@@ -796,9 +803,6 @@ class SSLBrain(sb.Brain):
                 "ever be trained: change grad_accumulation_factor or "
                 "global_batch_size."
             )
-        batch_size = getattr(self.hparams, "global_batch_size", None)
-        if batch_size is not None and self.warm_start_from is None:
-            sampler.check_epoch(self.num_steps * batch_size)
         with self._stop:
             super().fit(epoch_counter, loader, *args, **kwargs)
         self._wait_for_checkpoint()
@@ -811,6 +815,7 @@ class SSLBrain(sb.Brain):
         if loss_of_rank is not None:
             self.avg_train_loss = loss_of_rank
         self._log_start()
+        self._check_epoch()
         self.history.warn_missing_epochs(self.epoch_counter.current)
         fresh = self.epoch_counter.current == 0 and self.step == 0
         if fresh and self.warm_start_from is not None:
@@ -820,6 +825,15 @@ class SSLBrain(sb.Brain):
                 epoch = self.epoch_counter.current
                 self.history.record({"epoch": epoch, **rates})
                 self.snapshots.mark(epoch, self.framework.exported_model)
+
+    def _check_epoch(self) -> None:
+        """Check that an epoch shows utterances enough for SSPS to start."""
+        sampler = self.modules.sampler
+        batch_size = getattr(self.hparams, "global_batch_size", None)
+        if batch_size is None or self.warm_start_from is not None:
+            return
+        if sampler.enabled and sampler.start_epoch <= self.epoch_counter.limit:
+            sampler.check_epoch(self.num_steps * batch_size)
 
     def _log_start(self) -> None:
         """Log what is trained, and from where a run goes on."""

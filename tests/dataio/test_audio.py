@@ -124,6 +124,21 @@ def test_a_truncated_file_of_another_rate_gives_what_is_there(
     assert len(warnings_of) == (start_seconds == 7.0)
 
 
+@pytest.mark.parametrize("rate", [8000, 11127, 44100])
+def test_a_stretch_just_before_the_end_of_a_truncated_file_is_there(
+    write_noise, truncate, rate
+):
+    path = write_noise("a.flac", 4.0, rate=rate)
+    whole = read_audio(path)
+    truncate(path, 0.5)
+    end = audio._count_frames(path) / rate
+    for before in (0.001, 0.02, 0.1, 0.3):
+        first = round((end - before - 0.5) * 16000)
+        stretch = read_audio(path, first / 16000, 0.5)
+        difference = stretch - whole[first : first + 8000]
+        assert difference[:-200].abs().max() < 1e-5
+
+
 def test_a_short_file_is_repeated_without_a_warning(write_ramp, warnings_of):
     path = write_ramp("a.wav", 3)
     wrapped = read_audio(path, seconds=7 / 16000)

@@ -182,6 +182,8 @@ def test_a_part_of_a_dataset_with_ids_has_those():
 
     part = Subset(Subset(Named(), [3, 1, 0]), torch.tensor([2, 0]))
     assert find_ids(part) == ["a", "d"]
+    part.data_ids = ["x", "y"]
+    assert find_ids(part) == ["x", "y"]
 
 
 def test_ids_in_any_container_with_an_order_are_the_ids():

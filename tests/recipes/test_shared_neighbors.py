@@ -5,6 +5,7 @@ import json
 import pytest
 import torch
 
+from ssps_plugin.training import Snapshots
 from tests.recipes.running import (
     copy_inside_last_epoch,
     history,
@@ -49,6 +50,22 @@ def test_a_resume_inside_the_epoch_draws_the_same(corpus, tmp_path):
     run("simclr_ssps.yaml", again, **options, **OPTIONS, num_workers=2)
     assert history(again) == history(whole)
     assert json.loads((again / "results.json").read_text())["coverage"] > 0
+
+
+def test_auto_that_begins_later_is_compared_with_the_epoch_before(
+    corpus, tmp_path
+):
+    options = {"data_folder": corpus, "num_epochs": 5, "verify_interval": 5}
+    options |= {"overlay": "hparams/small_corpus.yaml", "averaged_epochs": 1}
+    options |= {"ssps_start_epoch": 2, "ssps_latest_start_epoch": 4}
+    log = run("simclr_ssps.yaml", tmp_path, **options)
+    rows = history(tmp_path)
+    # Lists of two epochs are there from the third on.
+    assert [row["coverage"] > 0 for row in rows[:3]] == [False, False, True]
+    assert ["eer" in row for row in rows] == [True] * 2 + [False] * 2 + [True]
+    assert "with SSPS from epoch 2 on, or up to 4" in log
+    assert "SSPS was switched on after epoch 2: EER" in log
+    assert 2 in Snapshots(tmp_path / "snapshots").epochs()
 
 
 @pytest.mark.parametrize("way", ["queue", "read"])

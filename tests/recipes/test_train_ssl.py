@@ -228,6 +228,14 @@ def test_mistakes_are_refused_with_the_key_to_change(
     assert not (tmp_path / "out" / "results.json").exists()
 
 
+def test_what_an_epoch_shows_is_not_asked_where_ssps_never_starts(
+    corpus, tmp_path
+):
+    options = {"num_clusters": 34, "ssps_start_epoch": 9, "num_epochs": 1}
+    run("simclr_ssps.yaml", tmp_path, data_folder=corpus, **options)
+    assert len(history(tmp_path)) == 1
+
+
 @pytest.mark.parametrize(
     ("hparams", "options", "message"),
     [
