@@ -102,10 +102,6 @@ class PositiveSampler(nn.Module):
         the other by equal differences. "auto" uses a draw if its neighbours
         are the anchor's, now and an epoch ago, and begins when a third of the
         utterances have such a draw (see `Coverage`).
-    latest_start_epoch : int, optional
-        With "auto", SSPS begins in the first epoch from `start_epoch` to this
-        one in which enough draws are sure, or not at all. None is
-        `start_epoch`: then or never.
     schedule_epochs : int, optional
         SSPS epochs from the first to the last of `[first, last]`.
     reference_interval : int
@@ -117,6 +113,10 @@ class PositiveSampler(nn.Module):
         References are not renewed after this epoch, at least
         `start_epoch - 1`. Nothing is drawn by those of the last epoch, unless
         training goes on later or `NearestNeighborSampling` compares with them.
+    latest_start_epoch : int, optional
+        With coverage "auto", SSPS begins in the first epoch from `start_epoch`
+        to this one in which enough draws are sure, or not at all. None is
+        `start_epoch`: then or never.
 
     Raises
     ------
@@ -168,10 +168,10 @@ class PositiveSampler(nn.Module):
         reference_dtype: str = "float32",
         pseudo_positives: str = "queue",
         coverage: float | list[float] | Schedule | str = 1.0,
-        latest_start_epoch: int | None = None,
         schedule_epochs: int | None = None,
         reference_interval: int = 1,
         last_reference_epoch: int | None = None,
+        latest_start_epoch: int | None = None,
     ) -> None:
         super().__init__()
         for name, value in (
@@ -547,27 +547,32 @@ class PositiveSampler(nn.Module):
                 "sampler.reset() first."
             )
         is_warned = self._report_epoch()
-        if epoch >= self.start_epoch and not self.gives_up:
+        if self.gives_up:
+            pass  # nothing is drawn, in no epoch
+        elif epoch >= self.start_epoch:
             self._prepare(epoch)
             fault = None if is_warned else self._diagnosis().find_fault()
             if fault is not None:
                 logger.warning("SSPS epoch %d: %s.", epoch, fault)
-            if self.gives_up:
-                logger.warning(
-                    "SSPS does not begin, up to epoch %d, and the run goes on "
-                    "without it: %s, so speakers are not told apart well "
-                    "enough. Augmentation, a longer training before "
-                    "(ssps_start_epoch) or more recordings of each speaker "
-                    "help; with another coverage it begins anyway.",
-                    epoch,
-                    self.coverage.explain_waiting(),
-                )
+            self._warn_if_given_up(epoch)
         elif self._has_reached(self.first_fill_epoch):
             self._observe()
         self.epoch = epoch
         self._counts.zero_()
         self.last_draw = self._pending = None
         self._is_checked = self._is_reported = False
+
+    def _warn_if_given_up(self, epoch: int) -> None:
+        if self.gives_up:
+            logger.warning(
+                "SSPS does not begin, up to epoch %d, and the run goes on "
+                "without it: %s, so speakers are not told apart well enough. "
+                "Augmentation, a longer training before (ssps_start_epoch) or "
+                "more recordings of each speaker help; with another coverage "
+                "it begins anyway.",
+                epoch,
+                self.coverage.explain_waiting(),
+            )
 
     def end_epoch(self) -> None:
         """Log the epoch's coverage, and warn of what is wrong with it.
