@@ -192,7 +192,7 @@ def _draw_panel(
             columnspacing=1.4,
         )
     elif axes.get_ylim()[0] > 0:
-        axes.set_ylim(bottom=0)
+        axes.set_ylim(0, 1.04 * axes.get_ylim()[1])  # no point on the edge
 
 
 def _draw_curve(axes: Axes, records: Sequence[Epoch], curve: Curve) -> bool:
