@@ -9,7 +9,11 @@ import torch
 from torch import Tensor
 
 from ssps_plugin import PositiveSampler
-from ssps_plugin.report.labels import labels_of_manifest, number_labels
+from ssps_plugin.report.labels import (
+    Labels,
+    labels_of_manifest,
+    number_labels,
+)
 from ssps_plugin.report.pseudo_positives import Memories, NotAvailableError
 from ssps_plugin.report.run import Run
 from ssps_plugin.sampling.neighbor_lists import NUM_NEIGHBORS
@@ -23,24 +27,32 @@ def read_run(
 
     As of the newest checkpoint. Ends the program where there are no labels.
     """
-    sampler, speakers = read_speakers(run, parser)
-    labels = labels_of_manifest(run.read_manifest())
-    if labels is None or labels.recordings is None:
+    sampler, labels = _read_labels(run, parser)
+    if labels.recordings is None:
         parser.error(f"the training manifest of {run.name} has no recordings")
-    recordings = torch.from_numpy(number_labels(labels.recordings))
-    return sampler, speakers, recordings
+    return (
+        sampler,
+        torch.from_numpy(number_labels(labels.speakers)),
+        torch.from_numpy(number_labels(labels.recordings)),
+    )
 
 
 def read_speakers(
     run: Run, parser: argparse.ArgumentParser
 ) -> tuple[PositiveSampler, Tensor]:
     """Return a run's sampler, and the numbers of speakers."""
+    sampler, labels = _read_labels(run, parser)
+    return sampler, torch.from_numpy(number_labels(labels.speakers))
+
+
+def _read_labels(
+    run: Run, parser: argparse.ArgumentParser
+) -> tuple[PositiveSampler, Labels]:
     table = run.read_manifest()
     labels = labels_of_manifest(table)
     if labels is None:
         parser.error(f"the training manifest of {run.name} has no speakers")
-    speakers = torch.from_numpy(number_labels(labels.speakers))
-    return Memories(run, table).sampler, speakers
+    return Memories(run, table).sampler, labels
 
 
 def check_lists(run: Run, num_utterances: int) -> None:

@@ -469,11 +469,7 @@ class PositiveSampler(nn.Module):
     @property
     def remembering(self) -> bool:
         """Whether a step of the present epoch remembers; never in eval."""
-        return (
-            self.training
-            and self._has_reached(self.first_fill_epoch)
-            and not self.gives_up
-        )
+        return self.training and self._is_remembered
 
     @property
     def renews_references(self) -> bool:
@@ -509,6 +505,11 @@ class PositiveSampler(nn.Module):
             and self._has_reached(self.start_epoch)
             and has_begun
         )
+
+    @property
+    def _is_remembered(self) -> bool:
+        """Whether the present epoch is one to remember, in any mode."""
+        return self._has_reached(self.first_fill_epoch) and not self.gives_up
 
     def _has_reached(self, epoch: int) -> bool:
         return self.epoch is not None and self.epoch >= epoch
@@ -547,15 +548,13 @@ class PositiveSampler(nn.Module):
                 "sampler.reset() first."
             )
         is_warned = self._report_epoch()
-        if self.gives_up:
-            pass  # nothing is drawn, in no epoch
-        elif epoch >= self.start_epoch:
+        if epoch >= self.start_epoch and not self.gives_up:
             self._prepare(epoch)
             fault = None if is_warned else self._diagnosis().find_fault()
             if fault is not None:
                 logger.warning("SSPS epoch %d: %s.", epoch, fault)
             self._warn_if_given_up(epoch)
-        elif self._has_reached(self.first_fill_epoch):
+        elif self._is_remembered:
             self._observe()
         self.epoch = epoch
         self._counts.zero_()
@@ -696,8 +695,7 @@ class PositiveSampler(nn.Module):
 
     def _report_epoch(self) -> bool:
         """Log coverage and warn of it; return whether a fault was named."""
-        is_silent = not self._has_reached(self.first_fill_epoch)
-        if self._is_reported or is_silent or self.gives_up:
+        if self._is_reported or not self._is_remembered:
             return False
         self._is_reported = True
         return self._diagnosis().log()

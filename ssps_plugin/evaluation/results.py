@@ -602,12 +602,12 @@ def _warn_nothing_drawn(
     """Warn if no epoch of SSPS substituted anything, though it was to."""
     asked = [
         row["coverage"]
-        for row in _rows_of_ssps(rows, start_epoch)
+        for row in rows_of_ssps(rows, start_epoch)
         if row.get("confident") != 0
     ]
     if not asked or max(asked) > 0:
         return
-    if _rows_of_ssps(rows, start_epoch)[-1].get("sure_draws"):
+    if rows_of_ssps(rows, start_epoch)[-1].get("sure_draws"):
         logger.info(
             "SSPS did not begin, since few draws were sure (coverage auto): "
             "what was trained is the run without it. The log of epoch %d says "
@@ -624,7 +624,35 @@ def _warn_nothing_drawn(
         )
 
 
-def _rows_of_ssps(
+def first_covered_epoch(
+    rows: Sequence[Mapping[str, Any]], start_epoch: int = 1
+) -> int | None:
+    """Return the first epoch with a pseudo-positive, None without any.
+
+    It may be later than SSPS was to start, with `coverage: auto`.
+
+    Arguments
+    ---------
+    rows : sequence of mapping
+        Metrics by epoch, as in `History`.
+    start_epoch : int
+        The first epoch to look at.
+
+    Example
+    -------
+    >>> rows = [{"epoch": 6, "coverage": 0.0}, {"epoch": 7, "coverage": 0.4}]
+    >>> first_covered_epoch(rows, start_epoch=6)
+    7
+    """
+    covered = (
+        row["epoch"]
+        for row in rows_of_ssps(rows, start_epoch)
+        if row["coverage"]
+    )
+    return min(covered, default=None)
+
+
+def rows_of_ssps(
     rows: Sequence[Mapping[str, Any]], start_epoch: int
 ) -> list[Mapping[str, Any]]:
     """Return the epochs of SSPS of which the coverage is known."""
@@ -656,10 +684,8 @@ def summarize_training(
         return
     if start_epoch is not None:
         _warn_nothing_drawn(history.rows, start_epoch)
-        known = _rows_of_ssps(history.rows, start_epoch)
-        if known:  # coverage auto may begin later, or never
-            covered = (row["epoch"] for row in known if row["coverage"])
-            start_epoch = min(covered, default=None)
+        if rows_of_ssps(history.rows, start_epoch):
+            start_epoch = first_covered_epoch(history.rows, start_epoch)
     plot_curves(history.rows, Path(folder, "curves.png"), start_epoch)
     if start_epoch is None or result is None or result.eer is None:
         return

@@ -9,7 +9,11 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from ssps_plugin.dataio.dataset import Table, read_manifest
-from ssps_plugin.evaluation.results import History
+from ssps_plugin.evaluation.results import (
+    History,
+    first_covered_epoch,
+    rows_of_ssps,
+)
 from ssps_plugin.evaluation.trial_lookup import (
     find_trial_list,
     resolve_trial_list,
@@ -94,12 +98,7 @@ class Run:
         """
         start = self.settings.get("ssps_start_epoch")
         start = start if isinstance(start, int) else None
-        drawn = (
-            row["epoch"]
-            for row in self.history
-            if row.get("coverage") and row["epoch"] >= (start or 1)
-        )
-        return min(drawn, default=start)
+        return first_covered_epoch(self.history, start or 1) or start
 
     @property
     def has_started_ssps(self) -> bool:
@@ -112,12 +111,8 @@ class Run:
     def has_substituted_nothing(self) -> bool:
         """Whether SSPS was on, and no anchor got a pseudo-positive."""
         start = self.start_epoch
-        covered = [
-            row["coverage"]
-            for row in self.history
-            if start is not None and row["epoch"] >= start and "coverage" in row
-        ]
-        return bool(covered) and not any(covered)
+        rows = [] if start is None else rows_of_ssps(self.history, start)
+        return bool(rows) and not any(row["coverage"] for row in rows)
 
     @property
     def last_epoch(self) -> int:

@@ -39,7 +39,7 @@ from ssps_plugin.distributed import (
 )
 from ssps_plugin.evaluation.embeddings import EmbeddingCache
 from ssps_plugin.evaluation.epoch_table import EpochTable
-from ssps_plugin.evaluation.results import History
+from ssps_plugin.evaluation.results import History, first_covered_epoch
 from ssps_plugin.evaluation.sampling_report import SamplingReport
 from ssps_plugin.evaluation.scoring import Cohort, NoDirectionError
 from ssps_plugin.evaluation.verification import (
@@ -727,8 +727,7 @@ class SSLBrain(sb.Brain):
         sampler, rows = self.modules.sampler, self.history.rows
         before = set()
         if sampler.enabled:
-            covered = (row["epoch"] for row in rows if row.get("coverage"))
-            begins = min(covered, default=sampler.start_epoch)
+            begins = first_covered_epoch(rows) or sampler.start_epoch
             last = rows[-1]["epoch"] if rows else 0
             if sampler.may_begin_in(last + 1):
                 begins = last + 1
