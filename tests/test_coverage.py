@@ -26,6 +26,7 @@ from tests.test_positive_sampler import (
     IDS,
     NUM,
     filled,
+    nearly,
     numbered,
     references,
     sampler_of,
@@ -37,6 +38,7 @@ STRATEGIES = {
     "nearest": lambda: NearestNeighborSampling(2, whitening=1.0),
     "nearest in lists": lambda: NearestNeighborSampling(2, search="faiss"),
     "consensus": lambda: ConsensusSampling(3, 1, num_clusterings=4),
+    "shared": lambda: SharedNeighborSampling(4, 0.1),
 }
 every_strategy = pytest.mark.parametrize("strategy", STRATEGIES)
 WAYS = ("queue", "read")
@@ -81,7 +83,8 @@ def test_coverage_1_is_what_is_there_without_it(strategy, way):
 def test_the_surest_draw_what_all_would_and_the_others_nothing(strategy, way):
     part = filled(covering(strategy, 0.5, pseudo_positives=way))
     whole = filled(covering(strategy, 1.0, pseudo_positives=way))
-    confidence = part.strategy.confidence(part.bank, part.seed, 2).tolist()
+    epoch = part.start_epoch
+    confidence = part.strategy.confidence(part.bank, part.seed, epoch).tolist()
     surest = sorted(range(NUM), key=lambda u: -confidence[u])[: round(NUM / 2)]
     expected = [
         drawn if utterance in surest else -1
@@ -121,10 +124,13 @@ def test_confidence_of_clusters_is_the_cosine_to_the_neighbours_centroid():
 @every_strategy
 def test_an_utterance_that_was_not_seen_is_never_sure(strategy):
     sampler = covering(strategy, 0.9)
-    sampler.begin_epoch(1)
-    sampler(IDS[:5], references()[:5], numbered()[0, :5])
-    sampler.begin_epoch(2)
-    confidence = sampler.strategy.confidence(sampler.bank, 0, 2)
+    for epoch in range(sampler.first_fill_epoch, sampler.start_epoch):
+        sampler.begin_epoch(epoch)
+        rows = references() if epoch == sampler.start_epoch - 1 else nearly()
+        sampler(IDS[:5], rows[:5], numbered()[0, :5])
+    sampler.begin_epoch(sampler.start_epoch)
+    confidence = sampler.strategy.confidence(sampler.bank, 0, sampler.epoch)
+    assert bool((confidence[:5] > -math.inf).any())
     assert bool((confidence[5:] == -math.inf).all())
     assert bool((drawn_by(sampler)[5:] == -1).all())
 
@@ -155,7 +161,7 @@ def test_a_resume_inside_an_epoch_is_as_sure(strategy, way):
     sampler(IDS[:5], references(seed=1)[:5], numbered()[0, :5])
     resumed = sampler_of(STRATEGIES[strategy](), **options)
     resumed.load_state_dict(copy.deepcopy(sampler.state_dict()))
-    for epoch in (2, 3):
+    for epoch in (sampler.start_epoch, sampler.start_epoch + 1):
         draws = []
         for one in (sampler, resumed):
             one.begin_epoch(epoch)

@@ -22,8 +22,15 @@ def references(num=NUM, seed=0):
     return F.normalize(torch.randn(num, DIM, generator=generator), dim=1)
 
 
-def sampler_of(strategy=None, queue_size=NUM, start_epoch=2, **options):
+def nearly(seed=0):
+    """References, as another epoch would have them."""
+    return F.normalize(references(seed=seed) + 0.5 * references(seed=9), dim=1)
+
+
+def sampler_of(strategy=None, queue_size=NUM, start_epoch=None, **options):
+    """A bound sampler; it starts as soon as it can have filled its memories."""
     strategy = strategy or NearestNeighborSampling(1)
+    start_epoch = start_epoch or 1 + strategy.num_fill_epochs
     options = {"positive_dim": 1, **options}
     sampler = PositiveSampler(
         strategy,
@@ -44,10 +51,12 @@ def numbered(num_targets=1, dim=1, offset=0.0):
 
 
 def filled(sampler, positives=None):
-    """Remember all utterances in the epoch before start_epoch, and begin it."""
-    sampler.begin_epoch(sampler.start_epoch - 1)
+    """Remember all utterances in the epochs before start_epoch; begin it."""
     positives = numbered()[0] if positives is None else positives
-    sampler(IDS, references(), positives)
+    for epoch in range(sampler.first_fill_epoch, sampler.start_epoch):
+        sampler.begin_epoch(epoch)
+        is_last = epoch == sampler.start_epoch - 1
+        sampler(IDS, references() if is_last else nearly(), positives)
     sampler.begin_epoch(sampler.start_epoch)
     return sampler
 

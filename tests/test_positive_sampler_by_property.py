@@ -17,6 +17,7 @@ from ssps_plugin import (
     ConsensusSampling,
     NearestNeighborSampling,
     PositiveSampler,
+    SharedNeighborSampling,
 )
 
 NUM, DIM, NUM_CLUSTERS = 9, 3, 3
@@ -53,6 +54,8 @@ STRATEGIES = [
     lambda: consensus(0, vote_power=1.0),
     lambda: consensus(1),
     lambda: consensus(2, share_cluster=False),
+    lambda: SharedNeighborSampling(2, 0.3, whitening=0.0),
+    lambda: SharedNeighborSampling(3, 0.1),
 ]
 
 
@@ -180,6 +183,49 @@ def may_draw_voted(sampler, memories, anchor, _):
     return {other for other, num in votes.items() if num >= least}
 
 
+def may_draw_shared(sampler, memories, anchor, _):
+    """Those whose neighbours are the anchor's, in both epochs."""
+    strategy = sampler.strategy
+    present, former = (
+        [set(row) - {-1} for row in rows.tolist()]
+        for rows in (strategy.lists.present, strategy.lists.former)
+    )
+
+    def jaccard(one, other):
+        return len(one & other) / max(len(one | other), 1)
+
+    allowed = {
+        other
+        for other in set(memories.queue()) - {anchor}
+        if jaccard(present[anchor], former[other])
+        + jaccard(former[anchor], present[other])
+        >= 2 * strategy.min_overlap
+    }
+    return allowed or {-1}
+
+
+def check_lists(sampler, memories):
+    """Who was seen has the nearest others on the list, and oneself."""
+    strategy = sampler.strategy
+    if not isinstance(strategy, SharedNeighborSampling):
+        return
+    index, references = sampler.bank.read_seen()
+    rows = strategy.whitening(references).double()
+    cosines = F.normalize(rows) @ F.normalize(rows).T
+    cosines.fill_diagonal_(-2)
+    place = {utterance: at for at, utterance in enumerate(index.tolist())}
+    for utterance, found in enumerate(strategy.lists.present.tolist()):
+        if utterance not in memories.bank:
+            assert set(found) == {-1}
+            continue
+        assert found[0] == utterance
+        of_one = cosines[place[utterance]]
+        worst = of_one.topk(strategy.num_neighbors).values[-1]
+        near = torch.stack([of_one[place[other]] for other in found[1:]])
+        assert len(set(found)) == strategy.num_neighbors + 1
+        assert bool((near >= worst - CLOSE).all())
+
+
 def check_clusters(sampler, memories):
     """What was seen is in the cluster of its nearest centroid."""
     if not isinstance(sampler.strategy, ClusteringSampling):
@@ -224,6 +270,8 @@ def check_draws(sampler, memories, rows, references, positives, substituted):
     )
     if isinstance(sampler.strategy, ConsensusSampling):
         find_allowed = may_draw_voted
+    if isinstance(sampler.strategy, SharedNeighborSampling):
+        find_allowed = may_draw_shared
     queue = memories.queue()
     anchors, drawn = (column.tolist() for column in sampler.last_draw)
     assert anchors == [utterance for utterance, _ in rows]
@@ -280,6 +328,7 @@ def test_whatever_happens_it_does_what_its_definition_says(place, history):
             for one in (sampler, undisturbed):
                 one.begin_epoch(one.epoch + 1)
             check_clusters(sampler, memories)
+            check_lists(sampler, memories)
             continue
         how, rows = event
         references, positives = inputs_of(rows, number)

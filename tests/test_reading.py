@@ -12,6 +12,7 @@ from ssps_plugin import (
     ConsensusSampling,
     NearestNeighborSampling,
     PositiveSampler,
+    SharedNeighborSampling,
 )
 from ssps_plugin.sampling import SamplingStrategy
 from tests.test_positive_sampler import (
@@ -35,6 +36,7 @@ STRATEGIES = [
     lambda: ClusteringSampling(3, 0),
     lambda: ConsensusSampling(3, 1, num_clusterings=3),
     lambda: ConsensusSampling(3, 1, num_clusterings=3, vote_power=1.0),
+    lambda: SharedNeighborSampling(4, 0.1),
 ]
 
 
