@@ -1,6 +1,5 @@
 """The brain component of SSPS: substitutes positives, remembers what it saw."""
 
-import operator
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
@@ -28,31 +27,32 @@ from ssps_plugin.memory import (
     find_ids,
     resolve_repeats,
     substitute,
+    warn_of_norms,
 )
 from ssps_plugin.sampling import (
     Anchors,
     Coverage,
     EpochDiagnosis,
+    EpochPlan,
     SamplingStrategy,
     Schedule,
     effective_rank,
 )
+from ssps_plugin.sampling.epoch_plan import LAST_EPOCH, whole_epoch
+from ssps_plugin.sampling.partner_draws import (
+    draw_partners,
+    has_own,
+    selects_partners,
+)
 
 logger = get_logger(__name__)
 
-# How far the norm of a reference may be from 1: half precision rounds.
-_NORM_TOLERANCE = 0.05
-# An epoch is added to a seed, and hashed.
-_LAST_EPOCH = 2**31 - 1
 _REFERENCE_DTYPES = ("float32", "float16", "bfloat16")
 _PSEUDO_POSITIVES = ("queue", "read")
 _RESUME_AS_SAVED = (
     "resume with the strategy, coverage and pseudo_positives that it was saved "
     "with, or from another checkpoint. Nothing was loaded."
 )
-# Utterances whose partners are drawn at once; and who are drawn for out of the
-# queue at once, which is meant for a step.
-_CHUNK_ROWS, _STEP_ROWS = 2**14, 2**8
 
 
 class PositiveSampler(nn.Module):
@@ -179,33 +179,9 @@ class PositiveSampler(nn.Module):
             ("reference_dim", reference_dim),
             ("positive_dim", positive_dim),
             ("num_targets", num_targets),
-            ("start_epoch", start_epoch),
-            ("reference_interval", reference_interval),
         ):
-            check_whole_number(name, value)
-            if value < 1:
-                raise ValueError(f"{name} must be at least 1, got {value}.")
+            check_whole_number(name, value, at_least=1)
         check_whole_number("seed", seed)
-        if latest_start_epoch is None:
-            latest_start_epoch = start_epoch
-        check_whole_number("latest_start_epoch", latest_start_epoch)
-        if latest_start_epoch < start_epoch:
-            raise ValueError(
-                "Expected latest_start_epoch (ssps_latest_start_epoch) of at "
-                f"least start_epoch (ssps_start_epoch), {start_epoch}, got "
-                f"{latest_start_epoch}: change one of them, or null for the "
-                "same."
-            )
-        if last_reference_epoch is not None:
-            check_whole_number("last_reference_epoch", last_reference_epoch)
-            if last_reference_epoch < start_epoch - 1:
-                raise ValueError(
-                    "Expected last_reference_epoch of at least "
-                    f"{start_epoch - 1}, the epoch before start_epoch "
-                    "(ssps_start_epoch), got "
-                    f"{last_reference_epoch}: change last_reference_epoch, or "
-                    "null for references in every epoch."
-                )
         if reference_dtype not in _REFERENCE_DTYPES:
             raise ValueError(
                 f"Expected reference_dtype {' or '.join(_REFERENCE_DTYPES)}, "
@@ -218,17 +194,14 @@ class PositiveSampler(nn.Module):
             )
         #: Whether partners are read, and nothing is queued or substituted.
         self.reads_partners = pseudo_positives == "read"
-        self._selects_partners = strategy.selects_partners and _has_own(
-            strategy, "select_partners"
-        )
-        if self.reads_partners and not self._selects_partners:
+        if self.reads_partners and not selects_partners(strategy):
             raise ValueError(
                 "Expected a strategy that selects utterances to read, got "
                 f"{type(strategy).__name__}, which selects no utterances: set "
                 "pseudo_positives to queue, use ClusteringSampling, or give it "
                 "a method select_partners."
             )
-        if not self.reads_partners and not _has_own(strategy, "select"):
+        if not self.reads_partners and not has_own(strategy, "select"):
             raise ValueError(
                 "Expected a strategy that selects rows of the queue, got "
                 f"{type(strategy).__name__}, which has no method select: give "
@@ -238,11 +211,14 @@ class PositiveSampler(nn.Module):
         self.layout = PositiveLayout(num_targets, positive_dim)
         strategy.check_spaces(reference_dim, self.layout)
         self.strategy = strategy
-        self.start_epoch = start_epoch
-        self.latest_start_epoch = latest_start_epoch
+        self.plan = EpochPlan(
+            start_epoch,
+            latest_start_epoch,
+            max(strategy.num_fill_epochs, self.coverage.num_fill_epochs),
+            reference_interval,
+            last_reference_epoch,
+        )
         self.seed = seed
-        self.reference_interval = reference_interval
-        self.last_reference_epoch = last_reference_epoch
         self.bank = ReferenceBank(
             reference_dim, getattr(torch, reference_dtype)
         )
@@ -437,7 +413,7 @@ class PositiveSampler(nn.Module):
                 f"one that has {', '.join(unknown)}, too: {_RESUME_AS_SAVED}"
             )
         check_entries(saved, own)
-        ranges = {"_epoch": (0, _LAST_EPOCH + 1), "_counts": (0, 2**62)}
+        ranges = {"_epoch": (0, LAST_EPOCH + 1), "_counts": (0, 2**62)}
         for part in ("queue", "strategy", "coverage"):
             of_part = getattr(self, part).index_ranges()
             ranges |= {f"{part}.{name}": of_part[name] for name in of_part}
@@ -460,11 +436,9 @@ class PositiveSampler(nn.Module):
         self._epoch.fill_(epoch or 0)
 
     @property
-    def first_fill_epoch(self) -> int:
-        """The first epoch that is remembered."""
-        return self.start_epoch - max(
-            self.strategy.num_fill_epochs, self.coverage.num_fill_epochs
-        )
+    def start_epoch(self) -> int:
+        """First epoch, from 1, in which positives are substituted."""
+        return self.plan.start_epoch
 
     @property
     def remembering(self) -> bool:
@@ -474,15 +448,7 @@ class PositiveSampler(nn.Module):
     @property
     def renews_references(self) -> bool:
         """Whether a step of the present epoch remembers its references."""
-        return self.remembering and not self._leaves_references(self.epoch or 0)
-
-    def _leaves_references(self, epoch: int) -> bool:
-        """Whether references stay as they are in an epoch of SSPS."""
-        if epoch < self.start_epoch:
-            return False
-        last = self.last_reference_epoch
-        is_between = (epoch - self.start_epoch + 1) % self.reference_interval
-        return bool(is_between) or (last is not None and epoch > last)
+        return self.remembering and self.plan.renews_references(self.epoch or 0)
 
     @property
     def needs_reference(self) -> bool:
@@ -499,20 +465,21 @@ class PositiveSampler(nn.Module):
     @property
     def substituting(self) -> bool:
         """Whether a step substitutes positives; never in eval mode."""
-        has_begun = not self.coverage.is_undecided
         return (
             self.remembering
-            and self._has_reached(self.start_epoch)
-            and has_begun
+            and self.plan.is_of_ssps(self.epoch or 0)
+            and not self.coverage.is_undecided
         )
 
     @property
     def _is_remembered(self) -> bool:
         """Whether the present epoch is one to remember, in any mode."""
-        return self._has_reached(self.first_fill_epoch) and not self.gives_up
+        return self._fills_memories and not self.gives_up
 
-    def _has_reached(self, epoch: int) -> bool:
-        return self.epoch is not None and self.epoch >= epoch
+    @property
+    def _fills_memories(self) -> bool:
+        """Whether the present epoch fills the memories, or comes later."""
+        return self.epoch is not None and self.plan.is_remembered(self.epoch)
 
     def begin_epoch(self, epoch: int | None) -> None:
         """Start a training epoch; clusters when SSPS is on.
@@ -536,7 +503,7 @@ class PositiveSampler(nn.Module):
         """
         if epoch is None:
             return
-        epoch = _checked_epoch(epoch)
+        epoch = whole_epoch(epoch)
         self.strategy.check_device(self.device)
         if epoch == self.epoch:
             return
@@ -548,7 +515,7 @@ class PositiveSampler(nn.Module):
                 "sampler.reset() first."
             )
         is_warned = self._report_epoch()
-        if epoch >= self.start_epoch and not self.gives_up:
+        if self.plan.is_of_ssps(epoch) and not self.gives_up:
             self._prepare(epoch)
             fault = None if is_warned else self._diagnosis().find_fault()
             if fault is not None:
@@ -600,8 +567,12 @@ class PositiveSampler(nn.Module):
                 f"SSPS starts in epoch {epoch} but nothing is remembered"
                 f"{self._diagnosis().explain_nothing_remembered()}"
             )
-        self.strategy.set_epoch(epoch - self.start_epoch)
-        are_old = self.epoch is not None and self._leaves_references(self.epoch)
+        ssps_epoch = self.plan.ssps_epoch(epoch)
+        self.strategy.set_epoch(ssps_epoch)
+        # Before the first epoch there may have been a warm start.
+        are_old = not (
+            self.epoch is None or self.plan.renews_references(self.epoch)
+        )
         if are_old:
             logger.info(
                 "SSPS epoch %d draws by the references of an earlier epoch: "
@@ -617,11 +588,7 @@ class PositiveSampler(nn.Module):
                 # Ranks agree by now, unless their devices round differently.
                 broadcast_buffers(self.strategy)
                 self.coverage.prepare(
-                    self.strategy,
-                    self.bank,
-                    self.seed,
-                    epoch,
-                    epoch - self.start_epoch,
+                    self.strategy, self.bank, self.seed, epoch, ssps_epoch
                 )
                 broadcast_buffers(self.coverage)
         except ValueError as error:
@@ -641,57 +608,25 @@ class PositiveSampler(nn.Module):
 
         Else, how many of the draws are sure is all that is wanted.
         """
-        seen, references = self.bank.read_seen()
-        partners = seen.new_full((len(self._bound()),), -1)
-        num_rows = _CHUNK_ROWS if self._selects_partners else _STEP_ROWS
         with self._full_precision():
-            for index, reference in zip(
-                seen.split(num_rows), references.split(num_rows), strict=True
-            ):
-                anchors = Anchors(index, reference.float(), self.seed, epoch)
-                drawn = self._draw(anchors)
-                is_used = self.coverage.uses(index, drawn)
-                partners[index] = torch.where(is_used, drawn, -1)
-        self.coverage.weigh((partners >= 0).sum(), len(seen))
+            partners = draw_partners(
+                self.strategy,
+                self.coverage,
+                self.bank,
+                self.queue,
+                self.seed,
+                epoch,
+            )
+        num_seen = int(self.bank.seen.sum())
+        self.coverage.weigh((partners >= 0).sum(), num_seen)
         broadcast_buffers(self.coverage)
-        self.coverage.decide(is_last=epoch >= self.latest_start_epoch)
+        self.coverage.decide(is_last=self.plan.is_last_to_begin(epoch))
         if self.reads_partners:
             if self.coverage.is_undecided or self.gives_up:
                 partners.fill_(-1)
             self.partner_table.write(partners)
             broadcast_buffers(self.partner_table)
             self.partner_table.publish()
-
-    def _draw(self, anchors: Anchors) -> Tensor:
-        """Draw of all utterances, or of the queue where that is all there is.
-
-        How sure the draws of a strategy are does not depend on the queue.
-        """
-        if self._selects_partners:
-            partners = self.strategy.select_partners(anchors, self.bank)
-            return self._checked_partners(anchors.index, partners)
-        rows = self.strategy.select(anchors, self.queue)
-        return self.strategy.drawn_utterances(rows, self.queue)
-
-    def _checked_partners(self, index: Tensor, drawn: Any) -> Tensor:
-        """Check what a strategy selected, which may be one of a user's own."""
-        num = len(self._bound())
-        is_fit = isinstance(drawn, Tensor) and drawn.shape == index.shape
-        is_fit = is_fit and not drawn.is_floating_point()
-        if not is_fit or bool(((drawn < -1) | (drawn >= num)).any()):
-            got = (
-                f"{drawn.dtype} of shape {tuple(drawn.shape)}"
-                + (f" from {drawn.min()} to {drawn.max()}" if is_fit else "")
-                if isinstance(drawn, Tensor)
-                else repr(drawn)
-            )
-            raise ValueError(
-                f"Expected of select_partners, for {len(index)} anchors, as "
-                f"many integers from -1 (none) to {num - 1}, got {got}: change "
-                f"{type(self.strategy).__name__}."
-            )
-        drawn = drawn.to(index.device, torch.long)
-        return torch.where(drawn == index, -1, drawn)
 
     def _report_epoch(self) -> bool:
         """Log coverage and warn of it; return whether a fault was named."""
@@ -704,8 +639,7 @@ class PositiveSampler(nn.Module):
         anchors, covered, dropped = self._counts.tolist()
         return EpochDiagnosis(
             epoch=self.epoch or 0,
-            start_epoch=self.start_epoch,
-            latest_start_epoch=self.latest_start_epoch,
+            plan=self.plan,
             anchors=anchors,
             covered=covered,
             dropped=dropped,
@@ -715,7 +649,6 @@ class PositiveSampler(nn.Module):
             bank=self.bank,
             queue=self.queue,
             reads_partners=self.reads_partners,
-            last_reference_epoch=self.last_reference_epoch,
         )
 
     # -- steps -------------------------------------------------------------
@@ -805,7 +738,8 @@ class PositiveSampler(nn.Module):
             if self.reads_partners:
                 self._gather(step, self.partner_table.of(step.index))
                 return positives
-            if self.coverage.fraction(self.epoch - self.start_epoch) == 0:
+            ssps_epoch = self.plan.ssps_epoch(self.epoch)
+            if self.coverage.fraction(ssps_epoch) == 0:
                 self._gather(step, torch.full_like(step.index, -1))
                 return positives
             anchors = Anchors(step.index, step.reference, self.seed, self.epoch)
@@ -911,7 +845,7 @@ class PositiveSampler(nn.Module):
         )
         if reference is not None and not self._reference_is_checked:
             self._reference_is_checked = True
-            _warn_of_norms(step.reference)
+            warn_of_norms(step.reference)
         return step
 
     def _with_kept_references(self, step: Step) -> Step:
@@ -993,9 +927,7 @@ class PositiveSampler(nn.Module):
         ValueError
             They are fewer than the strategy needs, such as clusters.
         """
-        # There is no epoch before the first.
-        is_one = max(self.first_fill_epoch, 1) == self.start_epoch - 1
-        if self.epoch is None and is_one:
+        if self.epoch is None and self.plan.is_filled_in_one_epoch:
             what = "utterances that an epoch shows"
             self.strategy.check_enough(num_utterances, what)
             self.coverage.check_enough(num_utterances, what)
@@ -1050,9 +982,9 @@ class PositiveSampler(nn.Module):
             those of the coverage, where it is not always 1, and the strategy's
             own. Empty in epochs that remember nothing.
         """
-        if not self._has_reached(self.first_fill_epoch):
+        if not self._fills_memories:
             return {}
-        ssps_epoch = (self.epoch or 0) - self.start_epoch
+        ssps_epoch = self.plan.ssps_epoch(self.epoch or 0)
         if self.gives_up:
             return {"coverage": 0.0, **self.coverage.metrics(ssps_epoch)}
         anchors, covered, dropped = self._counts.tolist()
@@ -1071,51 +1003,6 @@ class PositiveSampler(nn.Module):
     def figures(self) -> dict[str, float]:
         """Return `metrics()`, under the name that it had in 0.1.0's README."""
         return self.metrics()
-
-
-def _has_own(strategy: SamplingStrategy, method: str) -> bool:
-    """Whether a strategy has a method that the base class only names."""
-    return getattr(type(strategy), method) is not getattr(
-        SamplingStrategy, method
-    )
-
-
-def _checked_epoch(epoch: Any) -> int:
-    """Return an epoch as an int; raise a ValueError unless it is one."""
-    is_bool = isinstance(epoch, bool) or (
-        isinstance(epoch, Tensor) and epoch.dtype == torch.bool
-    )
-    try:
-        number = 0 if is_bool else operator.index(epoch)
-    except TypeError:
-        number = 0
-    if 1 <= number <= _LAST_EPOCH:
-        return number
-    raise ValueError(
-        "Expected the epoch as a whole number from 1 on, got "
-        f"{epoch!r}: pass what on_stage_start gets as epoch, since "
-        "SpeechBrain's EpochCounter counts from 1."
-    )
-
-
-def _warn_of_norms(reference: Tensor) -> None:
-    """Warn where references are not L2-normalised, or none is finite."""
-    norms = reference.norm(dim=1)
-    norms = norms[norms.isfinite()]
-    if not len(norms):
-        logger.warning(
-            "None of the first %d references is finite (NaN or infinity): look "
-            "at what reference_representation(embed, ...) embeds.",
-            len(reference),
-        )
-    elif bool(((norms - 1).abs() > _NORM_TOLERANCE).any()):
-        logger.warning(
-            "Expected L2-normalised references, got norms from %.3g to %.3g, "
-            "by which utterances are not compared by cosine: pass what "
-            "reference_representation(embed, ...) returns.",
-            float(norms.min()),
-            float(norms.max()),
-        )
 
 
 def _as_tensor(digest: bytes) -> Tensor:

@@ -124,7 +124,7 @@ def test_confidence_of_clusters_is_the_cosine_to_the_neighbours_centroid():
 @every_strategy
 def test_an_utterance_that_was_not_seen_is_never_sure(strategy):
     sampler = covering(strategy, 0.9)
-    for epoch in range(sampler.first_fill_epoch, sampler.start_epoch):
+    for epoch in range(sampler.plan.first_fill_epoch, sampler.start_epoch):
         sampler.begin_epoch(epoch)
         rows = references() if epoch == sampler.start_epoch - 1 else nearly()
         sampler(IDS[:5], rows[:5], numbered()[0, :5])
@@ -246,7 +246,7 @@ def test_auto_uses_the_draws_that_share_neighbours_in_two_epochs(way):
     sampler = automatic(pseudo_positives=way)
     lists = NeighborLists(20)
     lists.allocate(MANY)
-    assert sampler.first_fill_epoch == 1
+    assert sampler.plan.first_fill_epoch == 1
     for epoch in (1, 2, 3, 4):
         if epoch > 1:  # of the epoch that ended
             whitening = Whitening(1.0)
@@ -511,7 +511,7 @@ def test_auto_begins_when_enough_draws_are_sure_up_to_an_epoch(
 ):
     few_in = range(3, begins_in or 9)
     sampler = automatic(Few(few_in), pseudo_positives=way, latest_start_epoch=5)
-    assert sampler.first_fill_epoch == 2
+    assert sampler.plan.first_fill_epoch == 2
     with caplog.at_level(logging.INFO):
         for epoch in range(2, 8):
             drawn = epoch_of(sampler, epoch)

@@ -53,7 +53,7 @@ def numbered(num_targets=1, dim=1, offset=0.0):
 def filled(sampler, positives=None):
     """Remember all utterances in the epochs before start_epoch; begin it."""
     positives = numbered()[0] if positives is None else positives
-    for epoch in range(sampler.first_fill_epoch, sampler.start_epoch):
+    for epoch in range(sampler.plan.first_fill_epoch, sampler.start_epoch):
         sampler.begin_epoch(epoch)
         is_last = epoch == sampler.start_epoch - 1
         sampler(IDS, references() if is_last else nearly(), positives)

@@ -211,7 +211,7 @@ def test_an_epoch_without_a_step_is_explained(caplog):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"reference_interval": 0}, "reference_interval must be at least 1"),
+        ({"reference_interval": 0}, "reference_interval of at least 1"),
         ({"reference_interval": 1.5}, "reference_interval"),
         ({"last_reference_epoch": 1}, "last_reference_epoch of at least 2"),
         ({"last_reference_epoch": "x"}, "last_reference_epoch"),

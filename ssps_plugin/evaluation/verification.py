@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import pathlib
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -200,6 +201,59 @@ class Verification:
         """Return a length: a trial's as checked, a cohort's by its header."""
         seconds = self._seconds.get(pathlib.Path(file))
         return header_seconds(file) if seconds is None else seconds
+
+
+def score_lists(
+    verifications: Sequence[Verification],
+    embed: Embed,
+    device: torch.device | str = "cpu",
+    progress: bool = True,
+    cohort: Cohort | None = None,
+) -> list[tuple[Verification, VerificationResult]]:
+    """Score trial lists by one encoder; an utterance is embedded once.
+
+    Call it on every rank. A list of which a file cannot be read any more is
+    left out with a warning, unless it is the first.
+
+    Arguments
+    ---------
+    verifications : sequence of Verification
+        The lists.
+    embed, device, progress, cohort
+        As `Verification.run` takes them.
+
+    Returns
+    -------
+    list of (Verification, VerificationResult)
+        Those that were scored; empty on all ranks but the first.
+
+    Raises
+    ------
+    AudioError
+        A file of the first list cannot be read.
+    """
+    cache = EmbeddingCache()
+    scored: list[tuple[Verification, VerificationResult]] = []
+    for verification in verifications:
+        try:
+            result = verification.run(embed, device, progress, cohort, cache)
+        except AudioError as error:
+            if verification is verifications[0]:
+                raise AudioError(
+                    f"Expected every file of {verification.path}, got one that "
+                    f"cannot be read any more. {error} Replace it: the same "
+                    "command goes on from the last checkpoint."
+                ) from error
+            logger.warning(
+                "%s is not scored. %s Replace it: the same command then writes "
+                "what is missing.",
+                verification.path,
+                error,
+            )
+            continue
+        if result is not None:
+            scored.append((verification, result))
+    return scored
 
 
 def _checked_seconds(files: list[pathlib.Path]) -> list[float]:

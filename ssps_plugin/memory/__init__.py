@@ -5,7 +5,12 @@ from ssps_plugin.memory.positive_queue import PositiveQueue
 from ssps_plugin.memory.reference_bank import ReferenceBank
 from ssps_plugin.memory.rows import Repeats, resolve_repeats, substitute
 from ssps_plugin.memory.saved_state import check_entries, check_ranges
-from ssps_plugin.memory.step import PositiveLayout, Step, check_step
+from ssps_plugin.memory.step import (
+    PositiveLayout,
+    Step,
+    check_step,
+    warn_of_norms,
+)
 from ssps_plugin.memory.utterances import UtteranceIndex, find_ids
 
 __all__ = [
@@ -22,4 +27,5 @@ __all__ = [
     "find_ids",
     "resolve_repeats",
     "substitute",
+    "warn_of_norms",
 ]

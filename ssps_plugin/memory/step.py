@@ -12,6 +12,9 @@ from ssps_plugin.memory.utterances import UtteranceIndex
 
 logger = get_logger(__name__)
 
+# How far the norm of a reference may be from 1: half precision rounds.
+_NORM_TOLERANCE = 0.05
+
 
 class PositiveLayout:
     """Bring positives to the shape `(num_targets, batch, dim)` and back.
@@ -225,3 +228,23 @@ def check_step(
                 "Brain.modules, or move it with sampler.to(device)."
             )
     return Step(index, reference.detach().float(), targets)
+
+
+def warn_of_norms(reference: Tensor) -> None:
+    """Warn where references are not L2-normalised, or none is finite."""
+    norms = reference.norm(dim=1)
+    norms = norms[norms.isfinite()]
+    if not len(norms):
+        logger.warning(
+            "None of the first %d references is finite (NaN or infinity): look "
+            "at what reference_representation(embed, ...) embeds.",
+            len(reference),
+        )
+    elif bool(((norms - 1).abs() > _NORM_TOLERANCE).any()):
+        logger.warning(
+            "Expected L2-normalised references, got norms from %.3g to %.3g, "
+            "by which utterances are not compared by cosine: pass what "
+            "reference_representation(embed, ...) returns.",
+            float(norms.min()),
+            float(norms.max()),
+        )

@@ -4,6 +4,7 @@ from ssps_plugin.sampling.clustering import CentroidSampling, ClusteringSampling
 from ssps_plugin.sampling.consensus import ConsensusSampling
 from ssps_plugin.sampling.coverage import Coverage
 from ssps_plugin.sampling.diagnosis import EpochDiagnosis
+from ssps_plugin.sampling.epoch_plan import EpochPlan
 from ssps_plugin.sampling.nearest_neighbor import NearestNeighborSampling
 from ssps_plugin.sampling.schedule import (
     GeometricSchedule,
@@ -22,6 +23,7 @@ __all__ = [
     "ConsensusSampling",
     "Coverage",
     "EpochDiagnosis",
+    "EpochPlan",
     "GeometricSchedule",
     "LinearSchedule",
     "NearestNeighborSampling",

@@ -7,6 +7,7 @@ from speechbrain.utils.logger import get_logger
 
 from ssps_plugin.memory import PositiveQueue, ReferenceBank
 from ssps_plugin.sampling.coverage import Coverage
+from ssps_plugin.sampling.epoch_plan import EpochPlan
 from ssps_plugin.sampling.strategy import SamplingStrategy
 
 logger = get_logger(__name__)
@@ -22,10 +23,8 @@ class EpochDiagnosis:
     ---------
     epoch : int
         The epoch, 0 before the first.
-    start_epoch : int
-        First epoch, from 1, in which positives are substituted.
-    latest_start_epoch : int
-        The last one in which that may begin, with coverage "auto".
+    plan : EpochPlan
+        What epochs are for.
     anchors, covered, dropped : int
         Rows of the epoch's steps: all, those with a pseudo-positive, and those
         that were not remembered since they are not finite.
@@ -41,13 +40,10 @@ class EpochDiagnosis:
         The positives.
     reads_partners : bool
         Whether partners are read, and nothing is queued.
-    last_reference_epoch : int, optional
-        The epoch after which references are not renewed.
     """
 
     epoch: int
-    start_epoch: int
-    latest_start_epoch: int
+    plan: EpochPlan
     anchors: int
     covered: int
     dropped: int
@@ -57,7 +53,6 @@ class EpochDiagnosis:
     bank: ReferenceBank
     queue: PositiveQueue
     reads_partners: bool
-    last_reference_epoch: int | None
 
     @property
     def covered_fraction(self) -> float:
@@ -66,7 +61,7 @@ class EpochDiagnosis:
 
     @property
     def _asked_coverage(self) -> float:
-        return self.coverage.fraction(self.epoch - self.start_epoch)
+        return self.coverage.fraction(self.plan.ssps_epoch(self.epoch))
 
     @property
     def _queue_is_short(self) -> bool:
@@ -88,7 +83,7 @@ class EpochDiagnosis:
                 self.epoch,
                 self._not_finite(),
             )
-        if self.epoch < self.start_epoch:
+        if not self.plan.is_of_ssps(self.epoch):
             return False
         logger.info(
             "SSPS epoch %d: coverage %.3f", self.epoch, self.covered_fraction
@@ -124,17 +119,17 @@ class EpochDiagnosis:
         """Say, after "nothing is remembered", why, and what to change."""
         if self.dropped:
             return self.explain_dropped()
-        if self.start_epoch == 1:
+        if self.plan.start_epoch == 1:
             return (
                 ". Call warm_start(...) with an encoder that is already "
                 "trained, or change start_epoch to 2 or more: the epoch before "
                 "it fills the memories."
             )
+        start = self.plan.start_epoch
         return (
-            ". Train the epoch before with SSPS in place (start_epoch "
-            f"{self.start_epoch} fills the memories in epoch "
-            f"{self.start_epoch - 1}), or call warm_start(...) with an encoder "
-            "that is already trained."
+            f". Train the epoch before with SSPS in place (start_epoch {start} "
+            f"fills the memories in epoch {start - 1}), or call "
+            "warm_start(...) with an encoder that is already trained."
         )
 
     def explain_dropped(self) -> str:
@@ -166,7 +161,8 @@ class EpochDiagnosis:
             )
         waiting = self.coverage.explain_waiting()
         if waiting:
-            why = f"{waiting}, in epoch {self.latest_start_epoch} at the latest"
+            latest = self.plan.latest_start_epoch
+            why = f"{waiting}, in epoch {latest} at the latest"
         if self._asked_coverage < 1:
             why += ", or because coverage asks for no more"
         coverage = self.covered_fraction
@@ -176,7 +172,7 @@ class EpochDiagnosis:
             100 * coverage,
             f"; the others kept their own, since {why}" if coverage < 1 else "",
         )
-        last = self.last_reference_epoch
+        last = self.plan.last_reference_epoch
         if coverage == 0 and last is not None and self.epoch >= last:
             logger.warning(
                 "SSPS will substitute nothing: it does not now, and no "

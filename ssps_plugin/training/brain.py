@@ -37,7 +37,6 @@ from ssps_plugin.distributed import (
     without_wrapper,
     world_size,
 )
-from ssps_plugin.evaluation.embeddings import EmbeddingCache
 from ssps_plugin.evaluation.epoch_table import EpochTable
 from ssps_plugin.evaluation.results import History, first_covered_epoch
 from ssps_plugin.evaluation.sampling_report import SamplingReport
@@ -45,6 +44,7 @@ from ssps_plugin.evaluation.scoring import Cohort, NoDirectionError
 from ssps_plugin.evaluation.verification import (
     Verification,
     VerificationResult,
+    score_lists,
 )
 from ssps_plugin.frameworks import Framework
 from ssps_plugin.loss_wrapper import PositiveSamplingLoss
@@ -65,6 +65,7 @@ from ssps_plugin.training.health import (
     warn_of_divergence,
     weight_norm,
 )
+from ssps_plugin.training.left_out_steps import LeftOutSteps
 from ssps_plugin.training.optimisation import give_own_group
 from ssps_plugin.training.rank_state import RankState
 from ssps_plugin.training.runtime import (
@@ -202,12 +203,11 @@ class SSLBrain(sb.Brain):
         self._stop = StopRequest()
         self._forward_state: ForwardState | None = None
         self._remembered: Remembered | None = None
-        # Of this batch; of the step, which may take several; over epochs.
+        # Of this batch; of the step, which may take several.
         self._batch_counts = True
         self._leaves_step_out = False
         self._stops = False
-        self.num_left_out = 0
-        self._good_batches = 0
+        self._left_out = LeftOutSteps(self.nonfinite_patience)
         self._first_norm = 0.0
         self._rank_state = RankState()
         if self.device_type == "cpu":
@@ -426,33 +426,8 @@ class SSLBrain(sb.Brain):
         return bool(norms.isfinite().all())
 
     def _count_left_out(self, what: str) -> None:
-        """Report a step that is left out, and stop after too many of them.
-
-        Raises
-        ------
-        ValueError
-            There are more of them than `nonfinite_patience`, over epochs, with
-            less than an epoch of good steps between them.
-        """
-        self.num_left_out += 1
-        self._good_batches = 0
         ids = [] if self._remembered is None else self._remembered.ids
-        message = (
-            f"The {what} of step {self.step} of epoch "
-            f"{self.epoch_counter.current} is not finite. Its utterances: "
-            f"{', '.join(ids)}"
-        )
-        if self.num_left_out > self.nonfinite_patience:
-            raise ValueError(
-                f"Expected finite losses and gradients, got "
-                f"{self.num_left_out} that are not. {message}. The last "
-                "checkpoint is as it was before: lower the learning rate or, "
-                "if it happens with --precision alone, train in fp32 "
-                "(nonfinite_patience is how many are left out)."
-            )
-        logger.warning(
-            "%s. The step is left out, and nothing of it is kept.", message
-        )
+        self._left_out.add(what, self.step, self.epoch_counter.current, ids)
 
     def _before_step(self, *_: Any) -> None:
         for part in self._parts:
@@ -497,9 +472,7 @@ class SSLBrain(sb.Brain):
         self._step_bar.update()
         if self._batch_counts:
             self._remember_step()
-            self._good_batches += 1
-            if self._good_batches >= self.num_steps:
-                self.num_left_out = 0
+            self._left_out.note_good_step(self.num_steps)
             return
         if self._forward_state is not None:
             self._forward_state.restore()
@@ -664,8 +637,7 @@ class SSLBrain(sb.Brain):
         """Save as SpeechBrain does, and the steps that were left out."""
         super()._save(path)
         own = {
-            "num_left_out": self.num_left_out,
-            "good_batches": self._good_batches,
+            **self._left_out.state(),
             "num_ranks": world_size(),
             "first_norm": self._first_norm,
             "reference_encoder": self._reference_digest,
@@ -678,8 +650,7 @@ class SSLBrain(sb.Brain):
         """Recover as SpeechBrain does, and the steps that were left out."""
         super()._recover(path, end_of_epoch)
         saved = yaml.safe_load(pathlib.Path(path).read_text(encoding="utf-8"))
-        self.num_left_out = saved.get("num_left_out", 0)
-        self._good_batches = saved.get("good_batches", 0)
+        self._left_out.take_up(saved)
         self._first_norm = saved.get("first_norm", 0.0)
         self._warn_other_ranks(saved.get("num_ranks", world_size()))
         if saved.get("reference_encoder") != self._reference_digest:
@@ -849,8 +820,9 @@ class SSLBrain(sb.Brain):
             positives += ", since coverage is 0"
         elif sampler.enabled:
             positives = f"with SSPS from epoch {sampler.start_epoch} on"
-            if sampler.latest_start_epoch > sampler.start_epoch:
-                positives += f", or up to {sampler.latest_start_epoch}"
+            latest = sampler.plan.latest_start_epoch
+            if latest > sampler.start_epoch:
+                positives += f", or up to {latest}"
         logger.info(
             "Training %s on %s%s: %s weights, %d epochs of %d steps, %s.",
             type(self.framework).__name__,
@@ -1021,40 +993,18 @@ class SSLBrain(sb.Brain):
     def _verify(
         self, verifications: Sequence[Verification], cohort: Cohort | None
     ) -> list[tuple[Verification, VerificationResult]]:
-        """Score trial lists; an utterance of several is embedded once."""
+        """Score trial lists by the present encoder, as it is evaluated."""
         if not verifications:
             return []
         self.modules.eval()
-        cache = EmbeddingCache()
-        scored: list[tuple[Verification, VerificationResult]] = []
         with self.evaluation_ctx, uncompiled():
-            for verification in verifications:
-                try:
-                    result = verification.run(
-                        self.embed,
-                        self.device,
-                        progress=self._shows_progress,
-                        cohort=cohort,
-                        cache=cache,
-                    )
-                except AudioError as error:
-                    if verification is self.verifications[0]:
-                        raise AudioError(
-                            f"Expected every file of {verification.path}, got "
-                            f"one that cannot be read any more. {error} "
-                            "Replace it: the same command goes on from the "
-                            "last checkpoint."
-                        ) from error
-                    logger.warning(
-                        "%s is not scored. %s Replace it: the same command "
-                        "then writes what is missing.",
-                        verification.path,
-                        error,
-                    )
-                    continue
-                if result is not None:
-                    scored.append((verification, result))
-        return scored
+            return score_lists(
+                verifications,
+                self.embed,
+                self.device,
+                progress=self._shows_progress,
+                cohort=cohort,
+            )
 
     def _error_rates(self) -> dict[str, Any]:
         """Verify, and return the error rates by the history's names.

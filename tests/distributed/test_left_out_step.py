@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import torch
 
 from ssps_plugin.training.brain import SSLBrain
+from ssps_plugin.training.left_out_steps import LeftOutSteps
 from ssps_plugin.training.runtime import StopRequest
 
 
@@ -14,7 +15,7 @@ def leaves_out(rank):
     brain = SSLBrain.__new__(SSLBrain)
     brain.scaler = SimpleNamespace(is_enabled=lambda: False)
     brain.epoch_counter = SimpleNamespace(current=1)
-    brain.step, brain.num_left_out, brain.nonfinite_patience = 1, 0, 3
+    brain.step, brain._left_out = 1, LeftOutSteps(patience=3)
     brain._stop, brain._remembered = StopRequest(), None
     brain._leaves_step_out, brain._batch_counts = False, True
     if rank:

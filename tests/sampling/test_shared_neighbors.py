@@ -148,7 +148,7 @@ def run_epoch(sampler, references, epoch):
 def test_two_epochs_before_the_start_are_remembered(make_memories):
     references = make_memories(NUM, []).references
     one = sampler(start_epoch=4)
-    assert one.first_fill_epoch == 2
+    assert one.plan.first_fill_epoch == 2
     seen = []
     for epoch in (1, 2, 3, 4):
         run_epoch(one, references, epoch)

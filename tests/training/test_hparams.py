@@ -23,8 +23,8 @@ REACHED = {
     "simclr": {
         "temperature": (0.31, "ssl_loss.temperature"),
         "views_together": (True, "framework.views_together"),
-        "reference_interval": (3, "sampler.reference_interval"),
-        "last_reference_epoch": (119, "sampler.last_reference_epoch"),
+        "reference_interval": (3, "sampler.plan.reference_interval"),
+        "last_reference_epoch": (119, "sampler.plan.last_reference_epoch"),
     },
     "moco": {
         "temperature": (0.31, "ssl_loss.temperature"),
