@@ -15,6 +15,9 @@ second order: where the overlap is at least 0.08, of the utterances that have
     one of 0.08 with either of the two (which are included), how many have it
     with both; 0 if these are the two only.
 both: second order by popularity's overlaps, from 0.065 on for the others.
+further apart: the overlap with the lists of three epochs kept before, not one.
+joined: the overlap where an epoch's references are those of two epochs joined,
+    so that cosines are averaged: of this and the last, against the two before.
 
 The last line is what chance alone makes of an overlap: pairs for each utterance
 as they are, those of the wrong speaker, and those of a space without structure,
@@ -46,7 +49,11 @@ THRESHOLDS = {
     "own": (0.5, 0.6, 0.7, 0.8, 0.9),
     "second order": (0.2, 0.3, 0.35, 0.4, 0.45),
     "both": (0.2, 0.3, 0.35, 0.4, 0.45),
+    "further apart": (0.08, 0.1, 0.1125, 0.125, 0.14),
+    "joined": (0.08, 0.1, 0.1125, 0.125, 0.14),
 }
+# Epochs that the last two rules compare.
+NUM_EPOCHS = 4
 
 
 def jaccard(
@@ -92,6 +99,25 @@ def second_order(overlap: Tensor, least: float) -> Tensor:
     return jaccards * (overlap >= BASE) * (common > 2)
 
 
+def over_epochs(references: list[Tensor]) -> dict[str, Tensor]:
+    """Return the measures that take four epochs, the oldest first."""
+    if len(references) < NUM_EPOCHS:
+        return {}
+    pairs = {
+        "further apart": (references[0], references[-1]),
+        "joined": (torch.cat(references[:2], 1), torch.cat(references[2:], 1)),
+    }
+    found = {}
+    for name, rows in pairs.items():
+        lists = NeighborLists(NUM_NEIGHBORS)
+        lists.allocate(len(references[0]))
+        for each in rows:
+            lists.renew(torch.arange(len(each)), F.normalize(each, dim=1))
+        overlap = jaccard(lists.present, lists.former)
+        found[name] = overlap.fill_diagonal_(0)
+    return found
+
+
 def precision(measure: Tensor, is_right: Tensor, threshold: float) -> str:
     """Return a cell: utterances with candidates, and right ones of these."""
     enough = (measure >= threshold).float()
@@ -127,16 +153,19 @@ def by_chance(present: Tensor, former: Tensor) -> Tensor:
 
 
 def print_epoch(
-    lists: NeighborLists, is_right: Tensor, chance: Tensor | None
+    lists: NeighborLists,
+    references: list[Tensor],
+    is_right: Tensor,
+    chance: Tensor | None,
 ) -> None:
     """Print a line for each rule."""
-    found = measures(lists)
+    found = measures(lists) | over_epochs(references)
     for rule, measure in found.items():
         cells = [
             f"{threshold} {precision(measure, is_right, threshold)}"
             for threshold in THRESHOLDS[rule]
         ]
-        print(f"  {rule:12}  {'   '.join(cells)}", flush=True)
+        print(f"  {rule:13}  {'   '.join(cells)}", flush=True)
     if chance is None:
         return
     overlap, num = found["overlap"], len(is_right)
@@ -150,7 +179,7 @@ def print_epoch(
         cells.append(
             f"{threshold} {' / '.join(f'{count:.2f}' for count in counts)}"
         )
-    print(f"  {'by chance':12}  {'   '.join(cells)}", flush=True)
+    print(f"  {'by chance':13}  {'   '.join(cells)}", flush=True)
 
 
 def main() -> None:
@@ -170,14 +199,17 @@ def main() -> None:
         lists = NeighborLists(NUM_NEIGHBORS)
         lists.allocate(len(speakers))
         former = None
+        kept: list[Tensor] = []
         for epoch in load_epochs(run, sampler):
             references = sampler.bank.references.float().clone()
             whitened = F.normalize(whiten(references), dim=1)
             lists.renew(torch.arange(len(references)), whitened)
+            kept = [*kept, whitened][-NUM_EPOCHS:]
             is_asked = not options.epochs or epoch in options.epochs
             if lists.are_of_two_epochs and is_asked and former is not None:
                 print(f"{run.name}, epoch {epoch}")
-                print_epoch(lists, is_right, by_chance(references, former))
+                chance = by_chance(references, former)
+                print_epoch(lists, kept, is_right, chance)
             former = references
 
 
