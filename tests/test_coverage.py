@@ -39,6 +39,7 @@ STRATEGIES = {
     "nearest in lists": lambda: NearestNeighborSampling(2, search="faiss"),
     "consensus": lambda: ConsensusSampling(3, 1, num_clusterings=4),
     "shared": lambda: SharedNeighborSampling(4, 0.1),
+    "shared, joined": lambda: SharedNeighborSampling(4, 0.1, joined_epochs=2),
 }
 every_strategy = pytest.mark.parametrize("strategy", STRATEGIES)
 WAYS = ("queue", "read")
@@ -126,7 +127,8 @@ def test_an_utterance_that_was_not_seen_is_never_sure(strategy):
     sampler = covering(strategy, 0.9)
     for epoch in range(sampler.plan.first_fill_epoch, sampler.start_epoch):
         sampler.begin_epoch(epoch)
-        rows = references() if epoch == sampler.start_epoch - 1 else nearly()
+        is_last = epoch == sampler.start_epoch - 1
+        rows = references() if is_last else nearly(epoch)
         sampler(IDS[:5], rows[:5], numbered()[0, :5])
     sampler.begin_epoch(sampler.start_epoch)
     confidence = sampler.strategy.confidence(sampler.bank, 0, sampler.epoch)

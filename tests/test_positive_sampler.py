@@ -22,9 +22,10 @@ def references(num=NUM, seed=0):
     return F.normalize(torch.randn(num, DIM, generator=generator), dim=1)
 
 
-def nearly(seed=0):
+def nearly(epoch):
     """References, as another epoch would have them."""
-    return F.normalize(references(seed=seed) + 0.5 * references(seed=9), dim=1)
+    noise = references(seed=9 + epoch)
+    return F.normalize(references() + 0.5 * noise, dim=1)
 
 
 def sampler_of(strategy=None, queue_size=NUM, start_epoch=None, **options):
@@ -56,7 +57,7 @@ def filled(sampler, positives=None):
     for epoch in range(sampler.plan.first_fill_epoch, sampler.start_epoch):
         sampler.begin_epoch(epoch)
         is_last = epoch == sampler.start_epoch - 1
-        sampler(IDS, references() if is_last else nearly(), positives)
+        sampler(IDS, references() if is_last else nearly(epoch), positives)
     sampler.begin_epoch(sampler.start_epoch)
     return sampler
 

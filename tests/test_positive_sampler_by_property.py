@@ -56,6 +56,7 @@ STRATEGIES = [
     lambda: consensus(2, share_cluster=False),
     lambda: SharedNeighborSampling(2, 0.3, whitening=0.0),
     lambda: SharedNeighborSampling(3, 0.1),
+    lambda: SharedNeighborSampling(2, 0.3, joined_epochs=2),
 ]
 
 
@@ -207,7 +208,7 @@ def may_draw_shared(sampler, memories, anchor, _):
 def check_lists(sampler, memories):
     """Who was seen has the nearest others on the list, and oneself."""
     strategy = sampler.strategy
-    if not isinstance(strategy, SharedNeighborSampling):
+    if not isinstance(strategy, SharedNeighborSampling) or strategy.joined:
         return
     index, references = sampler.bank.read_seen()
     rows = strategy.whitening(references).double()

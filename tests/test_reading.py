@@ -37,6 +37,7 @@ STRATEGIES = [
     lambda: ConsensusSampling(3, 1, num_clusterings=3),
     lambda: ConsensusSampling(3, 1, num_clusterings=3, vote_power=1.0),
     lambda: SharedNeighborSampling(4, 0.1),
+    lambda: SharedNeighborSampling(4, 0.1, joined_epochs=2),
 ]
 
 

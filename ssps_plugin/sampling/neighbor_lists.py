@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from ssps_plugin.clustering import nearest_others
 from ssps_plugin.memory import ReferenceBank
+from ssps_plugin.sampling.joined_references import JoinedReferences
 from ssps_plugin.sampling.parts import split_by_places
 from ssps_plugin.sampling.signs import mutual_neighbors
 from ssps_plugin.sampling.strategy import Whitening
@@ -43,6 +44,9 @@ class NeighborLists(nn.Module):
     ---------
     num_neighbors : int
         Utterances on a list beside its own, at least 1.
+    epochs_apart : int
+        How many epochs ago the lists are of which those of now are compared
+        with.
 
     Source: similarity by shared near neighbours, R. Jarvis and E. Patrick,
     IEEE Transactions on Computers, 1973. That the lists are of two epochs is
@@ -62,15 +66,20 @@ class NeighborLists(nn.Module):
 
     present: Tensor
     former: Tensor
+    _between: Tensor
     _overlaps: Tensor
 
-    def __init__(self, num_neighbors: int) -> None:
+    def __init__(self, num_neighbors: int, epochs_apart: int = 1) -> None:
         super().__init__()
         self.num_neighbors = num_neighbors
+        self.epochs_apart = epochs_apart
         length = num_neighbors + 1
         empty = torch.empty(0, length, dtype=torch.int32)
         self.register_buffer("present", empty)
         self.register_buffer("former", empty.clone())
+        if epochs_apart > 1:  # those between, the latest first
+            between = empty.expand(epochs_apart - 1, -1, -1).clone()
+            self.register_buffer("_between", between)
         # The overlap by how many neighbours are shared in either direction.
         shared = torch.arange(length + 1).double()
         jaccard = shared / (2 * length - shared)
@@ -82,6 +91,9 @@ class NeighborLists(nn.Module):
         shape = num_utterances, self.num_neighbors + 1
         self.present = self.present.new_full(shape, -1)
         self.former = self.former.new_full(shape, -1)
+        if self.epochs_apart > 1:
+            between = self.epochs_apart - 1, *shape
+            self._between = self._between.new_full(between, -1)
         if self.num_neighbors > _LONGEST_PART * num_utterances:
             logger.warning(
                 "Lists of %d neighbours among %d utterances share much by "
@@ -96,6 +108,8 @@ class NeighborLists(nn.Module):
         """Empty the lists: nothing can be told from them."""
         self.present.fill_(-1)
         self.former.fill_(-1)
+        if self.epochs_apart > 1:
+            self._between.fill_(-1)
 
     @property
     def are_of_two_epochs(self) -> bool:
@@ -127,8 +141,17 @@ class NeighborLists(nn.Module):
         farthest = (references * references[nearest[:, -1]]).sum(1)
         found[index[farthest > _COPY]] = -1
         if not torch.equal(found, self.present):
+            self._move_on(found)
+
+    def _move_on(self, found: Tensor) -> None:
+        """Make lists the present ones; those before them move on by one."""
+        if self.epochs_apart == 1:
             self.former.copy_(self.present)
-            self.present.copy_(found)
+        else:
+            lists = torch.cat([self.present[None], self._between])
+            self._between.copy_(lists[:-1])
+            self.former.copy_(lists[-1])
+        self.present.copy_(found)
 
     def overlap(self, one: Tensor, other: Tensor) -> Tensor:
         """Compute how much of their lists pairs of utterances share.
@@ -232,8 +255,9 @@ class NeighborLists(nn.Module):
     def explain_holding_back(self) -> str:
         """Say why draws by these lists are not used."""
         if not self.are_of_two_epochs:
+            known = "one epoch" if self.epochs_apart == 1 else "too few epochs"
             return (
-                "nearest neighbours are known of one epoch yet, and those of "
+                f"nearest neighbours are known of {known} yet, and those of "
                 "two are compared"
             )
         return (
@@ -243,16 +267,21 @@ class NeighborLists(nn.Module):
 
     def index_ranges(self) -> dict[str, tuple[int, int]]:
         """Return in which range, start and stop, each buffer of indices is."""
-        num = len(self.present)
-        return {"present": (-1, num), "former": (-1, num)}
+        names = ["present", "former"]
+        names += ["_between"] if self.epochs_apart > 1 else []
+        return {name: (-1, len(self.present)) for name in names}
 
 
 def renew_lists(
-    lists: NeighborLists, whitening: Whitening, bank: ReferenceBank
+    lists: NeighborLists,
+    whitening: Whitening,
+    bank: ReferenceBank,
+    joined: JoinedReferences | None = None,
 ) -> None:
     """Bring neighbour lists up to an epoch's references, whitened.
 
-    With a process group, every rank must call: they share the search.
+    Where `joined` is given, these are joined with those of epochs before. With
+    a process group, every rank must call: they share the search.
 
     Of too few references, and of those of a collapsed encoder, nothing can be
     told: then the lists are emptied.
@@ -260,9 +289,17 @@ def renew_lists(
     seen, references = bank.read_seen()
     if len(seen) <= lists.num_neighbors or bank.are_alike():
         lists.forget()
+        if joined is not None:
+            joined.forget()
         return
     whitening.fit(references)
-    lists.renew(seen, whitening(references.float()))
+    whitened = whitening(references.float())
+    if joined is not None:
+        rows = joined.add(seen, whitened)
+        if rows is None:
+            return
+        whitened = rows
+    lists.renew(seen, whitened)
 
 
 class _Inverse:

@@ -8,6 +8,7 @@ from torch import Tensor
 from ssps_plugin.checks import check_whole_number, is_number
 from ssps_plugin.memory import PositiveQueue, ReferenceBank
 from ssps_plugin.sampling.draw import draw_ranks
+from ssps_plugin.sampling.joined_references import JoinedReferences
 from ssps_plugin.sampling.neighbor_lists import (
     MIN_OVERLAP,
     NUM_NEIGHBORS,
@@ -42,7 +43,9 @@ class SharedNeighborSampling(SamplingStrategy):
 
     Time and memory: an epoch's start compares all references with all others,
     in chunks. Lists and candidates take 4 bytes for each entry,
-    `2 * (num_neighbors + 1) + max_candidates` for every utterance.
+    `2 * (num_neighbors + 1) + max_candidates` for every utterance. Each of the
+    `joined_epochs`, where they are more than one, takes a list, and a reference
+    of two bytes a number.
 
     Arguments
     ---------
@@ -54,6 +57,12 @@ class SharedNeighborSampling(SamplingStrategy):
         Power of the transform of the references.
     max_candidates : int
         Of an anchor with more candidates, those of the largest overlap.
+    joined_epochs : int
+        An epoch's references are its own and those of the epochs before, so
+        many of them, joined (`JoinedReferences`), and are compared with those
+        of as many epochs before. Twice as many epochs fill the memories, and a
+        further reference memory is kept for each, in half precision. More
+        anchors have a candidate then, as rightly (docs/beyond.md).
 
     Raises
     ------
@@ -75,10 +84,12 @@ class SharedNeighborSampling(SamplingStrategy):
         min_overlap: float = MIN_OVERLAP,
         whitening: float = 1.0,
         max_candidates: int = 64,
+        joined_epochs: int = 1,
     ) -> None:
         super().__init__(whitening, rank_decay=0.0)
         check_whole_number("num_neighbors", num_neighbors, 1)
         check_whole_number("max_candidates", max_candidates, 1)
+        check_whole_number("joined_epochs", joined_epochs, 1)
         if not is_number(min_overlap) or not 0 < min_overlap <= 1:
             raise ValueError(
                 "Expected min_overlap in (0, 1], the least fraction of shared "
@@ -87,7 +98,11 @@ class SharedNeighborSampling(SamplingStrategy):
         self.num_neighbors = num_neighbors
         self.min_overlap = min_overlap
         self.max_candidates = max_candidates
-        self.lists = NeighborLists(num_neighbors)
+        self.num_fill_epochs = 2 * joined_epochs
+        self.lists = NeighborLists(num_neighbors, epochs_apart=joined_epochs)
+        self.joined = None
+        if joined_epochs > 1:
+            self.joined = JoinedReferences(joined_epochs)
         # Found when first needed and not in `prepare`, after which the first
         # rank's lists may be copied to this one.
         self._found: tuple[Tensor, Tensor] | None = None
@@ -100,6 +115,8 @@ class SharedNeighborSampling(SamplingStrategy):
         super().allocate(num_utterances, reference_dim, queue)
         self.check_enough(num_utterances, "training utterances")
         self.lists.allocate(num_utterances)
+        if self.joined is not None:
+            self.joined.allocate(num_utterances, reference_dim)
         _forget_candidates(self)
 
     def check_enough(self, num_utterances: int, what: str) -> None:
@@ -113,7 +130,7 @@ class SharedNeighborSampling(SamplingStrategy):
 
     def observe(self, bank: ReferenceBank) -> None:
         """Search the neighbours of the references seen so far."""
-        renew_lists(self.lists, self.whitening, bank)
+        renew_lists(self.lists, self.whitening, bank, self.joined)
         _forget_candidates(self)
 
     def explain_holding_back(self) -> str:
@@ -188,11 +205,12 @@ class SharedNeighborSampling(SamplingStrategy):
 
     def index_ranges(self) -> dict[str, tuple[int, int]]:
         """Return in which range, start and stop, each buffer of indices is."""
-        ranges = self.lists.index_ranges()
-        return {
-            **super().index_ranges(),
-            **{f"lists.{name}": ranges[name] for name in ranges},
-        }
+        ranges = super().index_ranges()
+        for name, part in (("lists", self.lists), ("joined", self.joined)):
+            if part is not None:
+                of_part = part.index_ranges()
+                ranges |= {f"{name}.{key}": of_part[key] for key in of_part}
+        return ranges
 
 
 def _forget_candidates(strategy: SharedNeighborSampling, _: Any = None) -> None:

@@ -53,11 +53,13 @@ def test_a_rank_searches_its_share_and_gets_all_lists(run_ranks):
 
 
 def lists_after_epochs(makes, rank, num_ranks):
-    """Buffers and metrics after four epochs, two of them with draws."""
+    """Buffers and metrics after six epochs, two of them with draws."""
     strategy, options = MAKES[makes]()
-    sampler = PositiveSampler(strategy, NUM, DIM, 1, start_epoch=3, **options)
+    sampler = PositiveSampler(
+        strategy, NUM + 1, DIM, 1, start_epoch=5, **options
+    )
     sampler.bind(NUM)
-    for epoch in (1, 2, 3, 4):
+    for epoch in range(1, 7):
         sampler.begin_epoch(epoch)
         index = torch.arange(rank, NUM, num_ranks)
         positives = torch.zeros(len(index), 1)
@@ -72,6 +74,7 @@ def lists_after_epochs(makes, rank, num_ranks):
 
 MAKES = {
     "shared_neighbors": lambda: (SharedNeighborSampling(), {}),
+    "joined": lambda: (SharedNeighborSampling(joined_epochs=2), {}),
     "coverage_auto": lambda: (
         ClusteringSampling(30, 1),
         {"coverage": "auto"},

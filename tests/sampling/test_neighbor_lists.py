@@ -159,6 +159,30 @@ def test_where_nothing_moved_no_epoch_has_passed():
     assert lists.kept() == kept < 1
 
 
+@pytest.mark.parametrize("apart", [2, 3])
+def test_lists_may_be_held_against_those_of_several_epochs_before(apart):
+    lists = NeighborLists(LENGTH - 1, epochs_apart=apart)
+    lists.allocate(NUM)
+    found = []
+    for epoch in range(5):
+        assert lists.are_of_two_epochs == (epoch > apart)
+        lists.renew(torch.arange(NUM), references(epoch))
+        found.append(lists.present.clone())
+        if epoch >= apart:
+            assert torch.equal(lists.former, found[epoch - apart])
+        else:
+            assert bool((lists.former == -1).all())
+    restored = NeighborLists(LENGTH - 1, epochs_apart=apart)
+    restored.allocate(NUM)
+    restored.load_state_dict(lists.state_dict())
+    for one in (lists, restored):
+        one.renew(torch.arange(NUM), references(5))
+        assert torch.equal(one.former, found[5 - apart])
+    lists.forget()
+    lists.renew(torch.arange(NUM), references(6))
+    assert not lists.are_of_two_epochs
+
+
 def test_lists_that_are_forgotten_share_nothing():
     lists = make_lists()
     lists.forget()

@@ -1,10 +1,13 @@
 """SharedNeighborSampling against its definition, by slow loops."""
 
+import copy
+
 import pytest
 import torch
 
 from ssps_plugin import PositiveSampler, SharedNeighborSampling
 from ssps_plugin.sampling import Anchors
+from ssps_plugin.sampling.neighbor_lists import NeighborLists
 
 NUM, DIM = 30, 6
 QUEUED = [u for u in range(NUM) if u % 3 != 1]
@@ -120,9 +123,9 @@ def test_metrics_say_what_the_lists_are(make_memories):
     assert 0 < metrics["overlap"] < 1
 
 
-def sampler(start_epoch, pseudo_positives="queue"):
+def sampler(start_epoch, pseudo_positives="queue", **options):
     sampler = PositiveSampler(
-        sharing(whitening=0.0),
+        sharing(whitening=0.0, **options),
         queue_size=NUM,
         reference_dim=DIM,
         positive_dim=1,
@@ -157,6 +160,43 @@ def test_two_epochs_before_the_start_are_remembered(make_memories):
             assert one.metrics().get("coverage", 0.0) == 0.0
     assert seen == [False, True, True, True]
     assert one.metrics()["coverage"] > 0
+
+
+def test_joined_epochs_compare_the_last_two_with_the_two_before(make_memories):
+    references = make_memories(NUM, []).references
+    one = sampler(start_epoch=5, joined_epochs=2)
+    assert one.plan.first_fill_epoch == 1
+    rows = []
+    for epoch in range(1, 7):
+        run_epoch(one, references, epoch)
+        assert (one.metrics().get("coverage", 0.0) > 0) == (epoch >= 5)
+        rows.append(moved(references, epoch))
+    # In epoch 6: by references of epochs 5 and 4, and of 3 and 2.
+    expected = NeighborLists(5)
+    expected.allocate(NUM)
+    for pair in ((2, 1), (4, 3)):
+        halves = torch.cat([rows[epoch].half().float() for epoch in pair], 1)
+        joined = torch.nn.functional.normalize(halves, dim=1)
+        expected.renew(torch.arange(NUM), joined)
+    lists = one.strategy.lists
+    assert torch.equal(lists.present, expected.present)
+    assert torch.equal(lists.former, expected.former)
+
+
+def test_joined_epochs_survive_a_resume_inside_an_epoch(make_memories):
+    references = make_memories(NUM, []).references
+    one = sampler(start_epoch=5, joined_epochs=2)
+    for epoch in range(1, 6):
+        run_epoch(one, references, epoch)
+    other = sampler(start_epoch=5, joined_epochs=2)
+    other.load_state_dict(copy.deepcopy(one.state_dict()))
+    for epoch in (5, 6, 7):
+        drawn = [run_epoch(each, references, epoch) for each in (one, other)]
+        assert torch.equal(*drawn)
+        assert one.metrics() == other.metrics()
+    state = sampler(start_epoch=5).state_dict()
+    with pytest.raises(RuntimeError, match="strategy.joined"):
+        other.load_state_dict(state)
 
 
 @pytest.mark.parametrize("pseudo_positives", ["queue", "read"])
@@ -197,6 +237,8 @@ def test_nothing_is_drawn_for_an_utterance_that_was_not_seen(make_memories):
         ({"min_overlap": "0.1"}, "min_overlap"),
         ({"max_candidates": 0}, "max_candidates"),
         ({"whitening": 2}, "whitening"),
+        ({"joined_epochs": 0}, "joined_epochs of at least 1, got 0"),
+        ({"joined_epochs": 1.5}, "joined_epochs"),
     ],
 )
 def test_arguments_out_of_range_are_refused(options, message):
