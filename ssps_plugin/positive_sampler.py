@@ -255,6 +255,11 @@ class PositiveSampler(nn.Module):
         return self.coverage.is_none
 
     @property
+    def may_not_begin(self) -> bool:
+        """Whether it is not decided yet if SSPS begins at all ("auto")."""
+        return self.coverage.is_undecided
+
+    @property
     def gives_up(self) -> bool:
         """Whether SSPS does not begin, since too few draws are sure ("auto").
 
@@ -480,6 +485,20 @@ class PositiveSampler(nn.Module):
     def _fills_memories(self) -> bool:
         """Whether the present epoch fills the memories, or comes later."""
         return self.epoch is not None and self.plan.is_remembered(self.epoch)
+
+    def object_to_beginning(self, reason: str) -> None:
+        """Say why SSPS had better not begin yet, with coverage "auto".
+
+        Before `begin_epoch`, on every rank the same. What a loss knows of
+        itself, such as DINO's centring, may be against it where draws seem
+        sure (`ObjectiveModule.explain_unready`).
+
+        Arguments
+        ---------
+        reason : str
+            For the log; empty if nothing is against it any more.
+        """
+        self.coverage.object_to_beginning(reason)
 
     def begin_epoch(self, epoch: int | None) -> None:
         """Start a training epoch; clusters when SSPS is on.

@@ -35,6 +35,10 @@ class Sampler(Protocol):
         """Whether nothing is substituted in any epoch, whatever is on."""
 
     @property
+    def may_not_begin(self) -> bool:
+        """Whether it is not decided yet if SSPS begins at all."""
+
+    @property
     def reads_partners(self) -> bool:
         """Whether views are read from partners, and nothing substituted."""
 
@@ -65,6 +69,9 @@ class Sampler(Protocol):
 
     def may_begin_in(self, epoch: int) -> bool:
         """Whether SSPS may begin in an epoch, as far as is known before it."""
+
+    def object_to_beginning(self, reason: str) -> None:
+        """Say why SSPS had better not begin in the next epoch, or nothing."""
 
     def begin_epoch(self, epoch: int | None) -> None:
         """Start a training epoch, from 1."""
@@ -125,6 +132,7 @@ class SameUtterancePositives(nn.Module):
     remembering = False
     renews_references = False
     covers_nothing = True
+    may_not_begin = False
     reads_partners = False
     needs_reference = False
     substituting = False
@@ -143,6 +151,9 @@ class SameUtterancePositives(nn.Module):
     def may_begin_in(self, epoch: int) -> bool:
         """Return False."""
         return False
+
+    def object_to_beginning(self, reason: str) -> None:
+        """Do nothing: there is nothing that would begin."""
 
     def begin_epoch(self, epoch: int | None) -> None:
         """Do nothing: there is nothing to prepare."""

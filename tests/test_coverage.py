@@ -531,6 +531,34 @@ def test_auto_begins_when_enough_draws_are_sure_up_to_an_epoch(
 
 
 @pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("objects_in", [(3,), (3, 4), (3, 4, 5)])
+def test_auto_does_not_begin_against_an_objection(way, objects_in, caplog):
+    sampler = automatic(Few(()), pseudo_positives=way, latest_start_epoch=5)
+    with caplog.at_level(logging.INFO):
+        for epoch in range(1, 7):
+            reason = "it tells 1.1 nats" if epoch in objects_in else ""
+            sampler.object_to_beginning(reason)
+            epoch_of(sampler, epoch)
+            has_begun = len(objects_in) < 3 and epoch > max(objects_in)
+            assert sampler.substituting == has_begun
+            assert sampler.gives_up == (len(objects_in) == 3 and epoch >= 5)
+    said = [r.getMessage() for r in caplog.records if "1.1 nats" in r.message]
+    assert "since it tells 1.1 nats: too little for coverage auto to" in said[0]
+    gave_up = "SSPS does not begin, up to epoch 5" in caplog.text
+    assert gave_up == (len(objects_in) == 3)
+
+
+def test_what_has_begun_goes_on_whatever_objects_and_another_coverage_too():
+    sampler = automatic(Few(()))
+    drawn_in(sampler, (1, 2, 3))
+    always = filled(covering("nearest", 1.0))
+    for one, epoch in ((sampler, 4), (always, 3)):
+        one.object_to_beginning("too little")
+        one.begin_epoch(epoch)
+        assert one.substituting and not one.gives_up
+
+
+@pytest.mark.parametrize("way", WAYS)
 def test_a_resume_while_auto_waits_begins_when_the_run_does(way):
     options = {"pseudo_positives": way, "latest_start_epoch": 6}
     sampler = automatic(Few(range(3, 5)), **options)

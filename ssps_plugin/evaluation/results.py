@@ -609,9 +609,9 @@ def _warn_nothing_drawn(
         return
     if rows_of_ssps(rows, start_epoch)[-1].get("sure_draws"):
         logger.info(
-            "SSPS did not begin, since few draws were sure (coverage auto): "
-            "what was trained is the run without it. The log of epoch %d says "
-            "more.",
+            "SSPS did not begin, since speakers were hardly told apart "
+            "(coverage auto): what was trained is the run without it. The log "
+            "of epoch %d says more.",
             start_epoch,
         )
     else:

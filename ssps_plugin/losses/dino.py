@@ -21,6 +21,9 @@ _COLLAPSED_FRACTION = 0.03
 # its best epoch. Where SSPS began too early, on real speech, it fell from 1.1
 # nats to 0.25 (of at most 6.9).
 _FORGOTTEN_FRACTION = 0.3
+# How many times what it told in the first epoch a teacher has to tell of an
+# utterance, for utterances to be told apart.
+_LEAST_GROWTH = 1.25
 
 
 class DINOLoss(nn.Module):
@@ -156,6 +159,8 @@ class DINOCentering(ObjectiveModule):
     center: Tensor
     _totals: Tensor
     _most_information: Tensor
+    _first_information: Tensor
+    _last_information: Tensor
 
     buffers_of_rank = ("_totals",)
 
@@ -196,7 +201,10 @@ class DINOCentering(ObjectiveModule):
         self.register_buffer("center", torch.zeros(num_outputs))
         # Over the epoch: entropies, information, standard deviations, steps.
         self.register_buffer("_totals", torch.zeros(4))
+        # Over epochs: the most, that of the first epoch, that of the last.
         self.register_buffer("_most_information", torch.zeros(()))
+        self.register_buffer("_first_information", torch.zeros(()))
+        self.register_buffer("_last_information", torch.zeros(()))
 
     def forward(self, outputs: Tensor) -> Tensor:
         """Map outputs to distributions.
@@ -268,12 +276,30 @@ class DINOCentering(ObjectiveModule):
         entropy, information, spread = (total / num_steps for total in totals)
         most = max(float(self._most_information), information)
         self._most_information.fill_(most)
+        if not self._first_information:
+            self._first_information.fill_(information)
+        self._last_information.fill_(information)
         self._warn_of_collapse(entropy, information, most)
         return {
             "teacher_entropy": entropy,
             "teacher_information": information,
             "output_std": spread,
         }
+
+    def explain_unready(self) -> str:
+        """Say why utterances are hardly told apart yet, by `metrics`.
+
+        Where a teacher learns to, what it tells of an utterance grows from
+        epoch to epoch. Where it does not, its neighbours are no speakers.
+        """
+        first = float(self._first_information)
+        last = float(self._last_information)
+        if last >= _LEAST_GROWTH * first:
+            return ""
+        return (
+            f"the teacher tells {last:.2f} nats of an utterance "
+            f"(teacher_information), and told {first:.2f} in the first epoch"
+        )
 
     def _add_to_totals(self, rows: Tensor) -> None:
         logits = (rows - self.center) / self.temperature

@@ -33,6 +33,16 @@ class ObjectiveModule(nn.Module):
     def begin_epoch(self, epoch: int) -> None:
         """Prepare for a training epoch, counted from 1."""
 
+    def explain_unready(self) -> str:
+        """Say why utterances are hardly told apart yet, by the last epoch.
+
+        Returns
+        -------
+        str
+            Empty where nothing of the kind is known.
+        """
+        return ""
+
     def update_anchors(self, anchors: Tensor) -> None:
         """Update the state by a step's anchors, after its loss.
 

@@ -34,7 +34,8 @@ class Coverage(nn.Module):
     in the first epoch in which a third would be. If that is none up to the
     last epoch in which it may, it does not begin at all, and the run is the
     one without it: overlaps grow as the learning rate falls, and are worth
-    less then. What was measured is in docs/beyond.md.
+    less then. Nor does it where a loss objects (`object_to_beginning`). What
+    was measured is in docs/beyond.md.
 
     Arguments
     ---------
@@ -80,6 +81,8 @@ class Coverage(nn.Module):
             )
         # Whether SSPS begins, as the host knows it: no step waits for a device.
         self._decision = _BEGINS
+        # Of the coming epoch, and when it was decided last.
+        self._objection = self._objection_then = ""
         if self.is_auto:
             self.register_buffer("_sure_draws", torch.zeros(()))
             self.register_buffer("_decided", torch.tensor(_UNDECIDED))
@@ -160,6 +163,10 @@ class Coverage(nn.Module):
         sure = float(self._sure_draws) if self.is_auto else 0.0
         if self._decision == _BEGINS or not sure:
             return ""
+        if sure >= LEAST_SURE:
+            # Of an epoch that was resumed, as it is said now.
+            objection = self._objection_then or self._objection
+            return f"{objection}: too little for coverage auto to begin"
         return (
             f"the draws of {100 * sure:.1f} % of the utterances are sure, "
             f"fewer than the {100 * LEAST_SURE:.0f} % by which coverage auto "
@@ -192,6 +199,13 @@ class Coverage(nn.Module):
             found = order.values[:count] > -torch.inf
             self._is_confident[order.indices[:count]] = found
 
+    def object_to_beginning(self, reason: str) -> None:
+        """Keep SSPS from beginning, with "auto", as long as there is a reason.
+
+        It is not part of the state: say it before each epoch.
+        """
+        self._objection = reason
+
     def weigh(self, num_sure: Tensor, num_seen: int) -> None:
         """Take note of how many draws of an epoch are sure, if undecided.
 
@@ -208,6 +222,8 @@ class Coverage(nn.Module):
     def decide(self, is_last: bool) -> None:
         """Begin if enough draws are sure; give up if not, in the last epoch.
 
+        Nor does it begin where there is an objection.
+
         Once all ranks agree on what was weighed. Where no draw is sure, lists
         are of one epoch yet, and nothing is decided.
 
@@ -219,7 +235,8 @@ class Coverage(nn.Module):
         if not self.is_undecided:
             return
         sure = float(self._sure_draws)
-        if sure >= LEAST_SURE:
+        self._objection_then = self._objection
+        if sure >= LEAST_SURE and not self._objection:
             self._decide_on(_BEGINS)
         elif is_last and sure > 0:
             self._decide_on(_GIVES_UP)

@@ -286,16 +286,7 @@ class SSLBrain(sb.Brain):
         is_needed = sampler.needs_reference or stage != sb.Stage.TRAIN
         reference = None
         if is_needed and self._reference_from == "clean":
-            # One that is only checked, or never of use, must not touch batch
-            # statistics.
-            in_eval_mode = self.hparams.reference_in_eval_mode
-            is_idle = not sampler.renews_references or sampler.covers_nothing
-            reference = reference_representation(
-                self._embeds_references,
-                batch.reference.data,
-                in_eval_mode=in_eval_mode or is_idle,
-                precision=self._reference_precision,
-            )
+            reference = self._clean_reference(batch.reference.data)
         views = views_of(
             batch, self.hparams.crop_groups, self.batch_augmentation
         )
@@ -303,6 +294,27 @@ class SSLBrain(sb.Brain):
         if is_needed and self._reference_from == "view":
             reference = self._first_view_reference()
         return Predictions(anchors, positives, reference)
+
+    def _clean_reference(self, wavs: Tensor) -> Tensor:
+        """Embed a segment of its own, and leave the plain run as it is."""
+        sampler = self.modules.sampler
+        # One that is only checked, or never of use, must not touch batch
+        # statistics. One of which that is not known yet leaves no trace.
+        is_idle = not sampler.renews_references or sampler.covers_nothing
+        in_eval_mode = self.hparams.reference_in_eval_mode or is_idle
+        leaves_no_trace = sampler.may_not_begin and not in_eval_mode
+        state = ForwardState([self.framework]) if leaves_no_trace else None
+        if state is not None:
+            state.keep()
+        reference = reference_representation(
+            self._embeds_references,
+            wavs,
+            in_eval_mode=in_eval_mode,
+            precision=self._reference_precision,
+        )
+        if state is not None:
+            state.restore()
+        return reference
 
     def _first_view_reference(self) -> Tensor:
         """Return the embedding of the first view, which is made anyway."""
@@ -499,6 +511,7 @@ class SSLBrain(sb.Brain):
         # That of the last step taken: a resume may find no step left to take.
         self._set_learning_rate(steps_before=max(self.step - 1, 0))
         self.shared_epoch.set(epoch)
+        self.modules.sampler.object_to_beginning(self._explain_unready())
         self.modules.sampler.begin_epoch(epoch)
         for part in self._parts:
             part.begin_epoch(epoch)
@@ -510,6 +523,13 @@ class SSLBrain(sb.Brain):
             disable=not self._shows_progress,
             initial=self.step,
         )
+
+    def _explain_unready(self) -> str:
+        """Say why the encoder is not one to draw by yet; empty if it may be."""
+        if self._reference_digest is not None:  # it is not what is drawn by
+            return ""
+        reasons = [one.explain_unready() for one in self.objective_modules]
+        return "; ".join(reason for reason in reasons if reason)
 
     def on_stage_end(
         self, stage: sb.Stage, stage_loss: float, epoch: int | None = None

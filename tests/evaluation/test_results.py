@@ -412,7 +412,10 @@ def test_ssps_that_did_not_begin_is_no_fault(tmp_path, caplog):
     result = SimpleNamespace(eer=0.09)
     with caplog.at_level(logging.INFO):
         summarize_training(tmp_path, history, 2, result)
-    assert "SSPS did not begin, since few draws were sure" in caplog.text
+    assert (
+        "SSPS did not begin, since speakers were hardly told apart"
+        in caplog.text
+    )
     assert "switched on" not in caplog.text
     assert not [r for r in caplog.records if r.levelno >= logging.WARNING]
 

@@ -187,6 +187,34 @@ def test_a_collapse_is_warned_of(outputs, fraction, caplog):
     assert metrics["teacher_information"] < 0.03 * uniform
 
 
+def outputs_telling(share):
+    """A batch in which so large a share says something of its own."""
+    rows = torch.zeros(1, 64, 1024)
+    for place in range(round(64 * share)):
+        rows[0, place, place] = 1.0
+    return rows
+
+
+def test_a_teacher_that_tells_no_more_than_at_first_is_unready():
+    centering = DINOCentering(1024)
+    assert centering.explain_unready() == ""  # nothing is known
+    told = []
+    for share, is_ready in ((0.25, False), (0.26, False), (0.5, True)):
+        centering.update(outputs_telling(share))
+        assert bool(centering.explain_unready()) == (len(told) > 0)
+        told.append(centering.metrics()["teacher_information"])
+        assert (told[-1] >= 1.25 * told[0]) == is_ready
+        assert bool(centering.explain_unready()) != is_ready
+    resumed = DINOCentering(1024)
+    resumed.load_state_dict(centering.state_dict())
+    resumed.update(outputs_telling(0.1))
+    last = resumed.metrics()["teacher_information"]
+    assert resumed.explain_unready() == (
+        f"the teacher tells {last:.2f} nats of an utterance "
+        f"(teacher_information), and told {told[0]:.2f} in the first epoch"
+    )
+
+
 def test_a_loss_of_information_is_warned_of_also_after_a_resume(caplog):
     whole, resumed = DINOCentering(1024), DINOCentering(1024)
     for spread in (0.06, 0.05, 0.03):

@@ -7,6 +7,7 @@ import re
 import pytest
 import torch
 
+from ssps_plugin.losses import dino
 from ssps_plugin.sampling import coverage
 from tests.recipes.corpora import write_corpus
 from tests.recipes.running import (
@@ -96,10 +97,24 @@ def test_a_run_of_auto_that_does_not_begin_is_the_plain_run_bit_for_bit(
     options = {"data_folder": corpus, "num_epochs": 4}
     log = check_the_plain_run(name, way, options, tmp_path, coverage="auto")
     assert "SSPS does not begin, up to epoch 3, and the run goes on" in log
-    assert "SSPS did not begin, since few draws were sure" in log
+    assert "SSPS did not begin, since speakers were hardly told apart" in log
     rows = history(tmp_path / "ssps")
     assert [row["coverage"] for row in rows[2:]] == [0, 0]
     assert rows[3]["sure_draws"] > 0
+
+
+def test_dino_does_not_begin_while_its_teacher_tells_no_more_than_at_first(
+    corpus, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(dino, "_LEAST_GROWTH", 100.0)
+    monkeypatch.setattr(coverage, "LEAST_SURE", 0.01)
+    options = {"data_folder": corpus, "num_epochs": 4, **FRAMEWORKS["dino"]}
+    log = check_the_plain_run("dino", "read", options, tmp_path, "auto")
+    assert re.search(
+        r"SSPS does not begin, up to epoch 3.* the teacher tells \d.\d+ nats "
+        r"of an utterance .teacher_information., and told \d.\d+ in the first",
+        log,
+    )
 
 
 def check_coverage_0(name, way, options, tmp_path):
