@@ -360,7 +360,9 @@ def test_a_number_below_one_is_named(name):
 def test_a_setting_that_is_no_whole_number_is_named(name, value):
     sizes = {"queue_size": 4, "reference_dim": 2, "positive_dim": 3}
     sizes = {**sizes, "start_epoch": 2, name: value}
-    with pytest.raises(ValueError, match=f"Expected {name}.*, a whole number"):
+    bound = "" if name == "seed" else " of at least 1"
+    message = f"Expected {name}{bound}, a whole number"
+    with pytest.raises(ValueError, match=message):
         PositiveSampler(NearestNeighborSampling(1), **sizes)
 
 

@@ -302,18 +302,15 @@ class SSLBrain(sb.Brain):
         # statistics. One of which that is not known yet leaves no trace.
         is_idle = not sampler.renews_references or sampler.covers_nothing
         in_eval_mode = self.hparams.reference_in_eval_mode or is_idle
-        leaves_no_trace = sampler.may_not_begin and not in_eval_mode
-        state = ForwardState([self.framework]) if leaves_no_trace else None
-        if state is not None:
-            state.keep()
         reference = reference_representation(
             self._embeds_references,
             wavs,
             in_eval_mode=in_eval_mode,
             precision=self._reference_precision,
         )
-        if state is not None:
-            state.restore()
+        leaves_no_trace = sampler.may_not_begin and not in_eval_mode
+        if leaves_no_trace and self._forward_state is not None:
+            self._forward_state.restore()  # kept when the batch began
         return reference
 
     def _first_view_reference(self) -> Tensor:
