@@ -41,21 +41,27 @@ SMALL_SIZES = [(20_000, 192, 500)]
 DRIFTS = (0.1, 0.3)
 
 
-def unit_vectors(num_vectors: int, dim: int, seed: int) -> Tensor:
-    generator = torch.Generator().manual_seed(seed)
-    vectors = torch.randn(num_vectors, dim, generator=generator)
+def unit_vectors(
+    num_vectors: int, dim: int, seed: int, device: str = "cpu"
+) -> Tensor:
+    generator = torch.Generator(device).manual_seed(seed)
+    vectors = torch.randn(num_vectors, dim, generator=generator, device=device)
     return normalize(vectors, dim=1)
 
 
-def utterances(num_points: int, dim: int, num_clusters: int) -> Tensor:
+def utterances(
+    num_points: int, dim: int, num_clusters: int, device: str = "cpu"
+) -> Tensor:
     """Speakers, recordings of theirs, and utterances of these."""
     num_speakers = num_clusters // 4
-    speakers = unit_vectors(num_speakers, dim, seed=0)
-    recordings = unit_vectors(num_speakers * 24, dim, seed=1)
+    speakers = unit_vectors(num_speakers, dim, 0, device)
+    recordings = unit_vectors(num_speakers * 24, dim, 1, device)
     generator = torch.Generator().manual_seed(2)
     own = torch.randint(num_speakers * 24, (num_points,), generator=generator)
+    own = own.to(device)
     points = speakers[own // 24] + 0.7 * recordings[own]
-    return normalize(points + 0.8 * unit_vectors(num_points, dim, 3), dim=1)
+    noise = unit_vectors(num_points, dim, 3, device)
+    return normalize(points + 0.8 * noise, dim=1)
 
 
 class Floor:

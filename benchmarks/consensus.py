@@ -36,7 +36,7 @@ def main() -> None:
     options = parser.parse_args()
     use_one_core()
     device, num = options.device, options.num_utterances
-    points = utterances(num, options.dim, options.num_clusters).to(device)
+    points = utterances(num, options.dim, options.num_clusters, device)
     bank = ReferenceBank(options.dim).to(device)
     bank.allocate(num)
     bank.write(torch.arange(num, device=device), points)

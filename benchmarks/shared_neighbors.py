@@ -32,7 +32,7 @@ def main() -> None:
     options = parser.parse_args()
     use_one_core()
     device, num = options.device, options.num_utterances
-    points = utterances(num, options.dim, num // 100).to(device)
+    points = utterances(num, options.dim, num // 100, device)
     index = torch.arange(num, device=device)
     bank = ReferenceBank(options.dim).to(device)
     bank.allocate(num)
@@ -50,7 +50,7 @@ def main() -> None:
     strategy.observe(bank)
     write_epoch()
     print("| what | processor s | wall s |\n| --- | --- | --- |")
-    timed("prepare", lambda: strategy.prepare(bank, queue, seed=0, epoch=1))
+    timed("observe: all compared with all", lambda: strategy.observe(bank))
     timed("candidates", strategy._candidates)
     anchors = Anchors(index, points, seed=0, epoch=1)
     timed(

@@ -57,6 +57,8 @@ IDS = [f"utterance{number}" for number in range(NUM)]
 class Training:
     """A few steps, as the Brain takes them."""
 
+    device = "cpu"
+
     def __init__(self, name, strategy):
         torch.manual_seed(0)
         path = HPARAMS / f"{name}_ssps.yaml"
@@ -91,7 +93,7 @@ class Training:
         generator = torch.Generator().manual_seed(number)
 
         def noise(*shape):
-            return torch.randn(shape, generator=generator)
+            return torch.randn(shape, generator=generator).to(self.device)
 
         views = [
             noise(BATCH, group.num_crops, group.lengths(RATE)[0])
