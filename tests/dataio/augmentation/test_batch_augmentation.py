@@ -1,6 +1,6 @@
 """Claims that a batch is augmented on the device as its crops are by workers.
 
-On the CPU. Nothing here has run on a GPU.
+On the CPU; `tests/cuda` has the same on a GPU.
 """
 
 import numpy as np
