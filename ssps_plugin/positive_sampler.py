@@ -25,6 +25,7 @@ from ssps_plugin.memory import (
     check_ranges,
     check_step,
     find_ids,
+    ranges_of_parts,
     resolve_repeats,
     substitute,
     warn_of_norms,
@@ -419,9 +420,9 @@ class PositiveSampler(nn.Module):
             )
         check_entries(saved, own)
         ranges = {"_epoch": (0, LAST_EPOCH + 1), "_counts": (0, 2**62)}
-        for part in ("queue", "strategy", "coverage"):
-            of_part = getattr(self, part).index_ranges()
-            ranges |= {f"{part}.{name}": of_part[name] for name in of_part}
+        ranges |= ranges_of_parts(
+            queue=self.queue, strategy=self.strategy, coverage=self.coverage
+        )
         if self.reads_partners:
             num_utterances = len(self.partner_table.partners)
             ranges["partner_table.partners"] = (-1, num_utterances)

@@ -40,6 +40,8 @@ class Fbank(speechbrain.lobes.features.Fbank):
     torch.Size([2, 101, 80])
     """
 
+    compute_fbanks: Filterbank
+
     def __init__(
         self,
         window: Callable[[int], Tensor] = torch.hamming_window,

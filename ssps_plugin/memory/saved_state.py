@@ -93,3 +93,30 @@ def check_ranges(
                 f"{lowest if lowest < start else highest}: the state is "
                 "damaged, resume from another checkpoint. Nothing was loaded."
             )
+
+
+def ranges_of_parts(**parts: Any) -> dict[str, tuple[int, int]]:
+    """Gather the ranges that parts of a module give, by their full names.
+
+    Arguments
+    ---------
+    **parts : torch.nn.Module or None
+        Parts with `index_ranges()`, by name. None has none.
+
+    Returns
+    -------
+    dict
+        Name of an entry to start and stop of its range.
+
+    Example
+    -------
+    >>> from ssps_plugin.memory import PositiveQueue
+    >>> list(ranges_of_parts(queue=PositiveQueue(3, 1), lists=None))[0]
+    'queue.cursor'
+    """
+    return {
+        f"{name}.{entry}": bounds
+        for name, part in parts.items()
+        if part is not None
+        for entry, bounds in part.index_ranges().items()
+    }

@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ssps_plugin.memory import ReferenceBank
+from ssps_plugin.memory import ReferenceBank, ranges_of_parts
 from ssps_plugin.sampling.neighbor_lists import (
     MIN_OVERLAP,
     NUM_NEIGHBORS,
@@ -290,8 +290,7 @@ class Coverage(nn.Module):
         """Return in which range, start and stop, each buffer of indices is."""
         ranges = {"_decided": (0, _GIVES_UP + 1)} if self.is_auto else {}
         if self.compares_lists:
-            of_lists = self.lists.index_ranges()
-            ranges |= {f"lists.{name}": of_lists[name] for name in of_lists}
+            ranges |= ranges_of_parts(lists=self.lists)
         return ranges
 
 

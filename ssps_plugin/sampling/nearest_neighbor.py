@@ -8,7 +8,11 @@ from torch import Tensor
 
 from ssps_plugin.checks import check_whole_number
 from ssps_plugin.clustering import top_k
-from ssps_plugin.memory import PositiveQueue, ReferenceBank
+from ssps_plugin.memory import (
+    PositiveQueue,
+    ReferenceBank,
+    ranges_of_parts,
+)
 from ssps_plugin.sampling.draw import draw_ranks
 from ssps_plugin.sampling.inverted_lists import InvertedLists
 from ssps_plugin.sampling.strategy import Anchors, SamplingStrategy
@@ -306,7 +310,4 @@ class NearestNeighborSampling(SamplingStrategy):
 
     def index_ranges(self) -> dict[str, tuple[int, int]]:
         """Return in which range, start and stop, each buffer of indices is."""
-        if self.lists is None:
-            return super().index_ranges()
-        ranges = self.lists.index_ranges()
-        return {f"lists.{name}": ranges[name] for name in ranges}
+        return ranges_of_parts(lists=self.lists)

@@ -77,9 +77,10 @@ class NeighborLists(nn.Module):
         empty = torch.empty(0, length, dtype=torch.int32)
         self.register_buffer("present", empty)
         self.register_buffer("former", empty.clone())
-        if epochs_apart > 1:  # those between, the latest first
-            between = empty.expand(epochs_apart - 1, -1, -1).clone()
-            self.register_buffer("_between", between)
+        # Those between, the latest first.
+        between = empty.expand(epochs_apart - 1, -1, -1).clone()
+        is_kept = epochs_apart > 1
+        self.register_buffer("_between", between, persistent=is_kept)
         # The overlap by how many neighbours are shared in either direction.
         shared = torch.arange(length + 1).double()
         jaccard = shared / (2 * length - shared)
@@ -91,9 +92,8 @@ class NeighborLists(nn.Module):
         shape = num_utterances, self.num_neighbors + 1
         self.present = self.present.new_full(shape, -1)
         self.former = self.former.new_full(shape, -1)
-        if self.epochs_apart > 1:
-            between = self.epochs_apart - 1, *shape
-            self._between = self._between.new_full(between, -1)
+        between = self.epochs_apart - 1, *shape
+        self._between = self._between.new_full(between, -1)
         if self.num_neighbors > _LONGEST_PART * num_utterances:
             logger.warning(
                 "Lists of %d neighbours among %d utterances share much by "
@@ -108,8 +108,7 @@ class NeighborLists(nn.Module):
         """Empty the lists: nothing can be told from them."""
         self.present.fill_(-1)
         self.former.fill_(-1)
-        if self.epochs_apart > 1:
-            self._between.fill_(-1)
+        self._between.fill_(-1)
 
     @property
     def are_of_two_epochs(self) -> bool:
@@ -145,12 +144,9 @@ class NeighborLists(nn.Module):
 
     def _move_on(self, found: Tensor) -> None:
         """Make lists the present ones; those before them move on by one."""
-        if self.epochs_apart == 1:
-            self.former.copy_(self.present)
-        else:
-            lists = torch.cat([self.present[None], self._between])
-            self._between.copy_(lists[:-1])
-            self.former.copy_(lists[-1])
+        lists = torch.cat([self.present[None], self._between])
+        self._between.copy_(lists[:-1])
+        self.former.copy_(lists[-1])
         self.present.copy_(found)
 
     def overlap(self, one: Tensor, other: Tensor) -> Tensor:
@@ -267,8 +263,7 @@ class NeighborLists(nn.Module):
 
     def index_ranges(self) -> dict[str, tuple[int, int]]:
         """Return in which range, start and stop, each buffer of indices is."""
-        names = ["present", "former"]
-        names += ["_between"] if self.epochs_apart > 1 else []
+        names = "present", "former", "_between"
         return {name: (-1, len(self.present)) for name in names}
 
 

@@ -6,7 +6,11 @@ import torch
 from torch import Tensor
 
 from ssps_plugin.checks import check_whole_number, is_number
-from ssps_plugin.memory import PositiveQueue, ReferenceBank
+from ssps_plugin.memory import (
+    PositiveQueue,
+    ReferenceBank,
+    ranges_of_parts,
+)
 from ssps_plugin.sampling.draw import draw_ranks
 from ssps_plugin.sampling.joined_references import JoinedReferences
 from ssps_plugin.sampling.neighbor_lists import (
@@ -205,12 +209,7 @@ class SharedNeighborSampling(SamplingStrategy):
 
     def index_ranges(self) -> dict[str, tuple[int, int]]:
         """Return in which range, start and stop, each buffer of indices is."""
-        ranges = super().index_ranges()
-        for name, part in (("lists", self.lists), ("joined", self.joined)):
-            if part is not None:
-                of_part = part.index_ranges()
-                ranges |= {f"{name}.{key}": of_part[key] for key in of_part}
-        return ranges
+        return ranges_of_parts(lists=self.lists, joined=self.joined)
 
 
 def _forget_candidates(strategy: SharedNeighborSampling, _: Any = None) -> None:
