@@ -640,10 +640,19 @@ class PositiveSampler(nn.Module):
         num_seen = int(self.bank.seen.sum())
         self.coverage.weigh((partners >= 0).sum(), num_seen)
         broadcast_buffers(self.coverage)
-        self.coverage.decide(is_last=self.plan.is_last_to_begin(epoch))
+        self.coverage.decide(self.plan.is_last_to_begin(epoch), self.strategy)
         if self.reads_partners:
             if self.coverage.is_undecided or self.gives_up:
                 partners.fill_(-1)
+            elif not self._partners_are_read:
+                logger.warning(
+                    "SSPS epoch %d drew partners (pseudo_positives read), but "
+                    "nobody reads them, so this is training without SSPS: "
+                    "call ssps_plugin.dataio.add_partner_view, or cut views "
+                    "from the files of sampler.partners, or change "
+                    "pseudo_positives to queue.",
+                    epoch,
+                )
             self.partner_table.write(partners)
             broadcast_buffers(self.partner_table)
             self.partner_table.publish()

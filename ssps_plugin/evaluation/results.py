@@ -607,11 +607,13 @@ def _warn_nothing_drawn(
     ]
     if not asked or max(asked) > 0:
         return
-    if rows_of_ssps(rows, start_epoch)[-1].get("sure_draws"):
+    sure = rows_of_ssps(rows, start_epoch)[-1].get("sure_draws")
+    if sure is not None:
         logger.info(
-            "SSPS did not begin, since speakers were hardly told apart "
-            "(coverage auto): what was trained is the run without it. The log "
-            "of epoch %d says more.",
+            "SSPS did not begin (coverage auto; %.0f %% of the draws were sure "
+            "when that was weighed last): what was trained is the run without "
+            "it. The log says why, from epoch %d on.",
+            100 * sure,
             start_epoch,
         )
     else:

@@ -254,7 +254,7 @@ def _epochs(run: Run) -> str:
 
 def _progress(run: Run) -> str:
     if run.has_substituted_nothing:
-        return "SSPS substituted nothing: coverage 0"
+        return f"SSPS substituted nothing: {run.why_nothing}"
     if run.is_finished:
         start = run.start_epoch
         return f"SSPS from epoch {start}" if start else "finished"

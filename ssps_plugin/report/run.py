@@ -115,6 +115,19 @@ class Run:
         return bool(rows) and not any(row["coverage"] for row in rows)
 
     @property
+    def why_nothing(self) -> str:
+        """What kept SSPS from substituting anything, where it did not."""
+        sure = [
+            row["sure_draws"] for row in self.history if "sure_draws" in row
+        ]
+        if not sure:
+            return "coverage 0"
+        return (
+            "coverage auto did not begin it, "
+            f"{100 * sure[-1]:.0f} % of the draws were sure"
+        )
+
+    @property
     def last_epoch(self) -> int:
         """The last epoch of the history, 0 without one."""
         return max((row["epoch"] for row in self.history), default=0)

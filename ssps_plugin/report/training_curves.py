@@ -76,9 +76,10 @@ def _missing_of_curves(one: Collected) -> list[str]:
         )
     elif run.has_substituted_nothing:
         missing.append(
-            f"{run.name}: SSPS was on from epoch {run.start_epoch} and "
-            "substituted nothing (coverage 0), so this is the run without "
-            "SSPS: no start is marked, and there are no pseudo-positives."
+            f"{run.name}: SSPS was to start in epoch {run.start_epoch} and "
+            f"substituted nothing ({run.why_nothing}), so this is the run "
+            "without SSPS: no start is marked, and there are no "
+            "pseudo-positives."
         )
     elif not run.has_started_ssps:
         missing.append(

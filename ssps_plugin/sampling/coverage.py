@@ -160,8 +160,10 @@ class Coverage(nn.Module):
 
     def explain_waiting(self) -> str:
         """Say why SSPS has not begun, empty where draws say nothing of it."""
-        sure = float(self._sure_draws) if self.is_auto else 0.0
-        if self._decision == _BEGINS or not sure:
+        if self._decision == _BEGINS:
+            return ""
+        sure = float(self._sure_draws)
+        if not sure and not self.gives_up:
             return ""
         if sure >= LEAST_SURE:
             # Of an epoch that was resumed, as it is said now.
@@ -219,18 +221,20 @@ class Coverage(nn.Module):
         if self.is_undecided:
             self._sure_draws.copy_(num_sure / max(1, num_seen))
 
-    def decide(self, is_last: bool) -> None:
+    def decide(self, is_last: bool, strategy: SamplingStrategy) -> None:
         """Begin if enough draws are sure; give up if not, in the last epoch.
 
         Nor does it begin where there is an objection.
 
-        Once all ranks agree on what was weighed. Where no draw is sure, lists
-        are of one epoch yet, and nothing is decided.
+        Once all ranks agree on what was weighed. Where lists are of one epoch
+        yet, no draw can be sure, and nothing is decided.
 
         Arguments
         ---------
         is_last : bool
             Whether SSPS begins now or never.
+        strategy : SamplingStrategy
+            Whose draws were weighed.
         """
         if not self.is_undecided:
             return
@@ -238,8 +242,14 @@ class Coverage(nn.Module):
         self._objection_then = self._objection
         if sure >= LEAST_SURE and not self._objection:
             self._decide_on(_BEGINS)
-        elif is_last and sure > 0:
+        elif is_last and self._is_conclusive(strategy):
             self._decide_on(_GIVES_UP)
+
+    def _is_conclusive(self, strategy: SamplingStrategy) -> bool:
+        """Whether draws that are not sure say that nobody is told apart."""
+        if self.compares_lists:
+            return self.lists.are_conclusive
+        return strategy.is_conclusive
 
     def _decide_on(self, decision: int) -> None:
         self._decided.fill_(decision)
@@ -265,7 +275,8 @@ class Coverage(nn.Module):
             used &= self._is_confident[index]
         if self.compares_lists:
             overlap = self.lists.overlap(index, drawn.clamp(min=0))
-            used &= (overlap >= MIN_OVERLAP) & (drawn >= 0)
+            least = self.lists.least_overlap(MIN_OVERLAP)
+            used &= (overlap >= least) & (drawn >= 0)
         return used
 
     def metrics(self, ssps_epoch: int) -> dict[str, float]:

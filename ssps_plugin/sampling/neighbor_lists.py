@@ -1,5 +1,8 @@
 """Neighbour lists of two epochs, and what utterances share of them. Ours."""
 
+from math import comb
+
+import numpy as np
 import torch
 from speechbrain.utils.logger import get_logger
 from torch import Tensor, nn
@@ -19,6 +22,9 @@ NUM_NEIGHBORS = 20
 MIN_OVERLAP = 0.08
 # Lists are meant to be short for the corpus: at most this part of it.
 _LONGEST_PART = 1 / 20
+# Candidates of an utterance by chance, on average: an overlap that gives more
+# says nothing.
+_MOST_BY_CHANCE = 0.1
 # Utterances whose two lists are compared at once: 60 MB.
 _CHUNK_ROWS = 1 << 14
 # The least cosine of copies, whose references differ by rounding only.
@@ -39,6 +45,9 @@ class NeighborLists(nn.Module):
     other way round. `overlap` is the mean of both Jaccard indices: how many
     utterances are in both lists over how many are in one. An utterance is on
     its own list.
+
+    In a small corpus much is shared by chance, too: `least_overlap` says from
+    where on an overlap tells something.
 
     Arguments
     ---------
@@ -86,6 +95,8 @@ class NeighborLists(nn.Module):
         jaccard = shared / (2 * length - shared)
         overlaps = (jaccard[:, None] + jaccard) / 2
         self.register_buffer("_overlaps", overlaps, persistent=False)
+        self._least_overlap = 0.0
+        self._is_forgotten = False
 
     def allocate(self, num_utterances: int) -> None:
         """Empty the lists, and size them for `num_utterances`."""
@@ -94,6 +105,8 @@ class NeighborLists(nn.Module):
         self.former = self.former.new_full(shape, -1)
         between = self.epochs_apart - 1, *shape
         self._between = self._between.new_full(between, -1)
+        self._is_forgotten = False
+        self._least_overlap = 0.0
         if self.num_neighbors > _LONGEST_PART * num_utterances:
             logger.warning(
                 "Lists of %d neighbours among %d utterances share much by "
@@ -103,17 +116,50 @@ class NeighborLists(nn.Module):
                 self.num_neighbors,
                 num_utterances,
             )
+            return
+        self._least_overlap = _overlap_beyond_chance(
+            self.num_neighbors + 1, num_utterances
+        )
+        if self._least_overlap > MIN_OVERLAP:
+            logger.info(
+                "Lists of %d neighbours among %d utterances share something "
+                "by chance: an overlap counts from %.2f on.",
+                self.num_neighbors,
+                num_utterances,
+                self._least_overlap,
+            )
+
+    def least_overlap(self, asked: float) -> float:
+        """Return the least overlap that counts.
+
+        That is what was asked for, but no overlap that chance alone gives to
+        more than a tenth of the utterances: of lists that say nothing, among
+        as many utterances. With lists of 20 that is more than 0.08 among fewer
+        than some 750 utterances. Among fewer than 400 these lists are too long
+        to tell: then it is what was asked for, and a warning says so.
+        """
+        return max(asked, self._least_overlap)
 
     def forget(self) -> None:
         """Empty the lists: nothing can be told from them."""
         self.present.fill_(-1)
         self.former.fill_(-1)
         self._between.fill_(-1)
+        self._is_forgotten = True
 
     @property
     def are_of_two_epochs(self) -> bool:
         """Whether anything can be shared yet; waits for the device."""
         return bool((self.former[:, 0] >= 0).any())
+
+    @property
+    def are_conclusive(self) -> bool:
+        """Whether nothing shared means that nobody is told apart.
+
+        Not before there are lists of two epochs, unless references say
+        nothing at all.
+        """
+        return self._is_forgotten or self.are_of_two_epochs
 
     def renew(self, index: Tensor, references: Tensor) -> None:
         """Search the nearest neighbours; what was present becomes former.
@@ -133,6 +179,7 @@ class NeighborLists(nn.Module):
         references : torch.Tensor
             `(num, dim)` float32, L2-normalised: they are compared by cosine.
         """
+        self._is_forgotten = False
         found = torch.full_like(self.present, -1)
         found[index, 0] = index.int()
         nearest = nearest_others(references, self.num_neighbors)
@@ -250,6 +297,8 @@ class NeighborLists(nn.Module):
 
     def explain_holding_back(self) -> str:
         """Say why draws by these lists are not used."""
+        if self._is_forgotten:
+            return "references are nearly the same, and say nothing"
         if not self.are_of_two_epochs:
             known = "one epoch" if self.epochs_apart == 1 else "too few epochs"
             return (
@@ -295,6 +344,34 @@ def renew_lists(
             return
         whitened = rows
     lists.renew(seen, whitened)
+
+
+def _overlap_beyond_chance(length: int, num_utterances: int) -> float:
+    """Return the overlap from which on chance gives hardly any candidates.
+
+    Of lists drawn at random, independently in both epochs.
+    """
+    longest = min(length, num_utterances)
+    ways = comb(num_utterances, longest)
+    shared = range(longest + 1)
+    chances = np.array(
+        [
+            comb(longest, one)
+            * comb(num_utterances - longest, longest - one)
+            / ways
+            for one in shared
+        ]
+    )
+    jaccard = np.arange(longest + 1) / (2 * longest - np.arange(longest + 1))
+    overlaps, place = np.unique(
+        (jaccard[:, None] + jaccard) / 2, return_inverse=True
+    )
+    by_overlap = np.bincount(place.ravel(), np.outer(chances, chances).ravel())
+    from_there_on = by_overlap[::-1].cumsum()[::-1] * (num_utterances - 1)
+    first = int((from_there_on > _MOST_BY_CHANCE).sum())
+    if first == 0 or first == len(overlaps):
+        return float(first > 0)
+    return float(overlaps[first - 1 : first + 1].mean())  # between the two
 
 
 class _Inverse:

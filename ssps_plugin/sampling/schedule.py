@@ -34,7 +34,10 @@ class Schedule:
 
     def __call__(self, epoch: int) -> float:
         """Return the number of an epoch of SSPS, from 0."""
-        raise NotImplementedError
+        raise NotImplementedError(
+            f"Expected {type(self).__name__} to have __call__(epoch), which "
+            "returns the number of an epoch, got none: define it."
+        )
 
     def at(self, epoch: int) -> float:
         """Return the number of an epoch, that of the last one from there on."""

@@ -37,7 +37,8 @@ class SharedNeighborSampling(SamplingStrategy):
     without labels, and alike on three corpora (docs/beyond.md).
 
     Lists are meant to be short for the corpus: of 20 among some hundred
-    utterances, as much is shared by chance.
+    utterances, much is shared by chance, so that a larger overlap is asked for
+    (`NeighborLists.least_overlap`) or, among fewer than 400, a warning given.
 
     It is ours, not published. Lists of two epochs are needed, so the two
     epochs before SSPS starts fill the memories. After a warm start, and where
@@ -56,7 +57,8 @@ class SharedNeighborSampling(SamplingStrategy):
     num_neighbors : int
         Utterances on a list, at least 1.
     min_overlap : float
-        The least overlap of a candidate, in (0, 1].
+        The least overlap of a candidate, in (0, 1]; more where chance gives
+        it.
     whitening : float
         Power of the transform of the references.
     max_candidates : int
@@ -137,6 +139,11 @@ class SharedNeighborSampling(SamplingStrategy):
         renew_lists(self.lists, self.whitening, bank, self.joined)
         _forget_candidates(self)
 
+    @property
+    def is_conclusive(self) -> bool:
+        """Whether nobody to draw means that nobody is told apart."""
+        return self.lists.are_conclusive
+
     def explain_holding_back(self) -> str:
         """Say why anchors kept their own positives."""
         return self.lists.explain_holding_back()
@@ -183,7 +190,7 @@ class SharedNeighborSampling(SamplingStrategy):
         device = self.lists.present.device
         if self._found is None or self._found[0].device != device:
             self._found = self.lists.find_sharing(
-                self.min_overlap, self.max_candidates
+                self.lists.least_overlap(self.min_overlap), self.max_candidates
             )
         return self._found
 

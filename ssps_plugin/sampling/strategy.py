@@ -252,6 +252,14 @@ class SamplingStrategy(nn.Module):
         """Say what is wrong with what `prepare` found, and what to try."""
         return None
 
+    @property
+    def is_conclusive(self) -> bool:
+        """Whether draws that it holds back say that nobody is told apart.
+
+        Not where it cannot know yet. By it, `coverage: auto` gives up.
+        """
+        return True
+
     def index_ranges(self) -> dict[str, tuple[int, int]]:
         """Return in which range, start and stop, each buffer of indices is."""
         return {}

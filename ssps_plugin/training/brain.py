@@ -837,8 +837,9 @@ class SSLBrain(sb.Brain):
             positives += ", since coverage is 0"
         elif sampler.enabled:
             positives = f"with SSPS from epoch {sampler.start_epoch} on"
-            latest = sampler.plan.latest_start_epoch
-            if latest > sampler.start_epoch:
+            limit = self.epoch_counter.limit
+            latest = min(sampler.plan.latest_start_epoch, limit)
+            if sampler.may_not_begin and latest > sampler.start_epoch:
                 positives += f", or up to {latest}"
         logger.info(
             "Training %s on %s%s: %s weights, %d epochs of %d steps, %s.",

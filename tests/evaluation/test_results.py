@@ -413,7 +413,7 @@ def test_ssps_that_did_not_begin_is_no_fault(tmp_path, caplog):
     with caplog.at_level(logging.INFO):
         summarize_training(tmp_path, history, 2, result)
     assert (
-        "SSPS did not begin, since speakers were hardly told apart"
+        "SSPS did not begin (coverage auto; 20 % of the draws were sure"
         in caplog.text
     )
     assert "switched on" not in caplog.text

@@ -8,7 +8,12 @@ import sys
 import pytest
 
 from tests.recipes.corpora import write_corpus
-from tests.recipes.running import ROOT, own_process_environment, run
+from tests.recipes.running import (
+    ROOT,
+    newest_checkpoint,
+    own_process_environment,
+    run,
+)
 
 pytestmark = pytest.mark.slow
 ARGUMENTS = {
@@ -79,6 +84,17 @@ def test_a_run_that_is_too_small_for_lists_is_named(script, few):
     assert done.returncode == 1
     assert "more than 20 utterances" in done.stderr, done.stderr
     assert "got 12 in" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_checkpoints_of_too_few_epochs_are_named(runs, tmp_path):
+    folder = tmp_path / "one" / "7"
+    shutil.copytree(runs / "ssps", folder)
+    for path in (folder / "save").glob("CKPT*"):
+        if path != newest_checkpoint(folder):
+            shutil.rmtree(path)
+    done = call("readiness", folder)
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert "references of two epochs, got those of epochs [" in done.stderr
 
 
 def test_a_manifest_without_recordings_is_enough_for_speakers(runs, tmp_path):

@@ -67,6 +67,9 @@ def test_auto_that_begins_later_is_compared_with_the_epoch_before(
     assert [row["coverage"] > 0 for row in rows[:3]] == [False, False, True]
     assert ["eer" in row for row in rows] == [True] * 2 + [False] * 2 + [True]
     assert "with SSPS from epoch 2 on, or up to 4" in log
+    options["coverage"], options["num_epochs"] = 1.0, 2
+    whole = run("simclr_ssps.yaml", tmp_path / "all", **options)
+    assert "with SSPS from epoch 2 on." in whole  # the latest is auto's
     assert "SSPS was switched on after epoch 2: EER" in log
     assert 2 in Snapshots(tmp_path / "snapshots").epochs()
 

@@ -175,12 +175,22 @@ def test_run_that_substituted_nothing_is_a_run_without_ssps(tmp_path):
     folder = write_run(tmp_path / "a", with_coverage(0.0, 0.0))
     path = write_report(folder, png=False)
     text, reasons = text_of(path), reasons_of(path)
-    assert "SSPS was on from epoch 3 and substituted nothing" in reasons
+    assert "SSPS was to start in epoch 3 and substituted nothing" in reasons
+    assert "(coverage 0)" in reasons
     for words in ("with SSPS", "because the task changes", "Ratio"):
         assert words not in text, words
     assert "names no speakers" not in reasons
     assert "8.00 %" in text
     assert charts_of(path) and "SSPS from epoch" not in str(charts_of(path))
+
+
+def test_run_of_auto_that_did_not_begin_says_so(tmp_path):
+    rows = with_coverage(0.0, 0.0)
+    for row in rows[2:]:
+        row["sure_draws"] = 0.25
+    path = write_report(write_run(tmp_path / "a", rows), png=False)
+    said = "coverage auto did not begin it, 25 % of the draws were sure"
+    assert said in reasons_of(path) and said in text_of(path)
 
 
 def test_run_that_began_later_is_compared_with_the_epoch_before(tmp_path):

@@ -211,3 +211,29 @@ def test_more_copies_than_neighbors_have_no_list_and_are_on_none_twice():
     assert bool((lists.present[:30, 0] >= 0).all())
     _, overlap = lists.find_sharing(0.01, 5)
     assert bool((overlap[30:] == 0).all()) and bool((overlap[:30] > 0).any())
+
+
+@pytest.mark.parametrize(("num_neighbors", "num"), [(20, 450), (8, 170)])
+def test_the_least_overlap_is_one_that_chance_hardly_gives(num_neighbors, num):
+    lists = NeighborLists(num_neighbors)
+    lists.allocate(num)
+    generator = torch.Generator().manual_seed(0)
+    for table in (lists.present, lists.former):
+        for row in range(num):
+            drawn = torch.randperm(num, generator=generator)
+            others = drawn[drawn != row][:num_neighbors]
+            table[row] = torch.cat([torch.tensor([row]), others]).int()
+    least = lists.least_overlap(0.01)
+    by_chance = (lists.find_sharing(least, 5)[1] > 0).double().mean()
+    assert 0.02 < by_chance < 0.11
+    assert lists.least_overlap(0.9) == 0.9
+    less = lists.find_sharing(0.85 * least, 5)[1] > 0
+    assert less.double().mean() > 0.15
+
+
+def test_of_many_utterances_any_overlap_that_is_asked_for_counts():
+    lists = NeighborLists(20)
+    lists.allocate(3000)
+    assert lists.least_overlap(0.08) == 0.08
+    lists.allocate(300)  # too few to tell, which a warning says
+    assert lists.least_overlap(0.08) == 0.08
