@@ -101,7 +101,7 @@ def main() -> None:
     print(f"{run.name}: {len(speakers)} utterances, K {num_clusters}\n")
     print(f"| {' | '.join([*heads, 'right / own'])} |")
     print("| --- " * (len(heads) + 1) + "|")
-    known = []
+    known, shown = [], 0
     for epoch in load_epochs(run, sampler):
         known.append(epoch)
         bank = sampler.bank
@@ -111,7 +111,8 @@ def main() -> None:
         if strategy.lists.are_of_two_epochs:
             cells = row_of(strategy, consensus, bank, speakers, recordings)
             print(f"| {epoch} | {cells} |", flush=True)
-    if not strategy.lists.are_of_two_epochs:
+            shown += 1
+    if not shown:
         raise ValueError(
             "Expected checkpoints with the references of two epochs, got "
             f"those of epochs {known}: train with --num_checkpoints 20."
