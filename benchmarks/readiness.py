@@ -9,7 +9,9 @@ For every epoch of a run that kept its checkpoints, and its references: what is
 known without labels (neighbours that were so an epoch ago, mutual nearest
 neighbours, effective rank of the references; of clusters, the adjusted Rand
 index of this epoch's and the last epoch's, and of those from other random
-members, and for how many utterances the neighbouring cluster is mutual). Then,
+members, for how many utterances the neighbouring cluster is mutual, and how
+many positives of the queue, another view of an utterance, are nearest to the
+cluster of its reference; none where views are read). Then,
 by the overlap of each utterance with the one that it shares most neighbours
 with, how many are in that range and how many of those are right, in percent.
 Right is the same speaker, the own recording included; how many are of it is
@@ -22,11 +24,18 @@ never does.
 import argparse
 
 import torch
+import torch.nn.functional as F
 from one_core import use_one_core
 from run_labels import load_epochs, read_run, run_main
 from torch import Tensor
 
-from ssps_plugin import ConsensusSampling, SharedNeighborSampling
+from ssps_plugin import (
+    ConsensusSampling,
+    PositiveSampler,
+    SharedNeighborSampling,
+)
+from ssps_plugin.clustering import SphericalKMeans
+from ssps_plugin.clustering.assignment import nearest_centroids
 from ssps_plugin.memory import PositiveQueue, ReferenceBank
 from ssps_plugin.report.run import Run
 from ssps_plugin.sampling import effective_rank
@@ -34,10 +43,34 @@ from ssps_plugin.sampling import effective_rank
 EDGES = (0.0, 0.05, 0.08, 0.1, 0.125, 0.15, 0.2, 0.25, 1.01)
 
 
+def views_agree(
+    sampler: PositiveSampler,
+    strategy: SharedNeighborSampling,
+    num_clusters: int,
+) -> str:
+    """Return for how many utterances two views are in one cluster, in %."""
+    queue = sampler.queue
+    positives = queue.positives[0]
+    is_held = queue.utterances >= 0
+    # Partners that are read leave a queue of one place.
+    if len(positives) < 2 or positives.shape[1] != sampler.bank.dim:
+        return "–"
+    seen, references = sampler.bank.read_seen()
+    points = strategy.whitening(references.float())
+    clusters = SphericalKMeans(num_clusters).fit(points, seed=sampler.seed)
+    of_utterance = seen.new_full((len(sampler.bank.seen),), -1)
+    of_utterance[seen] = clusters.labels
+    views = strategy.whitening(F.normalize(positives[is_held].float(), dim=1))
+    found = nearest_centroids(views, clusters.centroids)[1]
+    agree = found == of_utterance[queue.utterances[is_held].long()]
+    return f"{100 * float(agree.double().mean()):.1f}"
+
+
 def row_of(
     strategy: SharedNeighborSampling,
     consensus: ConsensusSampling,
     bank: ReferenceBank,
+    views: str,
     speakers: Tensor,
     recordings: Tensor,
 ) -> str:
@@ -62,7 +95,7 @@ def row_of(
         f"{effective_rank(bank.read_seen()[1]):.1f} | "
         f"{100 * signs['cluster_agreement']:.1f} | "
         f"{100 * signs['clusterings_agree']:.1f} | "
-        f"{100 * signs['reciprocal_clusters']:.1f} | "
+        f"{100 * signs['reciprocal_clusters']:.1f} | {views} | "
         f"{' | '.join(cells)} | {right:.1f} / {own:.1f}"
     )
 
@@ -97,6 +130,7 @@ def main() -> None:
         f"{low}–{high}" for low, high in zip(EDGES, EDGES[1:-1], strict=False)
     ]
     signs = ["kept", "mutual", "rank", "epochs", "seeds", "reciprocal"]
+    signs.append("views")
     heads = ["epoch", *signs, *ranges, f"{EDGES[-2]}–"]
     print(f"{run.name}: {len(speakers)} utterances, K {num_clusters}\n")
     print(f"| {' | '.join([*heads, 'right / own'])} |")
@@ -109,7 +143,10 @@ def main() -> None:
             one.observe(bank)
             one.prepare(bank, queue, sampler.seed, epoch)
         if strategy.lists.are_of_two_epochs:
-            cells = row_of(strategy, consensus, bank, speakers, recordings)
+            views = views_agree(sampler, strategy, num_clusters)
+            cells = row_of(
+                strategy, consensus, bank, views, speakers, recordings
+            )
             print(f"| {epoch} | {cells} |", flush=True)
             shown += 1
     if not shown:
