@@ -11,7 +11,6 @@ training manifest has recordings.
 """
 
 import argparse
-import json
 import pathlib
 from typing import Any, NamedTuple
 
@@ -19,6 +18,7 @@ import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 
 from ssps_plugin.evaluation.plots import STYLE
+from ssps_plugin.report.run import Run
 
 COLORS = "#777777", "#D55E00", "#0072B2", "#009E73", "#B0578D"
 
@@ -28,7 +28,7 @@ class Panel(NamedTuple):
 
     title: str
     goal: float | None
-    runs: dict[str, pathlib.Path]
+    runs: dict[str, Run]
 
 
 def read_panel(text: str) -> Panel:
@@ -36,31 +36,30 @@ def read_panel(text: str) -> Panel:
     head, _, runs = text.partition(":")
     title, _, goal = head.partition("=")
     named = (one.partition("=") for one in runs.split(","))
-    folders = {name: pathlib.Path(folder) for name, _, folder in named}
-    return Panel(title, float(goal) if goal else None, folders)
+    found = {name: Run(folder) for name, _, folder in named}
+    return Panel(title, float(goal) if goal else None, found)
 
 
 def points(
     history: list[dict[str, Any]], key: str, scale: float
 ) -> tuple[list[int], list[float]]:
     """Epochs in which a metric is known, and the metric."""
-    known = [row for row in history if row.get(key) is not None]
-    epochs = [row["epoch"] for row in known if row["epoch"] > 0]
-    return epochs, [scale * row[key] for row in known if row["epoch"] > 0]
+    known = [
+        row for row in history if row["epoch"] > 0 and row.get(key) is not None
+    ]
+    return [row["epoch"] for row in known], [scale * row[key] for row in known]
 
 
 def draw(panel: Panel, rates: Axes, draws: Axes) -> None:
     """Draw a panel's runs."""
     finals = {}
-    for color, (name, folder) in zip(COLORS, panel.runs.items(), strict=False):
-        history = json.loads((folder / "history.json").read_text())
-        final = json.loads((folder / "results.json").read_text())
-        epochs, eer = points(history, "eer", 1.0)
-        last = max(row["epoch"] for row in history)
+    for color, (name, run) in zip(COLORS, panel.runs.items(), strict=False):
+        epochs, eer = points(run.history, "eer", 1.0)
+        last = run.last_epoch
         rates.plot(epochs, eer, "o-", color=color, label=name)
-        rates.plot([last], [final["eer_percent"]], "D", color=color)
-        finals[color] = final["eer_percent"]
-        epochs, right = points(history, "speaker_accuracy", 100.0)
+        finals[color] = run.results["eer_percent"]
+        rates.plot([last], [finals[color]], "D", color=color)
+        epochs, right = points(run.history, "speaker_accuracy", 100.0)
         if epochs:
             draws.plot(epochs, right, "-", color=color, label=name)
     if panel.goal is not None:

@@ -2,7 +2,6 @@
 
 from math import comb
 
-import numpy as np
 import torch
 from speechbrain.utils.logger import get_logger
 from torch import Tensor, nn
@@ -96,7 +95,6 @@ class NeighborLists(nn.Module):
         overlaps = (jaccard[:, None] + jaccard) / 2
         self.register_buffer("_overlaps", overlaps, persistent=False)
         self._least_overlap = 0.0
-        self._is_forgotten = False
 
     def allocate(self, num_utterances: int) -> None:
         """Empty the lists, and size them for `num_utterances`."""
@@ -105,7 +103,6 @@ class NeighborLists(nn.Module):
         self.former = self.former.new_full(shape, -1)
         between = self.epochs_apart - 1, *shape
         self._between = self._between.new_full(between, -1)
-        self._is_forgotten = False
         self._least_overlap = 0.0
         if self.num_neighbors > _LONGEST_PART * num_utterances:
             logger.warning(
@@ -118,7 +115,7 @@ class NeighborLists(nn.Module):
             )
             return
         self._least_overlap = _overlap_beyond_chance(
-            self.num_neighbors + 1, num_utterances
+            self._overlaps, num_utterances
         )
         if self._least_overlap > MIN_OVERLAP:
             logger.info(
@@ -145,7 +142,6 @@ class NeighborLists(nn.Module):
         self.present.fill_(-1)
         self.former.fill_(-1)
         self._between.fill_(-1)
-        self._is_forgotten = True
 
     @property
     def are_of_two_epochs(self) -> bool:
@@ -156,10 +152,14 @@ class NeighborLists(nn.Module):
     def are_conclusive(self) -> bool:
         """Whether nothing shared means that nobody is told apart.
 
-        Not before there are lists of two epochs, unless references say
-        nothing at all.
+        Not before there are lists of two epochs, unless the last references
+        made none, since they say nothing.
         """
-        return self._is_forgotten or self.are_of_two_epochs
+        return self._are_empty or self.are_of_two_epochs
+
+    @property
+    def _are_empty(self) -> bool:
+        return not bool((self.present[:, 0] >= 0).any())
 
     def renew(self, index: Tensor, references: Tensor) -> None:
         """Search the nearest neighbours; what was present becomes former.
@@ -179,7 +179,6 @@ class NeighborLists(nn.Module):
         references : torch.Tensor
             `(num, dim)` float32, L2-normalised: they are compared by cosine.
         """
-        self._is_forgotten = False
         found = torch.full_like(self.present, -1)
         found[index, 0] = index.int()
         nearest = nearest_others(references, self.num_neighbors)
@@ -297,7 +296,7 @@ class NeighborLists(nn.Module):
 
     def explain_holding_back(self) -> str:
         """Say why draws by these lists are not used."""
-        if self._is_forgotten:
+        if self._are_empty:
             return "references are nearly the same, and say nothing"
         if not self.are_of_two_epochs:
             known = "one epoch" if self.epochs_apart == 1 else "too few epochs"
@@ -346,31 +345,29 @@ def renew_lists(
     lists.renew(seen, whitened)
 
 
-def _overlap_beyond_chance(length: int, num_utterances: int) -> float:
+def _overlap_beyond_chance(table: Tensor, num_utterances: int) -> float:
     """Return the overlap from which on chance gives hardly any candidates.
 
-    Of lists drawn at random, independently in both epochs.
+    Of lists drawn at random, independently in both epochs, short for the
+    corpus. `table` has the overlaps, by how many are shared in each direction.
     """
-    longest = min(length, num_utterances)
-    ways = comb(num_utterances, longest)
-    shared = range(longest + 1)
-    chances = np.array(
+    length = len(table) - 1
+    ways = comb(num_utterances, length)
+    chances = torch.tensor(
         [
-            comb(longest, one)
-            * comb(num_utterances - longest, longest - one)
+            comb(length, shared)
+            * comb(num_utterances - length, length - shared)
             / ways
-            for one in shared
-        ]
+            for shared in range(length + 1)
+        ],
+        dtype=torch.double,
     )
-    jaccard = np.arange(longest + 1) / (2 * longest - np.arange(longest + 1))
-    overlaps, place = np.unique(
-        (jaccard[:, None] + jaccard) / 2, return_inverse=True
-    )
-    by_overlap = np.bincount(place.ravel(), np.outer(chances, chances).ravel())
-    from_there_on = by_overlap[::-1].cumsum()[::-1] * (num_utterances - 1)
-    first = int((from_there_on > _MOST_BY_CHANCE).sum())
-    if first == 0 or first == len(overlaps):
-        return float(first > 0)
+    overlaps, place = table.cpu().unique(return_inverse=True)
+    both = torch.outer(chances, chances)
+    by_overlap = torch.bincount(place.flatten(), both.flatten())
+    from_there_on = by_overlap.flip(0).cumsum(0).flip(0)
+    by_chance = from_there_on * (num_utterances - 1)
+    first = int((by_chance > _MOST_BY_CHANCE).sum())
     return float(overlaps[first - 1 : first + 1].mean())  # between the two
 
 
